@@ -1,0 +1,160 @@
+//! Where a value stands in a request or an answer, and what is asked of it.
+
+use http::HeaderName;
+use regex::Regex;
+
+/// A JSON Pointer (RFC 6901) in which a token `{i}` stands for the lead's index in the request's array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// The steps from the root; none for the root itself.
+    pub steps: Vec<Step>,
+}
+
+/// One token of a [`Pointer`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A member's name, unescaped; on an array, its index in decimal.
+    Key(Box<str>),
+    /// `{i}`: the index of the lead in the request's array.
+    Item,
+}
+
+impl Pointer {
+    /// Reads `/a/b~1c/{i}`; the error says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self { steps: Vec::new() });
+        }
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err(format!("a JSON Pointer starts with `/`, {text:?} does not"));
+        };
+        let steps = rest.split('/').map(step).collect::<Result<_, _>>()?;
+        Ok(Self { steps })
+    }
+
+    /// Whether the pointer depends on the lead's index.
+    pub fn has_item(&self) -> bool {
+        self.steps.contains(&Step::Item)
+    }
+}
+
+fn step(token: &str) -> Result<Step, String> {
+    if token == "{i}" {
+        return Ok(Step::Item);
+    }
+    let mut key = String::with_capacity(token.len());
+    let mut chars = token.chars();
+    while let Some(c) = chars.next() {
+        match (c, c == '~') {
+            (_, false) => key.push(c),
+            (_, true) => match chars.next() {
+                Some('0') => key.push('~'),
+                Some('1') => key.push('/'),
+                _ => return Err(format!("in a JSON Pointer `~` is followed by 0 or 1, not so in {token:?}")),
+            },
+        }
+    }
+    Ok(Step::Key(key.into()))
+}
+
+/// An RFC 9535 query whose syntax has been checked.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    /// The query as written.
+    pub text: Box<str>,
+    /// The same, parsed.
+    pub query: serde_json_path::JsonPath,
+}
+
+impl Selector {
+    /// Reads an RFC 9535 query; the error says where it stops making sense.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let query = serde_json_path::JsonPath::parse(text).map_err(|error| error.to_string())?;
+        Ok(Self { text: text.into(), query })
+    }
+}
+
+impl PartialEq for Selector {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// The message a value is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What the client sent.
+    Request,
+    /// What the upstream answered.
+    Response,
+}
+
+/// A place in one message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// In the body, by pointer from its root.
+    Body(Pointer),
+    /// In the body, by query.
+    Select(Selector),
+    /// A header's first value.
+    Header(HeaderName),
+    /// What a `{name}` of the route's path stood for, still percent-encoded.
+    Path(Box<str>),
+    /// A key of the URL's query, percent-decoded.
+    Query(Box<str>),
+}
+
+/// A condition on one value.
+#[derive(Clone, Debug)]
+pub struct Predicate {
+    /// The message looked at.
+    pub side: Side,
+    /// Where in it.
+    pub place: Place,
+    /// What must hold there.
+    pub test: Test,
+}
+
+/// What a [`Predicate`] asks.
+#[derive(Clone, Debug)]
+pub enum Test {
+    /// Equal to this value.
+    Eq(Scalar),
+    /// Equal to one of these.
+    In(Vec<Scalar>),
+    /// Text that matches somewhere (anchor with `^` and `$`).
+    Matches(Regex),
+    /// There is a value, `null` included.
+    Exists,
+    /// There is none.
+    Absent,
+}
+
+/// A JSON value that is not an object or an array. Numbers compare by value, so `1` equals `1.0`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// Any number.
+    Number(f64),
+    /// Any text. The values of headers, paths and queries are text.
+    Text(Box<str>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_unescape_and_know_the_item() {
+        let keys = |text: &str| Pointer::parse(text).map(|pointer| pointer.steps);
+        let key = |name: &str| Step::Key(name.into());
+        assert_eq!(keys(""), Ok(vec![]));
+        assert_eq!(keys("/"), Ok(vec![key("")]));
+        assert_eq!(keys("/a~1b/m~0n"), Ok(vec![key("a/b"), key("m~n")]));
+        assert_eq!(keys("/results/{i}/id"), Ok(vec![key("results"), Step::Item, key("id")]));
+        assert!(keys("a").is_err() && keys("/a~2").is_err() && keys("/a~").is_err());
+    }
+}

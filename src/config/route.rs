@@ -1,0 +1,153 @@
+//! A route: the rule that recognises leads, and what it writes where.
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+use regex::Regex;
+
+use super::at::{Pointer, Predicate, Selector};
+
+/// A rule that recognises leads in requests to one path.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Unique; the label in metrics and the lead log.
+    pub name: Arc<str>,
+    /// Never empty.
+    pub methods: Vec<Method>,
+    /// Template over the percent-encoded path: `/services/data/{version}/sobjects/Lead`, `/leads({id})`.
+    pub path: Box<str>,
+    /// How the body is read.
+    pub content: Content,
+    /// All must hold for the route to take the request. Request side only.
+    pub when: Vec<Predicate>,
+    /// Finds the lead objects in the request's body.
+    pub leads: Selector,
+    /// All must hold, beside status 2xx where none looks at the response's body, for the CRM to have accepted the lead.
+    pub ok: Vec<Predicate>,
+    /// Where the record's id stands.
+    pub id: Option<IdSource>,
+    /// What the request does to the record.
+    pub action: Action,
+    /// The model that scores.
+    pub model: Arc<str>,
+    /// What is written where.
+    pub inject: Inject,
+    /// The header that signs the body. Where it is present, bodies are left alone and only headers are written.
+    pub signed_by: Option<HeaderName>,
+}
+
+/// How a body is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// By Content-Type, or by the body's first byte where that is missing.
+    Auto,
+    /// JSON, whatever the Content-Type says.
+    Json,
+    /// `application/x-www-form-urlencoded`
+    Form,
+    /// JSON inside this field of a form.
+    FormJson(Box<str>),
+    /// Comma-separated values with a header line.
+    Csv,
+    /// `multipart/mixed` with an HTTP request in each part.
+    MultipartBatch,
+    /// XML-RPC.
+    XmlRpc,
+}
+
+/// What a request does to the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A new record, whole.
+    Create,
+    /// A change, which holds only some fields.
+    Update,
+    /// Either.
+    Upsert,
+    /// Nothing; the answer may hold records.
+    Read,
+    /// Nothing to score; outcome rules read it.
+    Outcome,
+}
+
+/// Where a record's id stands.
+#[derive(Clone, Debug)]
+pub enum IdSource {
+    /// In the answer's body.
+    Response(Pointer),
+    /// In the request's body.
+    Request(Pointer),
+    /// What this `{name}` of the path stood for.
+    Path(Box<str>),
+    /// In a header of the answer: the first group of the pattern, or the whole value without one.
+    Header(HeaderName, Option<Regex>),
+}
+
+/// What a route writes. All empty: scores are only recorded.
+#[derive(Clone, Debug, Default)]
+pub struct Inject {
+    /// Into the headers of a scored answer.
+    pub headers: Vec<HeaderTarget>,
+    /// Into the request's body, relative to the lead object. Opt-in: a CRM may refuse a field it does not know.
+    pub request: Vec<BodyTarget>,
+    /// Into the answer's body: from its root, or from the item where the pointer has `{i}`.
+    pub response: Vec<BodyTarget>,
+}
+
+/// A header that is written.
+#[derive(Clone, Debug)]
+pub struct HeaderTarget {
+    /// The header's name.
+    pub name: HeaderName,
+    /// What goes in.
+    pub value: Field,
+}
+
+/// A member of a JSON body that is replaced, or added where it is absent.
+#[derive(Clone, Debug)]
+pub struct BodyTarget {
+    /// Where; the last step names the member, so there is at least one.
+    pub at: Pointer,
+    /// What goes in.
+    pub value: Field,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// What can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The probability, 0..1.
+    Score,
+    /// 0..100, whole.
+    Points,
+    /// A, B, C or D.
+    Grade,
+    /// `lead/3`
+    Model,
+}
+
+/// How a number is written: clamped, then scaled, then rounded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Format {
+    /// Least and greatest value.
+    pub clamp: Option<(f64, f64)>,
+    /// Factor.
+    pub scale: Option<f64>,
+    /// Digits after the point at most, 0..=9. None: the shortest text that reads back to the same f32.
+    pub decimals: Option<u8>,
+    /// The JSON type.
+    pub write_as: WriteAs,
+}
+
+/// The JSON type of a written value. Grade and model are always text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteAs {
+    /// `73.12`
+    #[default]
+    Number,
+    /// `73`, rounded
+    Integer,
+    /// `"73.12"`
+    Text,
+}

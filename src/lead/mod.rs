@@ -1,0 +1,16 @@
+//! Lead: the words every room shares, as plain data.
+//!
+//! A lead is a record of the CRM that is worth a score. What is known about it when it passes are its features; what
+//! comes out is a score, a grade and the model version they came from; what became of it is its outcome.
+
+mod feature; // what was read off the wire: number, text, boolean or missing
+mod score; // probability, points, grade
+mod model; // which version answered, and from which slot
+mod outcome; // what became of the lead
+
+pub use self::{
+    feature::{FeatureType, Value},
+    model::{Arm, ModelId},
+    outcome::{LeadId, Outcome},
+    score::{Cutoffs, Grade, Score},
+};

@@ -1,0 +1,14 @@
+//! Leadwire scores leads on the wire. It sits beside a CRM as a transparent HTTP proxy; where a request carries a lead,
+//! the lead is scored in-process and the score is written into what the CRM and its users already exchange.
+//!
+//! # The life of a request
+//!
+//! accept -> recognise -> assign -> score -> enrich -> forward -> record
+//!
+//! # Layout
+//!
+//! The rooms below stand in reading order, and each imports only from rooms above it (`tests/it/tidy.rs` holds the
+//! table). `lead`, `stats`, `recognise`, `score` and `enrich` do no I/O and are told the time.
+
+pub mod lead;
+pub mod config;
