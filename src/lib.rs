@@ -12,3 +12,5 @@
 
 pub mod lead;
 pub mod config;
+pub mod recognise;
+pub mod enrich;

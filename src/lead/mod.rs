@@ -7,10 +7,14 @@ mod feature; // what was read off the wire: number, text, boolean or missing
 mod score; // probability, points, grade
 mod model; // which version answered, and from which slot
 mod outcome; // what became of the lead
+mod skip; // why there was no score
+mod spot; // where in a body a member is written
 
 pub use self::{
     feature::{FeatureType, Value},
     model::{Arm, ModelId},
     outcome::{LeadId, Outcome},
     score::{Cutoffs, Grade, Score},
+    skip::Skip,
+    spot::Spot,
 };

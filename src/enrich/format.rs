@@ -1,0 +1,87 @@
+//! How a value is written.
+
+use std::io::Write;
+
+use crate::{
+    config::{Field, Format, WriteAs},
+    lead::{Grade, ModelId, Score},
+};
+
+/// What a lead was given, as far as it can be written somewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// The probability.
+    pub score: Score,
+    /// The band.
+    pub grade: Grade,
+    /// The version that answered.
+    pub model: &'a ModelId,
+}
+
+impl Given<'_> {
+    /// Appends `field` as JSON.
+    pub(super) fn write_json(&self, field: Field, format: &Format, out: &mut Vec<u8>) {
+        let number = match field {
+            Field::Score => number(f64::from(self.score.probability()), format),
+            // Unless digits are asked for, points are whole.
+            Field::Points => {
+                let decimals = format.decimals.or(Some(0));
+                number(f64::from(self.score.probability()) * 100.0, &Format { decimals, ..format.clone() })
+            }
+            Field::Grade => return write_text(self.grade.as_str(), out),
+            Field::Model => return write_text(&self.model.to_string(), out),
+        };
+        match format.write_as {
+            WriteAs::Number | WriteAs::Integer => out.extend_from_slice(number.as_bytes()),
+            WriteAs::Text => write_text(&number, out),
+        }
+    }
+}
+
+/// Clamped, scaled and rounded, in the shortest form.
+fn number(value: f64, format: &Format) -> String {
+    let clamped = format.clamp.map_or(value, |(least, greatest)| value.clamp(least, greatest));
+    let scaled = clamped * format.scale.unwrap_or(1.0);
+    let decimals = if format.write_as == WriteAs::Integer { Some(0) } else { format.decimals };
+    let Some(decimals) = decimals else {
+        // The score is an f32; printed as f64 it would drag along digits that nobody computed.
+        return (scaled as f32).to_string();
+    };
+    let rounded = format!("{scaled:.*}", usize::from(decimals));
+    let short = if decimals > 0 { rounded.trim_end_matches('0').trim_end_matches('.') } else { &rounded };
+    if short == "-0" { "0".to_owned() } else { short.to_owned() }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    // Writing a str to a Vec fails neither in serde_json nor in Vec.
+    _ = serde_json::to_writer(out.by_ref(), text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(probability: f32, field: Field, format: Format, expected: &str) {
+        let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
+        let given = Given { score: Score::new(probability).unwrap(), grade: Grade::B, model: &model };
+        let mut out = Vec::new();
+        given.write_json(field, &format, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{field:?} {format:?}");
+    }
+
+    #[test]
+    fn values_are_written_as_the_crm_takes_them() {
+        let plain = Format::default;
+        check(0.731_234_56, Field::Score, plain(), "0.73123455");
+        check(0.731_234_56, Field::Points, plain(), "73");
+        check(0.731_234_56, Field::Grade, plain(), "\"B\"");
+        check(0.731_234_56, Field::Model, plain(), "\"lead/3\"");
+        check(0.731_25, Field::Score, Format { decimals: Some(4), ..plain() }, "0.7312");
+        check(0.5, Field::Score, Format { decimals: Some(4), ..plain() }, "0.5");
+        check(0.0, Field::Score, Format { scale: Some(-1.0), decimals: Some(2), ..plain() }, "0");
+        check(0.417, Field::Score, Format { scale: Some(100.0), write_as: WriteAs::Integer, ..plain() }, "42");
+        check(0.417, Field::Points, Format { decimals: Some(1), write_as: WriteAs::Text, ..plain() }, "\"41.7\"");
+        check(0.999, Field::Score, Format { clamp: Some((0.05, 0.95)), ..plain() }, "0.95");
+        check(0.00001, Field::Score, plain(), "0.00001");
+    }
+}

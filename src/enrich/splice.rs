@@ -1,0 +1,122 @@
+//! Splice: places and values to the patched body.
+
+use std::ops::Range;
+
+use super::format::Given;
+use crate::{
+    config::{Field, Format},
+    lead::Spot,
+};
+
+/// What is to be written into one body.
+#[derive(Debug, Default)]
+pub struct Edits<'a> {
+    edits: Vec<Edit<'a>>,
+    /// The values, one after another.
+    values: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Edit<'a> {
+    spot: Spot,
+    key: &'a str,
+    value: Range<usize>,
+}
+
+/// Two edits want the same bytes; nothing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("two values for one place")]
+pub struct Overlap;
+
+impl<'a> Edits<'a> {
+    /// Adds one: `key` is the member's name as it is compared, unescaped.
+    pub fn push(&mut self, spot: Spot, key: &'a str, field: Field, format: &Format, given: Given<'_>) {
+        let start = self.values.len();
+        given.write_json(field, format, &mut self.values);
+        self.edits.push(Edit { spot, key, value: start..self.values.len() });
+    }
+
+    /// Whether nothing is to be written.
+    pub fn is_empty(&self) -> bool {
+        self.edits.is_empty()
+    }
+
+    /// The body with the edits in it. Every byte outside a replaced value stays as it was; an added member stands before
+    /// its object's closing brace.
+    pub fn apply(mut self, body: &[u8]) -> Result<Vec<u8>, Overlap> {
+        self.edits.sort_by_key(|edit| edit.spot.start());
+        let mut out = Vec::with_capacity(body.len() + self.values.len() + 32 * self.edits.len());
+        let mut done = 0;
+        let mut previous: Option<&Edit<'_>> = None;
+        for edit in &self.edits {
+            if previous.is_some_and(|previous| previous.spot == edit.spot && previous.key == edit.key) {
+                return Err(Overlap);
+            }
+            let range = edit.spot.range();
+            out.extend_from_slice(body.get(done..range.start).ok_or(Overlap)?);
+            if let Spot::Add { empty, .. } = edit.spot {
+                let follows_another = previous.is_some_and(|previous| previous.spot == edit.spot);
+                if !empty || follows_another {
+                    out.push(b',');
+                }
+                // Writing to a Vec does not fail.
+                _ = serde_json::to_writer(&mut out, edit.key);
+                out.push(b':');
+            }
+            out.extend_from_slice(self.values.get(edit.value.clone()).unwrap_or_default());
+            done = range.end;
+            previous = Some(edit);
+        }
+        out.extend_from_slice(body.get(done..).ok_or(Overlap)?);
+        Ok(out)
+    }
+}
+
+impl Spot {
+    fn start(&self) -> usize {
+        self.range().start
+    }
+
+    fn range(&self) -> Range<usize> {
+        match self {
+            Spot::Replace(range) => range.clone(),
+            Spot::Add { at, .. } => *at..*at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lead::{Grade, ModelId, Score};
+
+    fn apply(body: &str, edits: &[(Spot, &str)]) -> Result<String, Overlap> {
+        let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
+        let given = Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model };
+        let mut all = Edits::default();
+        for (spot, key) in edits {
+            all.push(spot.clone(), key, Field::Points, &Format::default(), given);
+        }
+        all.apply(body.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn members_are_added_before_the_brace_and_values_replaced_in_place() {
+        let add = |at, empty| Spot::Add { at, empty };
+        assert_eq!(apply("{}", &[(add(1, true), "s")]).unwrap(), r#"{"s":73}"#);
+        assert_eq!(apply(r#"{"a":1.00 }"#, &[(add(10, false), "s")]).unwrap(), r#"{"a":1.00 ,"s":73}"#);
+        assert_eq!(apply("{}", &[(add(1, true), "s"), (add(1, true), "t")]).unwrap(), r#"{"s":73,"t":73}"#);
+        assert_eq!(apply(r#"{"s":"x","t":1}"#, &[(Spot::Replace(5..8), "s")]).unwrap(), r#"{"s":73,"t":1}"#);
+        assert_eq!(apply("{}", &[(add(1, true), "a\"b")]).unwrap(), r#"{"a\"b":73}"#);
+    }
+
+    #[test]
+    fn edits_may_come_in_any_order_but_not_on_top_of_each_other() {
+        let body = r#"[{"s":1},{"s":2}]"#;
+        let edits = [(Spot::Replace(14..15), "s"), (Spot::Replace(6..7), "s")];
+        assert_eq!(apply(body, &edits).unwrap(), r#"[{"s":73},{"s":73}]"#);
+        assert_eq!(apply(body, &[(Spot::Replace(6..7), "s"), (Spot::Replace(6..7), "s")]), Err(Overlap));
+        assert_eq!(apply(body, &[(Spot::Replace(5..9), "s"), (Spot::Replace(6..7), "s")]), Err(Overlap));
+        assert_eq!(apply("{}", &[(Spot::Replace(1..9), "s")]), Err(Overlap));
+    }
+}

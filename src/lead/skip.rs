@@ -1,0 +1,66 @@
+//! Why a request on a route went on without a score.
+
+/// The closed set of reasons: the `reason` label in metrics and in the `Leadwire` response header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Skip {
+    /// The body is larger than `limits.body`.
+    Body,
+    /// The body is compressed.
+    Encoding,
+    /// The body is not of a form that can be read yet.
+    Content,
+    /// The body is not well-formed.
+    Parse,
+    /// A mapped key stands twice in one object: scorer and CRM could read different values.
+    Duplicate,
+    /// No lead in the body.
+    NoLead,
+    /// A change without the features the model requires, or a lead with none at all.
+    Features,
+    /// No version of the route's model is loaded.
+    NoModel,
+    /// The model's result is not a number.
+    Score,
+    /// Scoring took longer than `limits.deadline`.
+    Deadline,
+    /// Our own code panicked.
+    Panic,
+    /// The CRM did not accept the write.
+    Refused,
+}
+
+impl Skip {
+    /// Every reason, so that each has its counter from the start.
+    pub const ALL: [Skip; 12] = [
+        Skip::Body,
+        Skip::Encoding,
+        Skip::Content,
+        Skip::Parse,
+        Skip::Duplicate,
+        Skip::NoLead,
+        Skip::Features,
+        Skip::NoModel,
+        Skip::Score,
+        Skip::Deadline,
+        Skip::Panic,
+        Skip::Refused,
+    ];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Skip::Body => "body",
+            Skip::Encoding => "encoding",
+            Skip::Content => "content",
+            Skip::Parse => "parse",
+            Skip::Duplicate => "duplicate",
+            Skip::NoLead => "no_lead",
+            Skip::Features => "features",
+            Skip::NoModel => "no_model",
+            Skip::Score => "score",
+            Skip::Deadline => "deadline",
+            Skip::Panic => "panic",
+            Skip::Refused => "refused",
+        }
+    }
+}

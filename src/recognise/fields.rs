@@ -1,0 +1,302 @@
+//! The feature map, compiled: one pass over a lead object's members reads every feature.
+//!
+//! The pointers of all features form a tree of keys. Each member of the object is looked up in it once, so the cost
+//! grows with the size of the body and not with the number of features.
+
+use super::{
+    coerce,
+    doc::{At, Doc, Duplicate, array_index},
+    scan::Kind,
+};
+use crate::{
+    config::{Feature, Step},
+    lead::{FeatureType, Value},
+};
+
+/// Every feature of the configuration, in its order.
+#[derive(Debug)]
+pub struct Fields {
+    root: Branch,
+    kinds: Vec<FeatureType>,
+}
+
+/// Keys of one object, and what stands under each.
+#[derive(Debug, Default)]
+struct Branch {
+    keys: KeyTable,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// Features read from the value itself, with the place of this pointer in their `from` list.
+    features: Vec<(usize, u8)>,
+    /// Pointers that go deeper.
+    deeper: Option<Box<Branch>>,
+}
+
+/// What reading needs beside the body; reused.
+#[derive(Debug, Default)]
+pub(super) struct FieldScratch {
+    /// Per feature the place in its `from` list that its value came from.
+    ranks: Vec<u8>,
+    /// Which keys of an object have been seen.
+    seen: Vec<bool>,
+}
+
+impl Fields {
+    /// Compiles the feature map.
+    pub fn new(features: &[Feature]) -> Self {
+        let mut root = Branch::default();
+        for (index, feature) in features.iter().enumerate() {
+            for (rank, pointer) in feature.from.iter().enumerate() {
+                // A 256th alternative of one feature is beyond any use and shares the last rank.
+                root.insert(&pointer.steps, (index, u8::try_from(rank).unwrap_or(u8::MAX)));
+            }
+        }
+        root.seal();
+        Self { root, kinds: features.iter().map(|feature| feature.kind).collect() }
+    }
+
+    /// The number of features.
+    pub(super) fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Appends one value per feature, read from the object at `lead`.
+    pub(super) fn read<'a>(
+        &self,
+        doc: Doc<'a, '_>,
+        lead: At,
+        scratch: &mut FieldScratch,
+        values: &mut Vec<Value<'a>>,
+    ) -> Result<(), Duplicate> {
+        let first = values.len();
+        values.resize(first + self.len(), Value::Missing);
+        scratch.ranks.clear();
+        scratch.ranks.resize(self.len(), u8::MAX);
+        scratch.seen.clear();
+        let mut reader = Reader { fields: self, doc, scratch, values: values.get_mut(first..).unwrap_or_default() };
+        reader.branch(&self.root, lead)
+    }
+}
+
+struct Reader<'f, 'a, 't, 'v> {
+    fields: &'f Fields,
+    doc: Doc<'a, 't>,
+    scratch: &'v mut FieldScratch,
+    values: &'v mut [Value<'a>],
+}
+
+impl<'a> Reader<'_, 'a, '_, '_> {
+    fn branch(&mut self, branch: &Branch, at: At) -> Result<(), Duplicate> {
+        match self.doc.kind(at) {
+            Some(Kind::Object) => self.object(branch, at),
+            Some(Kind::Array) => self.array(branch, at),
+            _ => Ok(()),
+        }
+    }
+
+    fn object(&mut self, branch: &Branch, at: At) -> Result<(), Duplicate> {
+        let first_seen = self.scratch.seen.len();
+        self.scratch.seen.resize(first_seen + branch.entries.len(), false);
+        for (key, value) in self.doc.members(at) {
+            let index = match key.escaped {
+                false => branch.keys.find(self.doc.raw(key).as_bytes()),
+                true => branch.keys.find(self.doc.string(key).as_bytes()),
+            };
+            let Some((index, entry)) = index.and_then(|index| Some((index, branch.entries.get(index)?))) else {
+                continue;
+            };
+            match self.scratch.seen.get_mut(first_seen + index) {
+                Some(seen) if !*seen => *seen = true,
+                _ => return Err(Duplicate),
+            }
+            self.entry(entry, value)?;
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, branch: &Branch, at: At) -> Result<(), Duplicate> {
+        for (key, entry) in branch.keys.iter().zip(&branch.entries) {
+            let index = std::str::from_utf8(key).ok().and_then(array_index);
+            if let Some(value) = index.and_then(|index| self.doc.elements(at).nth(index)) {
+                self.entry(entry, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry, value: At) -> Result<(), Duplicate> {
+        for (feature, rank) in &entry.features {
+            let (Some(kind), Some(best), Some(slot)) = (
+                self.fields.kinds.get(*feature),
+                self.scratch.ranks.get_mut(*feature),
+                self.values.get_mut(*feature),
+            ) else {
+                continue;
+            };
+            if *rank < *best || slot.is_missing() {
+                let read: Value<'a> = coerce::read(self.doc, value, *kind);
+                if !read.is_missing() {
+                    *best = *rank;
+                    *slot = read;
+                }
+            }
+        }
+        match &entry.deeper {
+            Some(branch) => self.branch(branch, value),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Branch {
+    fn insert(&mut self, steps: &[Step], feature: (usize, u8)) {
+        // Configuration allows no `{i}` in a feature's pointer, nor the empty one.
+        let Some((Step::Key(key), rest)) = steps.split_first() else { return };
+        let index = self.keys.position(key.as_bytes()).unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            self.keys.push(key.as_bytes())
+        });
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        if rest.is_empty() {
+            entry.features.push(feature);
+        } else {
+            entry.deeper.get_or_insert_default().insert(rest, feature);
+        }
+    }
+
+    fn seal(&mut self) {
+        self.keys.seal();
+        for entry in &mut self.entries {
+            if let Some(deeper) = &mut entry.deeper {
+                deeper.seal();
+            }
+        }
+    }
+}
+
+/// A small fixed set of keys with a look-up of a few nanoseconds: open addressing over the first and last eight bytes,
+/// a quarter full. The keys come from the configuration, so nobody can choose them to collide.
+#[derive(Debug, Default)]
+struct KeyTable {
+    keys: Vec<Box<[u8]>>,
+    /// Index of a key plus one, 0 for a free slot. A power of two long.
+    slots: Vec<u16>,
+}
+
+impl KeyTable {
+    fn position(&self, key: &[u8]) -> Option<usize> {
+        self.keys.iter().position(|known| **known == *key)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter().map(|key| &**key)
+    }
+
+    fn push(&mut self, key: &[u8]) -> usize {
+        self.keys.push(key.into());
+        self.keys.len() - 1
+    }
+
+    fn seal(&mut self) {
+        self.slots = vec![0; (self.keys.len() * 4).next_power_of_two()];
+        for (index, key) in self.keys.iter().enumerate() {
+            let mut slot = hash(key) & (self.slots.len() - 1);
+            while self.slots.get(slot).is_some_and(|taken| *taken != 0) {
+                slot = (slot + 1) & (self.slots.len() - 1);
+            }
+            if let Some(free) = self.slots.get_mut(slot) {
+                // Keys beyond 65,534 are left out; a feature map has some tens.
+                *free = u16::try_from(index + 1).unwrap_or(0);
+            }
+        }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut slot = hash(key) & mask;
+        loop {
+            let index = usize::from(*self.slots.get(slot)?).checked_sub(1)?;
+            if self.keys.get(index).is_some_and(|known| **known == *key) {
+                return Some(index);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+}
+
+fn hash(key: &[u8]) -> usize {
+    let word = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
+        (Some(first), Some(last)) => u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29),
+        _ => key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let mixed = (word ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 40) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::{super::scan::Tape, *};
+    use crate::config::Pointer;
+
+    fn feature(name: &str, from: &[&str], kind: FeatureType) -> Feature {
+        let from = from.iter().map(|pointer| Pointer::parse(pointer).unwrap()).collect();
+        Feature { name: name.into(), from, kind }
+    }
+
+    fn read(json: &str) -> Result<Vec<Value<'static>>, Duplicate> {
+        let fields = Fields::new(&[
+            feature("amount", &["/amount/decimal", "/amount", "/AnnualRevenue"], FeatureType::Number),
+            feature("source", &["/LeadSource", "/source"], FeatureType::Category),
+            feature("phone", &["/phones/1/kind"], FeatureType::Category),
+        ]);
+        let mut tape = Tape::default();
+        tape.scan(json).unwrap();
+        let mut values = Vec::new();
+        fields.read(Doc::new(json, &tape), 0, &mut FieldScratch::default(), &mut values)?;
+        Ok(values.into_iter().map(Value::into_owned).collect())
+    }
+
+    #[test]
+    fn the_first_pointer_that_is_not_missing_counts_whatever_the_order_in_the_body() {
+        let amount = |json: &str| read(json).unwrap()[0].clone();
+        assert_eq!(amount(r#"{"amount":{"decimal":"12.50"},"AnnualRevenue":3}"#), Value::Number(12.5));
+        assert_eq!(amount(r#"{"AnnualRevenue":3,"amount":2}"#), Value::Number(2.0));
+        assert_eq!(amount(r#"{"amount":2,"AnnualRevenue":3}"#), Value::Number(2.0));
+        assert_eq!(amount(r#"{"amount":null,"AnnualRevenue":3}"#), Value::Number(3.0));
+        assert_eq!(amount(r#"{"other":2}"#), Value::Missing);
+    }
+
+    #[test]
+    fn nested_escaped_and_indexed_keys_are_found() {
+        let values = read(r#"{"Le\u0061dSource":"Web","phones":[{},{"kind":"mobile"}]}"#).unwrap();
+        let text = |text: &'static str| Value::Text(Cow::Borrowed(text));
+        assert_eq!(values[1..], [text("Web"), text("mobile")]);
+    }
+
+    #[test]
+    fn a_mapped_key_that_stands_twice_is_refused_and_any_other_is_not() {
+        assert_eq!(read(r#"{"source":"a","source":"b"}"#), Err(Duplicate));
+        assert_eq!(read(r#"{"amount":{"decimal":1,"decimal":2}}"#), Err(Duplicate));
+        assert!(read(r#"{"x":1,"x":2}"#).is_ok());
+    }
+
+    #[test]
+    fn every_key_of_a_large_map_is_found_and_no_other() {
+        let mut table = KeyTable::default();
+        let keys: Vec<String> = (0..300).map(|i| format!("custom_field_{i}__c")).collect();
+        for key in &keys {
+            table.push(key.as_bytes());
+        }
+        table.seal();
+        for (index, key) in keys.iter().enumerate() {
+            assert_eq!(table.find(key.as_bytes()), Some(index));
+        }
+        assert_eq!(table.find(b"custom_field_300__c"), None);
+        assert_eq!(KeyTable::default().find(b"a"), None);
+    }
+}

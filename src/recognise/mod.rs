@@ -1,0 +1,23 @@
+//! Recognise: bytes become leads.
+//!
+//! A route takes a request by method, path and predicates; its selector finds the lead objects in the body, and the
+//! feature map reads their features. Once the CRM has answered, the same route says whether the write was accepted and
+//! under which id. Pure: no I/O, no clock.
+
+mod scan; // bytes -> tape, one strict pass
+mod doc; // walking in a scanned body
+mod routes; // method and path -> candidates
+mod predicate; // conditions on head and body
+mod select; // RFC 9535 selectors -> lead objects
+mod coerce; // the forms a value arrives in
+mod fields; // the feature map, in one pass over an object
+mod request; // all of it: a request's leads
+mod answer; // accepted? under which id?
+
+pub use self::{
+    answer::Answer,
+    doc::{At, Doc, Duplicate},
+    request::{Found, Recogniser, RequestHead, Scratch, Skipped},
+    routes::{Candidates, Route},
+    scan::{Kind, Malformed, Node, Tape},
+};

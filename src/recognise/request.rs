@@ -1,0 +1,258 @@
+//! Requests to leads.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
+
+use super::{
+    doc::{At, Doc, Duplicate},
+    fields::{FieldScratch, Fields},
+    predicate::{Head, Message},
+    routes::{Candidates, Outcome, Route, Router},
+    scan::{Kind, Tape},
+    select::Selected,
+};
+use crate::{
+    config::{Action, Config, Content, IdSource, Pointer},
+    lead::{FeatureType, LeadId, Skip, Value},
+};
+
+/// Routes and feature map of one configuration, compiled.
+#[derive(Debug)]
+pub struct Recogniser {
+    router: Router,
+    fields: Fields,
+}
+
+/// A request's head, as far as routes look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The URL's query, without `?`.
+    pub query: Option<&'a str>,
+}
+
+/// One lead object of a request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Where the object is.
+    pub at: At,
+    /// Its index in the request's array; `None` where it stands alone.
+    pub item: Option<usize>,
+    /// The record's id, where the request holds it.
+    pub id: Option<LeadId>,
+    /// What the request tells of the lead's fate: won or lost, and the revenue.
+    pub outcome: Option<(bool, Option<f64>)>,
+}
+
+/// What reading needs beside the body, reused from request to request. After a [`Recogniser::read`] it holds the tape
+/// and the leads of that body.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The body's nodes.
+    pub tape: Tape,
+    /// The leads in the order the selector gave them.
+    pub leads: Vec<Found>,
+    selected: Vec<Selected>,
+    fields: FieldScratch,
+}
+
+/// A request of a route that is not read, and why.
+#[derive(Clone, Debug)]
+pub struct Skipped {
+    /// The route that would have taken it.
+    pub route: Arc<Route>,
+    /// Why not.
+    pub reason: Skip,
+}
+
+impl Recogniser {
+    /// Compiles a configuration's routes and features.
+    pub fn new(config: &Config) -> Self {
+        Self { router: Router::new(&config.routes, &config.outcomes), fields: Fields::new(&config.features) }
+    }
+
+    /// The number of values that [`Recogniser::read`] yields for each lead: one for each configured feature.
+    pub fn width(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// The routes that may take a request to `path`, or `None` where no body could make it ours.
+    pub fn candidates<'r, 'p: 'r>(&'r self, path: &'p str, head: RequestHead<'_>) -> Option<Candidates<'r, 'p>> {
+        let candidates = self.router.at(path)?;
+        let open = |route: &Arc<Route>| route.action != Action::Read && candidates.allows(route, head, None) == Ok(true);
+        candidates.routes.iter().any(open).then_some(candidates)
+    }
+
+    /// What can be said before the body is read: `Err` where it could not be read anyway.
+    pub fn precheck(&self, candidates: &Candidates<'_, '_>, head: RequestHead<'_>) -> Result<(), Skipped> {
+        let allowed = |route: &&Arc<Route>| candidates.allows(route, head, None) == Ok(true);
+        let mut routes = candidates.routes.iter().filter(allowed);
+        let Some(first) = routes.next() else { return Ok(()) };
+        let skipped = |reason| Err(Skipped { route: first.clone(), reason });
+        if is_encoded(head.headers) {
+            return skipped(Skip::Encoding);
+        }
+        let readable = |route: &Arc<Route>| is_json(&route.content, head.headers);
+        if readable(first) || routes.any(readable) { Ok(()) } else { skipped(Skip::Content) }
+    }
+
+    /// Reads the leads of `body`: `Ok(None)` where no route's predicates hold. On `Ok(Some)` the leads stand in `scratch`,
+    /// and `values` holds [`Recogniser::width`] values for each, one lead after another.
+    pub fn read<'a>(
+        &self,
+        candidates: &Candidates<'_, '_>,
+        head: RequestHead<'_>,
+        body: &'a [u8],
+        scratch: &mut Scratch,
+        values: &mut Vec<Value<'a>>,
+    ) -> Result<Option<Arc<Route>>, Skipped> {
+        let by_method = |route: &&Arc<Route>| candidates.allows(route, head, None) == Ok(true);
+        let Some(first) = candidates.routes.iter().find(by_method) else { return Ok(None) };
+        let skipped = |route: &Arc<Route>, reason| Skipped { route: route.clone(), reason };
+        let text = std::str::from_utf8(body).map_err(|_| skipped(first, Skip::Parse))?;
+        scratch.tape.scan(text).map_err(|_| skipped(first, Skip::Parse))?;
+        let doc = Doc::new(text, &scratch.tape);
+        for route in candidates.routes.iter().filter(by_method) {
+            match candidates.allows(route, head, Some(doc)) {
+                Err(Duplicate) => return Err(skipped(route, Skip::Duplicate)),
+                Ok(false) => {}
+                Ok(true) => {
+                    let captures = candidates.captures(route);
+                    let message_head = Head { headers: head.headers, captures: &captures, query: head.query };
+                    let reader = Reader { route, fields: &self.fields, doc, head: message_head };
+                    reader.leads(&mut scratch.leads, &mut scratch.selected, &mut scratch.fields, values).map_err(|reason| skipped(route, reason))?;
+                    return Ok(Some(route.clone()));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Candidates<'_, '_> {
+    /// Whether a route takes the request. Without a body its predicates on the body are taken as holding.
+    fn allows(&self, route: &Arc<Route>, head: RequestHead<'_>, body: Option<Doc<'_, '_>>) -> Result<bool, Duplicate> {
+        if !route.methods.contains(head.method) {
+            return Ok(false);
+        }
+        if route.when.is_empty() {
+            return Ok(true);
+        }
+        let captures = self.captures(route);
+        let head = Head { headers: head.headers, captures: &captures, query: head.query };
+        let empty = Tape::default();
+        let doc = body.unwrap_or_else(|| Doc::new("", &empty));
+        for predicate in route.when.iter().filter(|predicate| body.is_some() || !predicate.reads_body()) {
+            if !predicate.holds(Message { head, doc, from: Doc::ROOT, item: None })? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Reads the leads of one body.
+struct Reader<'r, 'a, 't> {
+    route: &'r Route,
+    fields: &'r Fields,
+    doc: Doc<'a, 't>,
+    head: Head<'r>,
+}
+
+impl<'a> Reader<'_, 'a, '_> {
+    fn leads(
+        &self,
+        leads: &mut Vec<Found>,
+        selected: &mut Vec<Selected>,
+        scratch: &mut FieldScratch,
+        values: &mut Vec<Value<'a>>,
+    ) -> Result<(), Skip> {
+        leads.clear();
+        selected.clear();
+        self.route.leads.select(self.doc, selected).map_err(|_| Skip::Duplicate)?;
+        for found in selected.drain(..) {
+            match self.doc.kind(found.at) {
+                Some(Kind::Object) => leads.push(self.lead(found)?),
+                // A list where the route expects an object counts as its items.
+                Some(Kind::Array) => {
+                    for (index, at) in self.doc.elements(found.at).enumerate() {
+                        if self.doc.kind(at) == Some(Kind::Object) {
+                            leads.push(self.lead(Selected { at, item: Some(index) })?);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        for lead in leads.iter() {
+            self.fields.read(self.doc, lead.at, scratch, values).map_err(|_| Skip::Duplicate)?;
+        }
+        if leads.is_empty() { Err(Skip::NoLead) } else { Ok(()) }
+    }
+
+    fn lead(&self, selected: Selected) -> Result<Found, Skip> {
+        let Selected { at, item } = selected;
+        let id = match &self.route.id {
+            Some(IdSource::Path(name)) => self.head.captures.named(name).filter(|id| !id.is_empty()).map(LeadId::from),
+            Some(IdSource::Request(pointer)) => id_at(self.doc, pointer, item).map_err(|_| Skip::Duplicate)?,
+            Some(IdSource::Response(_) | IdSource::Header(..)) | None => None,
+        };
+        Ok(Found { at, item, id, outcome: self.outcome(selected).map_err(|_| Skip::Duplicate)? })
+    }
+
+    /// The first outcome rule whose predicates all hold.
+    fn outcome(&self, lead: Selected) -> Result<Option<(bool, Option<f64>)>, Duplicate> {
+        let message = Message { head: self.head, doc: self.doc, from: lead.at, item: lead.item };
+        'rules: for rule in &self.route.outcomes {
+            for predicate in &rule.when {
+                if !predicate.holds(message)? {
+                    continue 'rules;
+                }
+            }
+            return Ok(Some((rule.won, self.revenue(rule, lead)?)));
+        }
+        Ok(None)
+    }
+
+    fn revenue(&self, rule: &Outcome, lead: Selected) -> Result<Option<f64>, Duplicate> {
+        let Some(pointer) = &rule.revenue else { return Ok(None) };
+        let Some(at) = self.doc.resolve(lead.at, pointer, lead.item)? else { return Ok(None) };
+        Ok(match super::coerce::read(self.doc, at, FeatureType::Number) {
+            Value::Number(revenue) => Some(revenue),
+            _ => None,
+        })
+    }
+}
+
+/// The id a pointer leads to from the body's root: text or a number, never empty.
+pub(super) fn id_at(doc: Doc<'_, '_>, pointer: &Pointer, item: Option<usize>) -> Result<Option<LeadId>, Duplicate> {
+    let node = doc.resolve(Doc::ROOT, pointer, item)?.and_then(|at| doc.node(at));
+    let id = node.filter(|node| matches!(node.kind, Kind::String | Kind::Number)).map(|node| doc.string(node));
+    Ok(id.filter(|id| !id.is_empty()).map(|id| id.into_owned().into_boxed_str()))
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let identity = |value: &header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    headers.get(header::CONTENT_ENCODING).is_some_and(|value| !identity(value))
+}
+
+/// Whether a body can be read as JSON. A missing Content-Type counts as JSON: the scan decides.
+fn is_json(content: &Content, headers: &HeaderMap) -> bool {
+    match content {
+        Content::Json => true,
+        Content::Auto => match headers.get(header::CONTENT_TYPE) {
+            None => true,
+            Some(value) => {
+                let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+                kind.eq_ignore_ascii_case(b"application/json")
+                    || kind.eq_ignore_ascii_case(b"text/json")
+                    || kind.len() > 5 && kind.last_chunk::<5>().is_some_and(|end| end.eq_ignore_ascii_case(b"+json"))
+            }
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,332 @@
+//! Bytes to tape: one strict pass over a JSON text (RFC 8259).
+//!
+//! The tape is a flat list of nodes with byte offsets. Selectors, pointers, features and splices all work on it, so a
+//! body is read once however many of them there are. Strictness matters more than speed here: what this scanner accepts
+//! must be read alike by every JSON parser, or the scorer and the CRM could see different leads.
+
+use std::ops::Range;
+
+/// What a [`Node`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `{…}`: its children are pairs of a `Key` and a value.
+    Object,
+    /// `[…]`
+    Array,
+    /// A member's name.
+    Key,
+    /// Text.
+    String,
+    /// A number, kept as its text.
+    Number,
+    /// `true`
+    True,
+    /// `false`
+    False,
+    /// `null`
+    Null,
+}
+
+/// One value or member name, by its place in the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// What it is.
+    pub kind: Kind,
+    /// Whether a string or key holds escapes.
+    pub escaped: bool,
+    /// First byte; of strings and keys, the first after the opening quote.
+    pub start: u32,
+    /// Past the last byte; of strings and keys, the closing quote.
+    pub end: u32,
+    /// Index of the node after this one and all its children.
+    pub next: u32,
+}
+
+impl Node {
+    /// The bytes of the value, quotes included.
+    pub fn span(&self) -> Range<usize> {
+        let quote = usize::from(matches!(self.kind, Kind::String | Kind::Key));
+        self.start as usize - quote..self.end as usize + quote
+    }
+}
+
+/// The body is not JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not well-formed JSON at byte {at}")]
+pub struct Malformed {
+    /// Where reading stopped.
+    pub at: usize,
+}
+
+/// As deep as serde_json goes.
+const MAX_DEPTH: usize = 128;
+
+/// The nodes of one body in the order they stand. Reused from body to body, so that reading allocates nothing.
+#[derive(Debug, Default)]
+pub struct Tape {
+    nodes: Vec<Node>,
+    open: Vec<u32>,
+}
+
+impl Tape {
+    /// The nodes of the last body scanned; the root is the first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Reads `text`, after its byte order mark where it has one.
+    pub fn scan(&mut self, text: &str) -> Result<(), Malformed> {
+        let bytes = text.as_bytes();
+        self.nodes.clear();
+        self.open.clear();
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(Malformed { at: 0 });
+        }
+        let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        loop {
+            let (next, entered) = self.value(bytes, white(bytes, at))?;
+            at = next;
+            if entered {
+                continue;
+            }
+            match self.after_value(bytes, at)? {
+                Some(next) => at = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads a scalar or an empty container, or enters a container; true where the next thing is a value inside it.
+    fn value(&mut self, bytes: &[u8], at: usize) -> Result<(usize, bool), Malformed> {
+        let end = match bytes.get(at) {
+            Some(b'"') => self.string(bytes, at, Kind::String)?,
+            Some(b'-' | b'0'..=b'9') => self.scalar(Kind::Number, at, number(bytes, at)?),
+            Some(b'{') => {
+                self.enter(Kind::Object, at)?;
+                let inside = white(bytes, at + 1);
+                if bytes.get(inside) != Some(&b'}') {
+                    return Ok((self.key(bytes, inside)?, true));
+                }
+                self.leave(inside + 1)
+            }
+            Some(b'[') => {
+                self.enter(Kind::Array, at)?;
+                let inside = white(bytes, at + 1);
+                if bytes.get(inside) != Some(&b']') {
+                    return Ok((inside, true));
+                }
+                self.leave(inside + 1)
+            }
+            Some(b't') => self.scalar(Kind::True, at, word(bytes, at, b"true")?),
+            Some(b'f') => self.scalar(Kind::False, at, word(bytes, at, b"false")?),
+            Some(b'n') => self.scalar(Kind::Null, at, word(bytes, at, b"null")?),
+            _ => return Err(Malformed { at }),
+        };
+        Ok((end, false))
+    }
+
+    /// Leaves every container that ends here; where the next value starts, or `None` at the end of the text.
+    fn after_value(&mut self, bytes: &[u8], mut at: usize) -> Result<Option<usize>, Malformed> {
+        loop {
+            at = white(bytes, at);
+            let Some(container) = self.open.last().and_then(|top| self.nodes.get(*top as usize)) else {
+                return if at == bytes.len() { Ok(None) } else { Err(Malformed { at }) };
+            };
+            match (container.kind, bytes.get(at)) {
+                (Kind::Object, Some(b',')) => return self.key(bytes, white(bytes, at + 1)).map(Some),
+                (Kind::Array, Some(b',')) => return Ok(Some(at + 1)),
+                (Kind::Object, Some(b'}')) | (Kind::Array, Some(b']')) => at = self.leave(at + 1),
+                _ => return Err(Malformed { at }),
+            }
+        }
+    }
+
+    /// Reads `"name" :`; returns the offset after the colon.
+    fn key(&mut self, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+        if bytes.get(at) != Some(&b'"') {
+            return Err(Malformed { at });
+        }
+        let end = self.string(bytes, at, Kind::Key)?;
+        let colon = white(bytes, end);
+        if bytes.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Malformed { at: colon }) }
+    }
+
+    fn string(&mut self, bytes: &[u8], quote: usize, kind: Kind) -> Result<usize, Malformed> {
+        let (end, escaped) = string_end(bytes, quote + 1)?;
+        self.push(Node { kind, escaped, start: quote as u32 + 1, end: end as u32, next: 0 });
+        Ok(end + 1)
+    }
+
+    fn scalar(&mut self, kind: Kind, start: usize, end: usize) -> usize {
+        self.push(Node { kind, escaped: false, start: start as u32, end: end as u32, next: 0 });
+        end
+    }
+
+    fn push(&mut self, node: Node) {
+        let next = self.nodes.len() as u32 + 1;
+        self.nodes.push(Node { next, ..node });
+    }
+
+    fn enter(&mut self, kind: Kind, at: usize) -> Result<(), Malformed> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(Malformed { at });
+        }
+        self.open.push(self.nodes.len() as u32);
+        self.scalar(kind, at, at);
+        Ok(())
+    }
+
+    /// Closes the innermost container, whose last byte is before `end`.
+    fn leave(&mut self, end: usize) -> usize {
+        let next = self.nodes.len() as u32;
+        if let Some(node) = self.open.pop().and_then(|top| self.nodes.get_mut(top as usize)) {
+            node.end = end as u32;
+            node.next = next;
+        }
+        end
+    }
+}
+
+#[inline]
+fn white(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+fn word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, Malformed> {
+    let end = at + word.len();
+    if bytes.get(at..end) == Some(word) { Ok(end) } else { Err(Malformed { at }) }
+}
+
+/// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
+fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+    let mut at = start + usize::from(bytes.get(start) == Some(&b'-'));
+    at = match bytes.get(at) {
+        Some(b'0') => at + 1,
+        _ => digits(bytes, at)?,
+    };
+    if bytes.get(at) == Some(&b'.') {
+        at = digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        let sign = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
+        at = digits(bytes, at + 1 + usize::from(sign))?;
+    }
+    Ok(at)
+}
+
+fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+    let mut at = start;
+    while let Some(b'0'..=b'9') = bytes.get(at) {
+        at += 1;
+    }
+    if at > start { Ok(at) } else { Err(Malformed { at }) }
+}
+
+/// Offset of the closing quote, and whether there were escapes on the way.
+fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Malformed> {
+    let mut escaped = false;
+    loop {
+        while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let special = special_bytes(u64::from_le_bytes(*chunk));
+            if special != 0 {
+                at += special.trailing_zeros() as usize / 8;
+                break;
+            }
+            at += 8;
+        }
+        match bytes.get(at) {
+            Some(b'"') => return Ok((at, escaped)),
+            Some(b'\\') => {
+                escaped = true;
+                at = escape(bytes, at)?;
+            }
+            None | Some(0..=0x1f) => return Err(Malformed { at }),
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// The high bit of each byte that is a quote, a backslash or a control character. Bytes above a true hit may be marked
+/// wrongly (the subtraction borrows), so only the lowest mark counts.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
+    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+    let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+    quote | backslash | below(word, 0x20)
+}
+
+/// Checks the escape at `at`; the offset after it. A `\u` escape of half a surrogate pair is refused, since parsers
+/// disagree on what it means.
+fn escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    match bytes.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') => match hex(bytes, at + 2)? {
+            0xd800..=0xdbff if bytes.get(at + 6..at + 8) == Some(b"\\u") => match hex(bytes, at + 8)? {
+                0xdc00..=0xdfff => Ok(at + 12),
+                _ => Err(Malformed { at: at + 6 }),
+            },
+            0xd800..=0xdfff => Err(Malformed { at }),
+            _ => Ok(at + 6),
+        },
+        _ => Err(Malformed { at }),
+    }
+}
+
+fn hex(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
+    let digits = bytes.get(at..at + 4).ok_or(Malformed { at })?;
+    digits.iter().try_fold(0, |value, byte| {
+        char::from(*byte).to_digit(16).map(|digit| value * 16 + digit).ok_or(Malformed { at })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn accepts(text: &str) -> bool {
+        Tape::default().scan(text).is_ok()
+    }
+
+    #[test]
+    fn accepts_and_refuses_as_serde_json_does() {
+        let cases = [
+            "{}", "[]", " { } ", "[1,2]", "[1,]", "[,1]", "{\"a\":1}", "{\"a\":1,}", "{\"a\"}", "{a:1}", "{\"a\":1 \"b\":2}",
+            "0", "-0", "00", "01", "-", "1.", ".5", "1.5", "1e2", "1e", "1E+2", "1e+", "+1", "0x1", "NaN", "-1.5e-3",
+            "\"\"", "\"a", "\"\\n\"", "\"\\x\"", "\"\\u0041\"", "\"\\u00g1\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"",
+            "\"\\ude00\"", "\"\\ud83d\\u0041\"", "\"tab\there\"", "true", "tru", "truex", "null", "nul", "false", "", " ",
+            "{} {}", "[[]", "[]]", "{\"a\":[{\"b\":null}]}", "\"12345678\\\"90\"", "\"\u{7f}é漢😀\"", "[1 2]", "{\"a\":}",
+        ];
+        for case in cases {
+            assert_eq!(accepts(case), serde_json::from_str::<serde_json::Value>(case).is_ok(), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn skips_a_byte_order_mark_and_stops_at_the_depth_limit() {
+        assert!(accepts("\u{feff}{}"));
+        assert!(accepts(&("[".repeat(128) + &"]".repeat(128))));
+        assert!(!accepts(&("[".repeat(129) + &"]".repeat(129))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged_as_serde_json_judges_it(text in r#"[\[\]{}",:0-9eE.\-tfnu\\ a\u{e9}]{0,24}"#) {
+            prop_assert_eq!(accepts(&text), serde_json::from_str::<serde_json::Value>(&text).is_ok() );
+        }
+
+        #[test]
+        fn strings_end_where_they_end(content in "[ -~é]{0,40}") {
+            let text = serde_json::to_string(&content).unwrap();
+            let mut tape = Tape::default();
+            tape.scan(&text).unwrap();
+            prop_assert_eq!(tape.nodes()[0].end as usize, text.len() - 1);
+        }
+    }
+}
