@@ -14,3 +14,5 @@ pub mod lead;
 pub mod config;
 pub mod recognise;
 pub mod enrich;
+pub mod telemetry;
+pub mod leadlog;

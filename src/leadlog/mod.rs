@@ -1,0 +1,18 @@
+//! Lead log: what was scored, as it was given, and what became of it.
+//!
+//! Workers push records into bounded queues and never wait. One writer thread drains them into SQLite in batches. What
+//! does not fit is dropped, oldest first, and counted.
+
+mod record; // what is written down
+mod packed; // features as scored, in one allocation
+mod queue; // from the workers to the writer
+mod store; // SQLite
+mod writer; // the thread between them
+
+pub use self::{
+    packed::Packed,
+    queue::{Queue, Sender},
+    record::{Decision, Entry, OutcomeRecord, ScoreRecord},
+    store::{Store, StoreError, StoredOutcome, StoredScore},
+    writer::Writer,
+};

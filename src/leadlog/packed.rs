@@ -1,0 +1,109 @@
+//! Features as scored, packed into one allocation, because the request path makes one for every lead.
+
+use std::sync::Arc;
+
+use crate::lead::Value;
+
+/// The values of a lead's features, in the configuration's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed(Box<[u8]>);
+
+const MISSING: u8 = 0;
+const NUMBER: u8 = 1;
+const TEXT: u8 = 2;
+const NO: u8 = 3;
+const YES: u8 = 4;
+
+impl Packed {
+    /// Packs values; texts are cut at 64 KiB, which no category reaches.
+    pub fn new(values: &[Value<'_>]) -> Self {
+        let size = values.iter().map(|value| match value {
+            Value::Number(_) => 9,
+            Value::Text(text) => 3 + text.len(),
+            Value::Missing | Value::Boolean(_) => 1,
+        });
+        let mut bytes = Vec::with_capacity(size.sum());
+        for value in values {
+            match value {
+                Value::Missing => bytes.push(MISSING),
+                Value::Number(number) => {
+                    bytes.push(NUMBER);
+                    bytes.extend_from_slice(&number.to_le_bytes());
+                }
+                Value::Text(text) => {
+                    let cut = text.floor_char_boundary(usize::from(u16::MAX));
+                    let text = text.get(..cut).unwrap_or_default();
+                    bytes.push(TEXT);
+                    // In range after the cut.
+                    bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+                    bytes.extend_from_slice(text.as_bytes());
+                }
+                Value::Boolean(yes) => bytes.push(if *yes { YES } else { NO }),
+            }
+        }
+        Self(bytes.into_boxed_slice())
+    }
+
+    /// `{"age":56,"job":"services"}`; missing features are left out.
+    pub fn to_json(&self, names: &[Arc<str>]) -> String {
+        let mut object = serde_json::Map::new();
+        for (name, value) in names.iter().zip(self.values()) {
+            let json = match value {
+                Value::Missing => continue,
+                Value::Number(number) => number.into(),
+                Value::Text(text) => text.as_ref().into(),
+                Value::Boolean(yes) => yes.into(),
+            };
+            object.insert(name.to_string(), json);
+        }
+        serde_json::Value::Object(object).to_string()
+    }
+
+    /// The values, in order.
+    pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (tag, after) = rest.split_first()?;
+            let (value, after) = match *tag {
+                NUMBER => {
+                    let (bytes, after) = after.split_first_chunk::<8>()?;
+                    (Value::Number(f64::from_le_bytes(*bytes)), after)
+                }
+                TEXT => {
+                    let (length, after) = after.split_first_chunk::<2>()?;
+                    let (bytes, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+                    (Value::Text(String::from_utf8_lossy(bytes)), after)
+                }
+                YES => (Value::Boolean(true), after),
+                NO => (Value::Boolean(false), after),
+                _ => (Value::Missing, after),
+            };
+            rest = after;
+            Some(value)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_out_again() {
+        let long = "x".repeat(70_000);
+        let values = [
+            Value::Number(-0.1),
+            Value::Missing,
+            Value::Text("é\"".into()),
+            Value::Boolean(true),
+            Value::Boolean(false),
+            Value::Text(long.as_str().into()),
+        ];
+        let packed = Packed::new(&values);
+        let out: Vec<_> = packed.values().collect();
+        assert_eq!(out[..5], values[..5]);
+        assert_eq!(out[5], Value::Text("x".repeat(65_535).into()));
+        let names: Vec<Arc<str>> = ["a", "b", "c", "d"].map(Into::into).into();
+        assert_eq!(packed.to_json(&names), r#"{"a":-0.1,"c":"é\"","d":true}"#);
+    }
+}

@@ -1,0 +1,78 @@
+//! What is written down.
+
+use std::sync::Arc;
+
+use super::packed::Packed;
+use crate::lead::{Arm, Grade, ModelId, Outcome, Score};
+
+/// One line of the lead log.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A score, as it was given.
+    Score(ScoreRecord),
+    /// What became of a lead.
+    Outcome(OutcomeRecord),
+}
+
+/// A score that was given to a lead the CRM accepted.
+#[derive(Clone, Debug)]
+pub struct ScoreRecord {
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The record's id, where the traffic showed it.
+    pub lead: Option<Box<str>>,
+    /// The slot that answered.
+    pub arm: Arm,
+    /// The version that answered.
+    pub model: Arc<ModelId>,
+    /// The names of the features, shared by all records of one configuration.
+    pub names: Arc<[Arc<str>]>,
+    /// Their values as scored, in the same order.
+    pub features: Packed,
+    /// The score.
+    pub score: Score,
+    /// The grade.
+    pub grade: Grade,
+    /// Time spent on recognising, scoring and writing, in nanoseconds.
+    pub latency_ns: u64,
+    /// What was done with the score.
+    pub decision: Decision,
+}
+
+/// What was done with a score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Written into the request the CRM stored.
+    Request,
+    /// Written into the answer's body, and its headers if any.
+    Response,
+    /// Written into the answer's headers only.
+    Headers,
+    /// Only recorded.
+    Recorded,
+}
+
+impl Decision {
+    /// The word in the lead log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Request => "request",
+            Decision::Response => "response",
+            Decision::Headers => "headers",
+            Decision::Recorded => "recorded",
+        }
+    }
+}
+
+/// An outcome, with when and where it passed.
+#[derive(Clone, Debug)]
+pub struct OutcomeRecord {
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The route's name.
+    pub route: Arc<str>,
+    /// The outcome.
+    pub outcome: Outcome,
+}

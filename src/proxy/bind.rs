@@ -1,0 +1,64 @@
+//! Listeners: one socket per worker on the same port, bound before anything runs.
+
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// An address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+/// Bound listeners on one address.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The address, with the port the system chose where 0 was asked for.
+    pub address: SocketAddr,
+    pub(super) sockets: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds `workers` sockets that share `address`; the kernel spreads connections over them.
+    pub fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
+        let failed = |source| BindError { address, source };
+        // Shared ports let a second process join silently; a plain bind first finds out whether somebody is there.
+        drop(TcpListener::bind(address).map_err(failed)?);
+        let first = shared(address).map_err(failed)?;
+        let address = first.local_addr().map_err(failed)?;
+        let mut sockets = vec![first];
+        for _ in 1..workers {
+            sockets.push(shared(address).map_err(failed)?);
+        }
+        Ok(Self { address, sockets })
+    }
+}
+
+fn shared(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_and_strangers_do_not() {
+        let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        assert_eq!(listeners.sockets.len(), 3);
+        let ports = listeners.sockets.iter().map(|socket| socket.local_addr().unwrap().port());
+        assert!(ports.into_iter().all(|port| port == listeners.address.port()));
+        let error = Listeners::bind(listeners.address, 1).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot listen on {}", listeners.address)), "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Coarse time-outs: one ticking task per worker instead of a timer per request, which would cost every request an
+//! eventfd write and two thousand instructions. A time-out comes up to one tick late.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    pin::pin,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+/// How late a time-out may be.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The time-outs of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    now: Cell<u64>,
+    waiting: RefCell<Vec<Option<(u64, Waker)>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+/// The time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expired;
+
+impl Expiry {
+    /// Moves time on; runs as long as the worker.
+    pub(super) async fn tick(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            interval.tick().await;
+            let now = self.now.get() + 1;
+            self.now.set(now);
+            let due = |slot: &Option<(u64, Waker)>| slot.as_ref().is_some_and(|(at, _)| *at <= now);
+            for slot in self.waiting.borrow().iter().filter(|slot| due(slot)) {
+                if let Some((_, waker)) = slot {
+                    waker.wake_by_ref();
+                }
+            }
+        }
+    }
+
+    /// The future's output, unless it takes longer than `limit`.
+    pub(super) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Expired> {
+        // One more than the ticks that fit, because the current one is partly over.
+        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) as u64 + 1;
+        let mut slot = Slot { expiry: self, at: self.now.get() + ticks, index: None };
+        let mut future = pin!(future);
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            if self.now.get() >= slot.at {
+                return Poll::Ready(Err(Expired));
+            }
+            slot.wait(context.waker());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// A place in the waiting list, given back when its request ends.
+struct Slot<'e> {
+    expiry: &'e Expiry,
+    at: u64,
+    index: Option<usize>,
+}
+
+impl Slot<'_> {
+    fn wait(&mut self, waker: &Waker) {
+        let mut waiting = self.expiry.waiting.borrow_mut();
+        let index = *self.index.get_or_insert_with(|| {
+            self.expiry.free.borrow_mut().pop().unwrap_or_else(|| {
+                waiting.push(None);
+                waiting.len() - 1
+            })
+        });
+        match waiting.get_mut(index) {
+            Some(Some((_, known))) if known.will_wake(waker) => {}
+            Some(slot) => *slot = Some((self.at, waker.clone())),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let Some(index) = self.index else { return };
+        if let Some(slot) = self.expiry.waiting.borrow_mut().get_mut(index) {
+            *slot = None;
+            self.expiry.free.borrow_mut().push(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn futures_end_in_time_or_expire() {
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                let expiry = Rc::new(Expiry::default());
+                tokio::task::spawn_local(expiry.clone().tick());
+                let sleep = |millis| tokio::time::sleep(Duration::from_millis(millis));
+                let started = tokio::time::Instant::now();
+                assert_eq!(expiry.within(Duration::from_secs(1), sleep(500)).await, Ok(()));
+                assert_eq!(expiry.within(Duration::from_secs(1), sleep(5_000)).await, Err(Expired));
+                let took = started.elapsed().as_millis();
+                assert!((1_500..1_800).contains(&took), "{took} ms");
+                assert_eq!(expiry.waiting.borrow().iter().flatten().count(), 0, "every slot is given back");
+                assert_eq!(expiry.waiting.borrow().len(), 1, "and used again");
+            })
+            .await;
+    }
+}

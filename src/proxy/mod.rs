@@ -1,0 +1,24 @@
+//! Proxy: the network around the pure rooms.
+//!
+//! Every worker is one thread with its own runtime, listener (SO_REUSEPORT), upstream connections, scratch memory and
+//! histograms; workers share nothing but the current [`Snapshot`]. A request no route matches streams through with
+//! nothing buffered. One that matches is buffered, inspected and forwarded, and its answer is judged; whatever goes wrong
+//! on that way, the original bytes are forwarded.
+
+mod snapshot; // configuration and models, swapped whole
+mod bind; // listeners
+mod worker; // thread, accept, drain
+mod pipeline; // a request's way through
+mod inspect; // recognise, score, enrich: synchronous
+mod answer; // accepted? id, enrichment, record
+mod upstream; // connections to the CRM
+mod expiry; // coarse time-outs
+mod body; // bodies, streamed or whole
+mod hop; // hop-by-hop headers
+mod respond; // errors become answers, in one place
+
+pub use self::{
+    bind::{BindError, Listeners},
+    snapshot::{BindModelError, Snapshot},
+    worker::{Proxy, Shared},
+};

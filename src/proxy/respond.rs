@@ -1,0 +1,30 @@
+//! Errors become answers, here and nowhere else.
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{body::Body, upstream::UpstreamError};
+use crate::enrich;
+
+/// `502` or `504` with `{"error":"…"}`.
+pub(super) fn failed(error: &UpstreamError) -> Response<Body> {
+    answer(error.status(), error.summary())
+}
+
+/// `400`: the client broke off its own body.
+pub(super) fn broken_request() -> Response<Body> {
+    answer(StatusCode::BAD_REQUEST, "the request's body broke off")
+}
+
+/// `400`: no path to forward to, as in `CONNECT host:port`.
+pub(super) fn not_forwardable() -> Response<Body> {
+    answer(StatusCode::BAD_REQUEST, "not a request to a path")
+}
+
+fn answer(status: StatusCode, text: &str) -> Response<Body> {
+    let body = format!("{{\"error\":\"{text}\"}}\n");
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(enrich::LEADWIRE, enrich::FAILED);
+    response
+}

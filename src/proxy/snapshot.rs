@@ -1,0 +1,126 @@
+//! What requests are served with: one configuration and the versions that match it, swapped whole.
+
+use std::sync::Arc;
+
+use metrics::Histogram;
+
+use crate::{
+    config::Config,
+    lead::{Arm, ModelId, Value},
+    recognise::{Recogniser, Route},
+    registry::Version,
+    telemetry::{Metrics, RouteMetrics, UNMATCHED},
+};
+
+/// An immutable set of routes, features and models. Requests in flight keep the one they started with.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The configuration.
+    pub config: Arc<Config>,
+    pub(super) recogniser: Recogniser,
+    /// The features' names, for the lead log.
+    pub(super) names: Arc<[Arc<str>]>,
+    routes: Vec<(RouteMetrics, Option<usize>)>,
+    unmatched: RouteMetrics,
+    models: Vec<Bound>,
+}
+
+/// A version, with its features matched to the configuration's.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) version: Arc<Version>,
+    pub(super) id: Arc<ModelId>,
+    pub(super) arm: Arm,
+    pub(super) scores: Histogram,
+    /// For each feature of the model its place among the configuration's.
+    places: Vec<Option<usize>>,
+}
+
+/// A version that cannot serve under the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindModelError {
+    /// The model was trained with a feature that never missed, and nothing maps it.
+    #[error("model {id} requires feature \"{feature}\", which `features` does not map")]
+    Unmapped {
+        /// The version.
+        id: String,
+        /// The feature.
+        feature: String,
+    },
+    /// Types differ, so every value would be missing.
+    #[error("feature \"{feature}\" is a {configured} in `features` and a {trained} in model {id}")]
+    Type {
+        /// The version.
+        id: String,
+        /// The feature.
+        feature: String,
+        /// In the configuration.
+        configured: &'static str,
+        /// In the model.
+        trained: &'static str,
+    },
+}
+
+impl Snapshot {
+    /// Compiles `config` and binds `champions`, at most one version for each model.
+    pub fn new(config: Arc<Config>, champions: &[Arc<Version>], metrics: &Metrics) -> Result<Self, BindModelError> {
+        let models = champions.iter().map(|version| Bound::new(version, &config, metrics));
+        let models: Vec<Bound> = models.collect::<Result<_, _>>()?;
+        let model_of = |name: &Arc<str>| models.iter().position(|bound| bound.id.model == *name);
+        let routes = config.routes.iter().map(|route| (metrics.route(&route.name), model_of(&route.model)));
+        Ok(Self {
+            recogniser: Recogniser::new(&config),
+            names: config.features.iter().map(|feature| feature.name.clone()).collect(),
+            routes: routes.collect(),
+            unmatched: metrics.route(UNMATCHED),
+            models,
+            config,
+        })
+    }
+
+    /// Whether every route that scores has its model.
+    pub fn is_ready(&self) -> bool {
+        self.routes.iter().all(|(_, model)| model.is_some())
+    }
+
+    /// The counters of a route, or of requests that no route matches.
+    pub(super) fn metrics(&self, route: Option<&Route>) -> &RouteMetrics {
+        let of_route = route.and_then(|route| self.routes.get(route.index));
+        of_route.map_or(&self.unmatched, |(metrics, _)| metrics)
+    }
+
+    /// The version that scores a route's leads.
+    pub(super) fn model(&self, route: &Route) -> Option<&Bound> {
+        let (_, model) = self.routes.get(route.index)?;
+        self.models.get((*model)?)
+    }
+}
+
+impl Bound {
+    fn new(version: &Arc<Version>, config: &Config, metrics: &Metrics) -> Result<Self, BindModelError> {
+        let id = &version.id;
+        let place = |trained: &crate::score::FeatureSpec| {
+            let feature = trained.name.to_string();
+            let place = config.features.iter().position(|configured| *configured.name == *feature);
+            match place.and_then(|place| config.features.get(place)) {
+                None if trained.required => Err(BindModelError::Unmapped { id: id.to_string(), feature }),
+                Some(configured) if configured.kind != trained.kind() => Err(BindModelError::Type {
+                    id: id.to_string(),
+                    feature,
+                    configured: configured.kind.as_str(),
+                    trained: trained.kind().as_str(),
+                }),
+                _ => Ok(place),
+            }
+        };
+        let places = version.model.features().iter().map(place).collect::<Result<_, _>>()?;
+        let arm = Arm::Champion;
+        Ok(Self { version: version.clone(), id: Arc::new(id.clone()), arm, scores: metrics.scores(id, arm), places })
+    }
+
+    /// The value of the model's feature `index` among a lead's values.
+    pub(super) fn value<'v, 'a>(&self, values: &'v [Value<'a>], index: usize) -> &'v Value<'a> {
+        let place = self.places.get(index).copied().flatten();
+        place.and_then(|place| values.get(place)).unwrap_or(&Value::Missing)
+    }
+}

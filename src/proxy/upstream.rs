@@ -1,0 +1,152 @@
+//! Connections to the CRM: one pool per worker over hyper's bare connections, last used first.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+};
+
+use http::{Request, Response, StatusCode};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{body::Body, expiry::Expiry};
+use crate::config::{Limits, Upstream};
+
+/// Idle connections a worker keeps. A CRM's clients rarely hold more than this many requests open at a time.
+const MAX_IDLE: usize = 256;
+
+/// The upstream gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UpstreamError {
+    /// No connection.
+    #[error("cannot connect to the upstream: {0}")]
+    Connect(#[from] io::Error),
+    /// No connection within `limits.connect`.
+    #[error("connecting to the upstream took too long")]
+    ConnectTimeout,
+    /// No answer within `limits.answer`.
+    #[error("the upstream took too long to answer")]
+    AnswerTimeout,
+    /// The connection broke, or what came was not HTTP.
+    #[error("the upstream's answer broke off: {0}")]
+    Broken(#[from] hyper::Error),
+}
+
+impl UpstreamError {
+    /// What the client gets instead of an answer.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            UpstreamError::Connect(_) | UpstreamError::Broken(_) => StatusCode::BAD_GATEWAY,
+            UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The same without details of the network, for the client.
+    pub(super) fn summary(&self) -> &'static str {
+        match self {
+            UpstreamError::Connect(_) => "cannot connect to the upstream",
+            UpstreamError::ConnectTimeout => "connecting to the upstream took too long",
+            UpstreamError::AnswerTimeout => "the upstream took too long to answer",
+            UpstreamError::Broken(_) => "the upstream's answer broke off",
+        }
+    }
+}
+
+/// One worker's connections.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    idle: RefCell<Vec<http1::SendRequest<Body>>>,
+    /// Raised when the upstream's address changes, so that connections to the old one are not kept.
+    generation: Cell<u64>,
+    upstream: RefCell<Option<Upstream>>,
+}
+
+/// A connection in use. Given back when the answer's body has ended; closed when it is dropped before.
+#[derive(Debug)]
+pub(super) struct Lease {
+    sender: Option<http1::SendRequest<Body>>,
+    pool: Rc<Pool>,
+    generation: u64,
+}
+
+impl Lease {
+    /// Gives the connection back.
+    pub(super) fn release(&mut self) {
+        let Some(sender) = self.sender.take() else { return };
+        let mut idle = self.pool.idle.borrow_mut();
+        if self.generation == self.pool.generation.get() && !sender.is_closed() && idle.len() < MAX_IDLE {
+            idle.push(sender);
+        }
+    }
+}
+
+impl Pool {
+    /// Sends a request and waits for the answer's head. A pooled connection that turns out closed before anything of the
+    /// request was written is replaced; beyond that nothing is tried twice.
+    pub(super) async fn send(
+        self: &Rc<Self>,
+        mut request: Request<Body>,
+        upstream: &Upstream,
+        limits: &Limits,
+        expiry: &Expiry,
+    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+        self.aim(upstream);
+        loop {
+            let pooled = self.take_idle();
+            let reused = pooled.is_some();
+            let mut sender = match pooled {
+                Some(sender) => sender,
+                None => {
+                    let connected = expiry.within(limits.connect, connect(upstream)).await;
+                    connected.map_err(|_| UpstreamError::ConnectTimeout)??
+                }
+            };
+            let answer = expiry.within(limits.answer, sender.try_send_request(request)).await;
+            match answer.map_err(|_| UpstreamError::AnswerTimeout)? {
+                Ok(response) => {
+                    let lease = Lease { sender: Some(sender), pool: self.clone(), generation: self.generation.get() };
+                    return Ok((response, lease));
+                }
+                Err(mut failed) => match failed.take_message().filter(|_| reused) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(failed.into_error().into()),
+                },
+            }
+        }
+    }
+
+    fn aim(&self, upstream: &Upstream) {
+        if self.upstream.borrow().as_ref() != Some(upstream) {
+            self.upstream.replace(Some(upstream.clone()));
+            self.generation.set(self.generation.get() + 1);
+            self.idle.borrow_mut().clear();
+        }
+    }
+
+    /// The connection used last that can take a request now; closed ones are thrown away on the way.
+    fn take_idle(&self) -> Option<http1::SendRequest<Body>> {
+        let mut idle = self.idle.borrow_mut();
+        while idle.last().is_some_and(http1::SendRequest::is_closed) {
+            idle.pop();
+        }
+        let ready = idle.iter().rposition(http1::SendRequest::is_ready)?;
+        Some(idle.swap_remove(ready))
+    }
+}
+
+async fn connect(upstream: &Upstream) -> Result<http1::SendRequest<Body>, UpstreamError> {
+    let host = upstream.authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, upstream.port)).await?;
+    // An error here only costs latency.
+    _ = stream.set_nodelay(true);
+    let (sender, connection) =
+        http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream)).await?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    Ok(sender)
+}

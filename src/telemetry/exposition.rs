@@ -1,0 +1,106 @@
+//! What /metrics shows beside the counters: stages from their HDR histograms, loaded versions and queue depth, all read
+//! when somebody asks.
+
+use std::fmt::Write;
+
+use super::{
+    latency::{Latency, Stage},
+    metrics::Metrics,
+};
+
+/// A loaded version, for `leadwire_model_info`.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// The model's name.
+    pub model: String,
+    /// The version.
+    pub version: String,
+    /// The slot it holds.
+    pub slot: &'static str,
+    /// The manifest's digest.
+    pub digest: String,
+}
+
+/// Upper bounds in seconds: 1 µs to 10 s in steps of 1, 2.5 and 5, so that 0.25 µs of scoring and 50 ms of a slow CRM
+/// both land between bounds.
+const BOUNDS: [f64; 23] = [
+    250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3,
+    50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 10.0,
+];
+
+/// All metrics as Prometheus text, version 0.0.4.
+pub fn render(metrics: &Metrics, latency: &Latency, models: &[ModelInfo], queue_depth: usize) -> String {
+    let mut text = metrics.render();
+    stages(&mut text, latency);
+    model_info(&mut text, models);
+    // Writing to a String does not fail, here and below.
+    _ = writeln!(text, "# HELP leadwire_queue_depth Records waiting for the lead log.");
+    _ = writeln!(text, "# TYPE leadwire_queue_depth gauge\nleadwire_queue_depth {queue_depth}");
+    text
+}
+
+fn stages(text: &mut String, latency: &Latency) {
+    _ = writeln!(text, "# HELP leadwire_stage_seconds Time spent in each stage of a request.");
+    _ = writeln!(text, "# TYPE leadwire_stage_seconds histogram");
+    for stage in Stage::ALL {
+        let (label, histogram) = (stage.as_str(), latency.snapshot(stage));
+        for bound in BOUNDS {
+            let count = histogram.count_between(0, (bound * 1e9) as u64);
+            _ = writeln!(text, "leadwire_stage_seconds_bucket{{stage=\"{label}\",le=\"{bound}\"}} {count}");
+        }
+        let (count, seconds) = (histogram.len(), histogram.mean() * histogram.len() as f64 / 1e9);
+        _ = writeln!(text, "leadwire_stage_seconds_bucket{{stage=\"{label}\",le=\"+Inf\"}} {count}");
+        _ = writeln!(text, "leadwire_stage_seconds_sum{{stage=\"{label}\"}} {seconds}");
+        _ = writeln!(text, "leadwire_stage_seconds_count{{stage=\"{label}\"}} {count}");
+    }
+}
+
+fn model_info(text: &mut String, models: &[ModelInfo]) {
+    _ = writeln!(text, "# HELP leadwire_model_info Versions that are loaded; always 1.");
+    _ = writeln!(text, "# TYPE leadwire_model_info gauge");
+    for ModelInfo { model, version, slot, digest } in models {
+        let [model, version] = [model, version].map(|label| escaped(label));
+        _ = writeln!(
+            text,
+            "leadwire_model_info{{model=\"{model}\",version=\"{version}\",slot=\"{slot}\",digest=\"{digest}\"}} 1"
+        );
+    }
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_every_family_is_described() {
+        let (metrics, latency) = (Metrics::default(), Latency::default());
+        metrics.route("lead.create").skip(crate::lead::Skip::Parse);
+        let mut recorder = latency.recorder();
+        recorder.record(Stage::Score, Duration::from_nanos(300));
+        recorder.record(Stage::Score, Duration::from_millis(20));
+        drop(recorder);
+        let info = ModelInfo { model: "lead".into(), version: "a\"b".into(), slot: "champion", digest: "00".into() };
+        let text = render(&metrics, &latency, &[info], 3);
+        for line in [
+            "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.00000025\"} 0",
+            "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.0000005\"} 1",
+            "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.025\"} 2",
+            "leadwire_stage_seconds_count{stage=\"score\"} 2",
+            "leadwire_model_info{model=\"lead\",version=\"a\\\"b\",slot=\"champion\",digest=\"00\"} 1",
+            "leadwire_skipped_total{route=\"lead.create\",reason=\"parse\"} 1",
+            "leadwire_queue_depth 3",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+        }
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| line.split(' ').next());
+        for family in families.flatten() {
+            assert!(text.contains(&format!("# HELP {family} ")), "{family} is not described");
+        }
+    }
+}

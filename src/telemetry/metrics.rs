@@ -1,0 +1,145 @@
+//! Counters: their names, descriptions and handles. Labels come from closed sets: route names of the configuration,
+//! reasons, model versions.
+
+use std::sync::Arc;
+
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::lead::{Arm, ModelId, Skip};
+
+/// The route label of requests that no route matches.
+pub const UNMATCHED: &str = "unmatched";
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// At least one lead got a score.
+    Scored,
+    /// A route matched, and there was no score.
+    Skipped,
+    /// Nothing to score in it.
+    Passed,
+    /// The upstream did not answer.
+    Failed,
+}
+
+impl RequestOutcome {
+    const ALL: [RequestOutcome; 4] =
+        [RequestOutcome::Scored, RequestOutcome::Skipped, RequestOutcome::Passed, RequestOutcome::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            RequestOutcome::Scored => "scored",
+            RequestOutcome::Skipped => "skipped",
+            RequestOutcome::Passed => "passed",
+            RequestOutcome::Failed => "failed",
+        }
+    }
+}
+
+/// The process's counters. Not global, so that several sidecars can live in one process.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    /// Records lost before they reached the lead log.
+    pub leadlog_dropped: Counter,
+    /// Changes of the configuration file that were taken.
+    pub config_reloads: Counter,
+    /// Changes of the configuration file that were refused.
+    pub config_refused: Counter,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let buckets: Vec<f64> = (1..20).map(|twentieth| f64::from(twentieth) / 20.0).collect();
+        let builder = PrometheusBuilder::new();
+        // Refused only for an empty list of buckets.
+        let builder = builder.set_buckets_for_metric(Matcher::Full("leadwire_score".into()), &buckets);
+        let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
+        let handle = recorder.handle();
+        let [leadlog_dropped, config_reloads, config_refused] = with_local_recorder(&recorder, || {
+            describe();
+            [
+                counter!("leadwire_leadlog_dropped_total"),
+                counter!("leadwire_config_reloads_total", "result" => "taken"),
+                counter!("leadwire_config_reloads_total", "result" => "refused"),
+            ]
+        });
+        Self { recorder, handle, leadlog_dropped, config_reloads, config_refused }
+    }
+}
+
+impl Metrics {
+    /// The counters of one route, made once and kept.
+    pub fn route(&self, route: &str) -> RouteMetrics {
+        with_local_recorder(&self.recorder, || RouteMetrics {
+            requests: RequestOutcome::ALL.map(|outcome| {
+                counter!("leadwire_requests_total", "route" => route.to_owned(), "outcome" => outcome.as_str())
+            }),
+            skipped: Skip::ALL.map(|reason| {
+                counter!("leadwire_skipped_total", "route" => route.to_owned(), "reason" => reason.as_str())
+            }),
+        })
+    }
+
+    /// The distribution of a version's scores.
+    pub fn scores(&self, id: &ModelId, arm: Arm) -> Histogram {
+        let label = |text: &Arc<str>| text.to_string();
+        with_local_recorder(&self.recorder, || {
+            histogram!("leadwire_score", "model" => label(&id.model), "version" => label(&id.version), "arm" => arm.as_str())
+        })
+    }
+
+    /// Counts a version that was refused, by the kind of reason.
+    pub fn model_refused(&self, model: &str, kind: &'static str) {
+        with_local_recorder(&self.recorder, || {
+            counter!("leadwire_model_refused_total", "model" => model.to_owned(), "kind" => kind).increment(1);
+        });
+    }
+
+    /// The counters as Prometheus text.
+    pub(super) fn render(&self) -> String {
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+}
+
+fn describe() {
+    describe_counter!("leadwire_requests_total", "Requests by route and by what became of them.");
+    describe_counter!("leadwire_skipped_total", "Requests of a route that went on without a score, by reason.");
+    describe_counter!("leadwire_leadlog_dropped_total", "Records lost before they reached the lead log.");
+    describe_counter!("leadwire_config_reloads_total", "Changes of the configuration file, taken or refused.");
+    describe_counter!("leadwire_model_refused_total", "Model versions refused, by kind of reason.");
+    describe_histogram!("leadwire_score", "Scores given, as probabilities.");
+}
+
+/// The counters of one route.
+#[derive(Clone, Debug)]
+pub struct RouteMetrics {
+    requests: [Counter; 4],
+    skipped: [Counter; 12],
+}
+
+impl RouteMetrics {
+    /// Counts a request.
+    pub fn count(&self, outcome: RequestOutcome) {
+        if let Some(counter) = self.requests.get(outcome as usize) {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts a request that went on without a score.
+    pub fn skip(&self, reason: Skip) {
+        self.count(RequestOutcome::Skipped);
+        if let Some(counter) = self.skipped.get(reason as usize) {
+            counter.increment(1);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Telemetry: what the process does, as numbers and log lines.
+//!
+//! The request path only touches handles it already holds: an HDR recorder per worker and stage, and counters. Text for
+//! Prometheus is made when somebody asks for it.
+
+mod latency; // HDR histograms per stage
+mod metrics; // counters and their names
+mod exposition; // what /metrics shows beside the counters
+mod logging; // tracing set-up
+
+pub use self::{
+    exposition::{ModelInfo, render},
+    latency::{Latency, Stage, StageRecorder, StageReport},
+    logging::{LogFormat, init as init_logging},
+    metrics::{Metrics, RequestOutcome, RouteMetrics, UNMATCHED},
+};
