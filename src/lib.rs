@@ -12,3 +12,7 @@
 
 pub mod lead;
 pub mod config;
+pub mod stats;
+pub mod score;
+pub mod registry;
+pub mod train;
