@@ -67,6 +67,15 @@ impl Encoder {
         finite
     }
 
+    /// Appends the input columns a compact row stands for, one-hots written out, for graphs that know no codes.
+    pub fn expand(&self, row: &[f32], columns: &mut Vec<f32>) {
+        let (dense, codes) = row.split_at_checked(self.dense()).unwrap_or_default();
+        columns.extend(dense);
+        for (code, width) in codes.iter().zip(&self.categories) {
+            columns.extend((0..*width).map(|column| f32::from(column == *code as usize)));
+        }
+    }
+
     /// Whether the `i`-th feature would be read as missing: absent, or not of its type.
     pub fn is_missing(&self, i: usize, value: &Value<'_>) -> bool {
         match self.features.get(i) {

@@ -230,3 +230,132 @@ fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     let two: [f32; 2] = std::array::from_fn(|i| (eight[i] + eight[i + 4]) + (eight[i + 2] + eight[i + 6]));
     two[0] + two[1]
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Module, Tensor};
+
+    use super::*;
+    use crate::score::{Encoding, FeatureSpec, KernelOp, Kind, Schema, fixture};
+
+    /// Numbers, categories of 3, 4, 5, ... words, and the sizes of the hidden layers.
+    struct Shape(usize, usize, &'static [usize]);
+
+    const SHAPES: [Shape; 7] = [
+        Shape(20, 10, &[64, 32]),
+        Shape(9, 10, &[]),
+        Shape(1, 0, &[1]),
+        Shape(0, 1, &[33]),
+        Shape(3, 2, &[31, 7, 65]),
+        Shape(0, 2, &[]),
+        Shape(5, 1, &[128]),
+    ];
+
+    impl Shape {
+        fn encoder(&self) -> Encoder {
+            let number = |_| Encoding::Number { median: 0.5, mean: 0.0, sd: 1.0 };
+            let words = |i| Encoding::Category {
+                vocabulary: (0..i + 3).map(|word: usize| word.to_string()).collect(),
+            };
+            let encodings = (0..self.0).map(number).chain((0..self.1).map(words));
+            let features = encodings
+                .enumerate()
+                .map(|(i, encoding)| FeatureSpec { name: i.to_string(), required: false, encoding })
+                .collect();
+            Encoder::new(&Schema { features }).unwrap()
+        }
+
+        fn network(&self) -> Network {
+            let width = self.0 * 2 + (0..self.1).map(|i| i + 4).sum::<usize>();
+            let sizes: Vec<usize> = [&[width], self.2, &[1]].concat();
+            let names: Vec<String> = (0..sizes.len() - 1).map(|i| format!("layers.{i}")).collect();
+            let layers: Vec<_> =
+                names.iter().zip(sizes.windows(2)).map(|(n, s)| (n.as_str(), s[1], s[0])).collect();
+            Network::read(Kind::Mlp, &fixture::random_weights(&layers, 7), width).unwrap()
+        }
+
+        /// Rows with every code in turn, some values missing.
+        fn rows(&self) -> Vec<Vec<f32>> {
+            let row = |i: usize| {
+                let numbers = (0..self.0).map(move |f| ((i * 31 + f * 17) % 23) as f32 / 11.0 - 1.0);
+                let flags = (0..self.0).map(move |f| f32::from((i + f) % 7 == 0));
+                let codes = (0..self.1).map(move |c| ((i + c) % (c + 4)) as f32);
+                numbers.chain(flags).chain(codes).collect()
+            };
+            (0..40).map(row).collect()
+        }
+    }
+
+    /// The network as candle-nn has it, over the expanded columns.
+    fn graph(network: &Network, columns: &Tensor) -> Vec<f32> {
+        let cpu = &Device::Cpu;
+        let mut x = columns.clone();
+        for (i, layer) in network.layers().iter().enumerate() {
+            let weight = Tensor::from_slice(&layer.weight, (layer.outputs, layer.inputs), cpu).unwrap();
+            let bias = Tensor::from_slice(&layer.bias, layer.outputs, cpu).unwrap();
+            x = if i == 0 { x } else { x.relu().unwrap() };
+            x = candle_nn::Linear::new(weight, Some(bias)).forward(&x).unwrap();
+        }
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn agrees_with_candle_with_and_without_vectors() {
+        for shape in SHAPES {
+            let (encoder, network, rows) = (shape.encoder(), shape.network(), shape.rows());
+            let mut columns = Vec::new();
+            rows.iter().for_each(|row| encoder.expand(row, &mut columns));
+            let columns = Tensor::from_vec(columns, (rows.len(), network.width()), &Device::Cpu).unwrap();
+            let expected = graph(&network, &columns);
+            let kernel = Kernel::new(&encoder, &network).unwrap();
+            for kernel in [kernel.clone(), kernel.plain()] {
+                let mut buffers = Buffers::default();
+                for (row, expected) in rows.iter().zip(&expected) {
+                    let logit = kernel.logit(row, &mut buffers);
+                    // Weights up to 1 in layers of up to 128 give logits of hundreds, hence relative to their size.
+                    assert!(
+                        (logit - expected).abs() <= 1e-6 * expected.abs().max(10.0),
+                        "{logit} is not {expected}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_its_rows_bit_for_bit() {
+        for shape in SHAPES {
+            let kernel = Kernel::new(&shape.encoder(), &shape.network()).unwrap();
+            let rows = shape.rows();
+            let mut buffers = Buffers::default();
+            let expected: Vec<f32> = rows.iter().map(|row| kernel.logit(row, &mut buffers)).collect();
+            let batch =
+                Tensor::from_vec(rows.concat(), (rows.len(), kernel.row_width()), &Device::Cpu).unwrap();
+            let logits = batch.apply_op1_no_bwd(&KernelOp(kernel.into())).unwrap();
+            assert_eq!(logits.to_vec1::<f32>().unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_are_refused_or_nan() {
+        let shape = Shape(2, 1, &[4]);
+        let kernel = Kernel::new(&shape.encoder(), &shape.network()).unwrap();
+        let mut buffers = Buffers::default();
+        assert!(kernel.logit(&[], &mut buffers).is_nan());
+        assert!(kernel.logit(&[f32::NAN, 0.0, 0.0, 0.0, 0.0], &mut buffers).is_nan());
+        for code in [9.0, -1.0, f32::INFINITY, f32::NAN] {
+            assert!(kernel.logit(&[0.0, 0.0, 0.0, 0.0, code], &mut buffers).is_finite());
+        }
+        let op = KernelOp(kernel.into());
+        let rows = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+        assert!(rows(&[3, 4]).apply_op1_no_bwd(&op).is_err());
+        assert!(rows(&[5]).apply_op1_no_bwd(&op).is_err());
+        assert!(rows(&[5, 3]).t().unwrap().apply_op1_no_bwd(&op).is_err());
+        assert!(rows(&[0, 5]).apply_op1_no_bwd(&op).is_ok());
+    }
+
+    #[test]
+    fn a_network_of_another_width_is_refused() {
+        assert!(Kernel::new(&Shape(2, 0, &[]).encoder(), &Shape(3, 0, &[]).network()).is_err());
+    }
+}
