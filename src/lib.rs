@@ -15,4 +15,3 @@ pub mod config;
 pub mod stats;
 pub mod score;
 pub mod registry;
-pub mod train;

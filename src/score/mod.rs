@@ -11,7 +11,7 @@ mod op; // the kernel as an operation of candle's graphs
 mod calibrate; // logit -> probability, and the fits
 mod model; // the whole, compiled
 #[cfg(test)]
-mod fixture; // small weights, for tests
+pub(crate) mod fixture; // small weights, for tests
 
 pub use self::{
     calibrate::Calibration,
