@@ -11,8 +11,11 @@
 //! table). `lead`, `stats`, `recognise`, `score` and `enrich` do no I/O and are told the time.
 
 pub mod lead;
+pub mod stats;
 pub mod config;
 pub mod recognise;
+pub mod score;
 pub mod enrich;
+pub mod registry;
 pub mod telemetry;
 pub mod leadlog;

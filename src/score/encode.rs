@@ -1,0 +1,276 @@
+//! One lead's values become a compact row.
+//!
+//! The row holds the standardised numbers, one is-missing flag for each, then one code per category: the one-hot columns
+//! the network was trained on are never written out, because all but one of each are 0. A code is a whole number far
+//! below 2^24, so an f32 holds it exactly and a row can be a row of a tensor.
+
+use std::fmt::{self, Write};
+
+use super::{Encoding, ModelError, Schema};
+use crate::lead::Value;
+
+/// A schema compiled for encoding.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    features: Vec<Feature>,
+    numbers: usize,
+    categories: Vec<usize>,
+}
+
+impl Encoder {
+    /// Compiles a schema; refuses one that would give wrong or infinite columns.
+    pub fn new(schema: &Schema) -> Result<Self, ModelError> {
+        schema.check()?;
+        let features: Vec<Feature> =
+            schema.features.iter().map(|spec| Feature::new(&spec.encoding)).collect();
+        let categories: Vec<usize> = features.iter().filter_map(Feature::codes).collect();
+        Ok(Self { numbers: features.len() - categories.len(), features, categories })
+    }
+
+    /// Numbers and booleans, each of which has a value and a flag.
+    pub fn dense(&self) -> usize {
+        self.numbers * 2
+    }
+
+    /// Columns each category would take as a one-hot: its vocabulary and one for missing or unseen.
+    pub fn categories(&self) -> &[usize] {
+        &self.categories
+    }
+
+    /// Length of a compact row.
+    pub fn row_width(&self) -> usize {
+        self.dense() + self.categories.len()
+    }
+
+    /// Writes the compact row of the lead whose `i`-th feature is `feature(i)`. `false` when a number is too large for
+    /// the network; the row is of no use then.
+    pub fn encode<'v, 'f: 'v>(&self, feature: impl Fn(usize) -> &'v Value<'f>, row: &mut Vec<f32>) -> bool {
+        row.clear();
+        row.resize(self.row_width(), 0.0);
+        let (dense, codes) = row.split_at_mut(self.dense());
+        let (values, flags) = dense.split_at_mut(self.numbers);
+        let mut numbers = values.iter_mut().zip(flags);
+        let mut codes = codes.iter_mut();
+        let mut finite = true;
+        for (i, encoding) in self.features.iter().enumerate() {
+            if let Feature::Category(vocabulary) = encoding {
+                if let Some(code) = codes.next() {
+                    *code = vocabulary.code(feature(i)) as f32;
+                }
+            } else if let Some((value, flag)) = numbers.next() {
+                let (number, missing) = encoding.number(feature(i));
+                *value = number;
+                *flag = f32::from(missing);
+                finite &= number.is_finite();
+            }
+        }
+        finite
+    }
+
+    /// Appends the input columns a compact row stands for, one-hots written out, for graphs that know no codes.
+    pub fn expand(&self, row: &[f32], columns: &mut Vec<f32>) {
+        let (dense, codes) = row.split_at_checked(self.dense()).unwrap_or_default();
+        columns.extend(dense);
+        for (code, width) in codes.iter().zip(&self.categories) {
+            columns.extend((0..*width).map(|column| f32::from(column == *code as usize)));
+        }
+    }
+
+    /// Whether the `i`-th feature would be read as missing: absent, or not of its type.
+    pub fn is_missing(&self, i: usize, value: &Value<'_>) -> bool {
+        match self.features.get(i) {
+            Some(Feature::Category(_)) | None => value.is_missing(),
+            Some(encoding) => encoding.number(value).1,
+        }
+    }
+}
+
+/// One feature's encoding, ready to apply.
+#[derive(Clone, Debug)]
+enum Feature {
+    Number { median: f64, mean: f64, sd: f64 },
+    Boolean { imputation: bool },
+    Category(Vocabulary),
+}
+
+impl Feature {
+    fn new(encoding: &Encoding) -> Self {
+        match encoding {
+            Encoding::Number { median, mean, sd } => {
+                Feature::Number { median: *median, mean: *mean, sd: if *sd == 0.0 { 1.0 } else { *sd } }
+            }
+            Encoding::Boolean { imputation } => Feature::Boolean { imputation: *imputation },
+            Encoding::Category { vocabulary } => Feature::Category(Vocabulary::new(vocabulary)),
+        }
+    }
+
+    fn codes(&self) -> Option<usize> {
+        match self {
+            Feature::Category(vocabulary) => Some(vocabulary.words.len() + 1),
+            _ => None,
+        }
+    }
+
+    /// The column's value, and whether it was imputed.
+    fn number(&self, value: &Value<'_>) -> (f32, bool) {
+        match self {
+            Feature::Number { median, mean, sd } => {
+                let known = match value {
+                    Value::Number(number) => Some(*number),
+                    _ => None,
+                };
+                (((known.unwrap_or(*median) - mean) / sd) as f32, known.is_none())
+            }
+            Feature::Boolean { imputation } => {
+                let known = match value {
+                    Value::Boolean(yes) => Some(*yes),
+                    Value::Number(number) if *number == 0.0 || *number == 1.0 => Some(*number == 1.0),
+                    _ => None,
+                };
+                (f32::from(known.unwrap_or(*imputation)), known.is_none())
+            }
+            Feature::Category(_) => (0.0, true),
+        }
+    }
+}
+
+/// A category's words, sorted for look-up. Ten words are found in three or four comparisons, without hashing.
+#[derive(Clone, Debug)]
+struct Vocabulary {
+    words: Vec<(Box<str>, u32)>,
+    /// Codes of a boolean, no and yes: spreadsheets export check boxes as either pair of words.
+    booleans: [u32; 2],
+}
+
+impl Vocabulary {
+    fn new(vocabulary: &[String]) -> Self {
+        let mut words: Vec<(Box<str>, u32)> =
+            vocabulary.iter().map(|word| word.as_str().into()).zip(0..).collect();
+        words.sort_unstable();
+        let mut this = Self { words, booleans: [0; 2] };
+        let either = |a, b| this.find(a).or_else(|| this.find(b)).unwrap_or_else(|| this.unseen());
+        this.booleans = [either("false", "no"), either("true", "yes")];
+        this
+    }
+
+    fn code(&self, value: &Value<'_>) -> u32 {
+        match value {
+            Value::Text(text) => self.find(text).unwrap_or_else(|| self.unseen()),
+            // CRMs send the codes of option sets as numbers; training data holds them as text.
+            Value::Number(number) => {
+                let mut text = ShortText::default();
+                let known = write!(text, "{number}").is_ok();
+                known.then(|| self.find(text.as_str())).flatten().unwrap_or_else(|| self.unseen())
+            }
+            Value::Boolean(yes) => self.booleans[usize::from(*yes)],
+            Value::Missing => self.unseen(),
+        }
+    }
+
+    fn find(&self, word: &str) -> Option<u32> {
+        let at = self.words.binary_search_by(|(known, _)| known.as_ref().cmp(word)).ok()?;
+        self.words.get(at).map(|(_, code)| *code)
+    }
+
+    fn unseen(&self) -> u32 {
+        self.words.len() as u32
+    }
+}
+
+/// A number's text on the stack. One too long for it is no option code.
+#[derive(Default)]
+struct ShortText {
+    bytes: [u8; 24],
+    len: usize,
+}
+
+impl ShortText {
+    fn as_str(&self) -> &str {
+        self.bytes.get(..self.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+impl Write for ShortText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::score::FeatureSpec;
+
+    fn encoder(encoding: Encoding) -> Encoder {
+        let feature = FeatureSpec { name: "f".into(), required: true, encoding };
+        Encoder::new(&Schema { features: vec![feature] }).unwrap()
+    }
+
+    fn check(encoding: Encoding, value: Value<'_>, expected: &[f32]) {
+        let encoder = encoder(encoding);
+        let mut row = Vec::new();
+        assert!(encoder.encode(|_| &value, &mut row));
+        assert_eq!(row, expected, "{value:?}");
+    }
+
+    fn text(word: &str) -> Value<'_> {
+        Value::Text(word.into())
+    }
+
+    #[test]
+    fn numbers_are_standardised_and_imputed() {
+        let number = || Encoding::Number { median: 38.0, mean: 40.0, sd: 10.0 };
+        check(number(), Value::Number(55.0), &[1.5, 0.0]);
+        check(number(), Value::Missing, &[-0.2, 1.0]);
+        check(number(), text("55"), &[-0.2, 1.0]);
+        check(number(), Value::Boolean(true), &[-0.2, 1.0]);
+        check(Encoding::Number { median: 3.0, mean: 3.0, sd: 0.0 }, Value::Number(5.0), &[2.0, 0.0]);
+    }
+
+    #[test]
+    fn booleans_are_zero_or_one() {
+        let boolean = || Encoding::Boolean { imputation: true };
+        check(boolean(), Value::Boolean(false), &[0.0, 0.0]);
+        check(boolean(), Value::Boolean(true), &[1.0, 0.0]);
+        check(boolean(), Value::Number(0.0), &[0.0, 0.0]);
+        check(boolean(), Value::Number(2.0), &[1.0, 1.0]);
+        check(boolean(), Value::Missing, &[1.0, 1.0]);
+        check(boolean(), text("no"), &[1.0, 1.0]);
+    }
+
+    #[test]
+    fn categories_are_codes_and_the_last_is_unseen() {
+        let words =
+            |words: &[&str]| Encoding::Category { vocabulary: words.iter().map(|w| (*w).into()).collect() };
+        let status = || words(&["web", "advert", "3", "0.5"]);
+        check(status(), text("web"), &[0.0]);
+        check(status(), text("advert"), &[1.0]);
+        check(status(), Value::Number(3.0), &[2.0]);
+        check(status(), Value::Number(0.5), &[3.0]);
+        check(status(), text("phone"), &[4.0]);
+        check(status(), Value::Missing, &[4.0]);
+        check(status(), Value::Number(1e300), &[4.0]);
+        check(status(), Value::Boolean(true), &[4.0]);
+        check(words(&["no", "yes"]), Value::Boolean(true), &[1.0]);
+        check(words(&["false", "true"]), Value::Boolean(false), &[0.0]);
+        check(words(&[]), text("x"), &[0.0]);
+    }
+
+    #[test]
+    fn a_number_beyond_f32_is_refused() {
+        let encoder = encoder(Encoding::Number { median: 0.0, mean: 0.0, sd: 1e-3 });
+        assert!(!encoder.encode(|_| &Value::Number(1e300), &mut Vec::new()));
+    }
+
+    #[test]
+    fn missing_means_absent_or_of_another_type() {
+        let number = encoder(Encoding::Number { median: 0.0, mean: 0.0, sd: 1.0 });
+        assert!(number.is_missing(0, &text("x")) && number.is_missing(0, &Value::Missing));
+        assert!(!number.is_missing(0, &Value::Number(1.0)));
+        let category = encoder(Encoding::Category { vocabulary: vec!["a".into()] });
+        assert!(category.is_missing(0, &Value::Missing) && !category.is_missing(0, &text("unseen")));
+    }
+}

@@ -1,0 +1,24 @@
+//! Score: features become a calibrated probability and a grade.
+//!
+//! A [`Model`] is a schema, a network, a calibration and cut-offs, compiled once when a version is loaded. Scoring one
+//! lead is synchronous, allocates nothing and takes a fraction of a microsecond. Pure: no I/O, no clock.
+
+mod schema; // what a model reads, and how a value becomes a column
+mod encode; // one lead's values -> a compact row
+mod network; // safetensors bytes -> checked weights
+mod kernel; // compact rows -> logits: the packed weights and the loops over them
+mod op; // the kernel as an operation of candle's graphs
+mod calibrate; // logit -> probability, and the fits
+mod model; // the whole, compiled
+#[cfg(test)]
+pub(crate) mod fixture; // small weights, for tests
+
+pub use self::{
+    calibrate::Calibration,
+    encode::Encoder,
+    kernel::{Kernel, Scratch},
+    model::{Model, ModelError, ScoreError, Scored, Spec},
+    network::{Kind, Layer, Network},
+    op::KernelOp,
+    schema::{Encoding, FeatureSpec, Schema},
+};
