@@ -1,7 +1,7 @@
 //! Holds a document against the JSON Schema: unknown and missing keys, wrong types, words that are not allowed.
 //!
-//! Offending nodes are left out, or replaced by an empty value where something must stand, so that the rest still
-//! deserialises and all its other mistakes are found in the same run.
+//! Unknown keys are left out and what does not fit is replaced by an empty value, so that the rest still deserialises
+//! and all its other mistakes are found in the same run.
 
 use std::collections::HashSet;
 
@@ -23,7 +23,7 @@ pub(super) fn schema<T: JsonSchema>() -> Json {
 /// The document as `T`, without what does not fit; every misfit is in `findings`.
 pub(super) fn fit<T: JsonSchema + DeserializeOwned>(root: &Node, findings: &mut Findings) -> Option<T> {
     let schema = schema::<T>();
-    let value = Shape { schema: &schema, findings }.node(root, &schema, &KeyPath::default())?;
+    let value = Shape { schema: &schema, findings }.node(root, &schema, &KeyPath::default());
     match serde_json::from_value(value) {
         Ok(raw) => Some(raw),
         Err(error) => {
@@ -40,13 +40,17 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// The node as JSON; `None` if it cannot stand here at all.
-    fn node(&mut self, node: &Node, schema: &'a Json, path: &KeyPath) -> Option<Json> {
+    /// The node as JSON, or an empty value once it has been reported.
+    fn node(&mut self, node: &Node, schema: &'a Json, path: &KeyPath) -> Json {
         self.findings.mark(path, node.mark);
         if matches!(node.value, Value::Null) && schema.get("anyOf").is_some() {
-            return Some(Json::Null);
+            return Json::Null;
         }
         let schema = self.resolve(schema);
+        self.fitting(node, schema, path).unwrap_or_else(|| self.empty(schema))
+    }
+
+    fn fitting(&mut self, node: &Node, schema: &'a Json, path: &KeyPath) -> Option<Json> {
         if let Some(words) = words(schema) {
             return self.word(node, &words, path);
         }
@@ -114,7 +118,7 @@ impl<'a> Shape<'a> {
             return None;
         }
         let of = schema.get("items").unwrap_or(&Json::Bool(true));
-        let item = |(index, item)| self.node(item, of, &path.item(index)).unwrap_or_else(|| self.empty(of));
+        let item = |(index, item)| self.node(item, of, &path.item(index));
         Some(Json::Array(items.iter().enumerate().map(item).collect()))
     }
 
@@ -131,9 +135,8 @@ impl<'a> Shape<'a> {
             }
             match known.and_then(|known| known.get(&key.name)).or(other) {
                 Some(schema) => {
-                    if let Some(value) = self.node(node, schema, &below) {
-                        map.insert(key.name.clone(), value);
-                    }
+                    let value = self.node(node, schema, &below);
+                    map.insert(key.name.clone(), value);
                 }
                 None => {
                     let names = known.into_iter().flat_map(Map::keys).map(String::as_str);
@@ -155,19 +158,15 @@ impl<'a> Shape<'a> {
         (mark, path): (Mark, &KeyPath),
     ) {
         let required = schema.get("required").and_then(Json::as_array).into_iter().flatten();
-        for name in required.filter_map(Json::as_str) {
-            if !seen.contains(name) {
-                self.findings.spoil(&path.key(name), mark, "required key is missing", None);
-            }
-            if !map.contains_key(name)
-                && let Some(of) = schema.get("properties").and_then(|known| known.get(name))
-            {
+        for name in required.filter_map(Json::as_str).filter(|name| !seen.contains(name)) {
+            self.findings.spoil(&path.key(name), mark, "required key is missing", None);
+            if let Some(of) = schema.get("properties").and_then(|known| known.get(name)) {
                 map.insert(name.to_owned(), self.empty(of));
             }
         }
     }
 
-    /// What stands in for a value that must be there.
+    /// What stands in for a value that is missing or does not fit.
     fn empty(&self, schema: &'a Json) -> Json {
         let schema = self.resolve(schema);
         if let Some(word) = words(schema).and_then(|words| words.first().map(|&word| word.to_owned())) {
@@ -177,7 +176,12 @@ impl<'a> Shape<'a> {
             Some("string") => Json::String(String::new()),
             Some("integer" | "number") => Json::from(0),
             Some("boolean") => Json::Bool(false),
-            Some("array") => Json::Array(Vec::new()),
+            Some("array") => {
+                let item = schema.get("items").map_or(Json::Null, |of| self.empty(of));
+                let least =
+                    schema.get("minItems").and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
+                Json::Array(vec![item; least.unwrap_or(0)])
+            }
             Some("object") => {
                 let known = schema.get("properties").and_then(Json::as_object);
                 let required = schema.get("required").and_then(Json::as_array).into_iter().flatten();

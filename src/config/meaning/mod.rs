@@ -159,7 +159,10 @@ fn lead_pointer(text: &str, path: &KeyPath, masks: &[Mask], findings: &mut Findi
 
 /// Whether a mask hides what the pointer points at. `{i}` may be any index.
 fn covers(mask: &Pointer, pointer: &Pointer) -> bool {
-    let same = |(a, b): (&Step, &Step)| a == b || *a == Step::Item || *b == Step::Item;
+    let same = |(mask, step): (&Step, &Step)| match (mask, step) {
+        (Step::Key(mask), Step::Item) => mask.bytes().all(|digit| digit.is_ascii_digit()),
+        (mask, step) => mask == step,
+    };
     mask.steps.len() <= pointer.steps.len() && mask.steps.iter().zip(&pointer.steps).all(same)
 }
 

@@ -302,7 +302,8 @@ pub(super) fn masked(routes: &[(KeyPath, Route)], masks: &[Mask], findings: &mut
             _ => false,
         };
         if masks.iter().any(hidden) {
-            findings.wrong(&path.key("id"), "is masked by secrets.mask");
+            let message = format!("the id of route {:?} is masked by secrets.mask", route.name);
+            findings.wrong(&path.key("id"), message);
         }
     }
 }
