@@ -1,15 +1,28 @@
 //! Config: the YAML file and its presets become a [`Config`], or every mistake at once.
 //!
-//! Two steps. [`raw`] is what the file says: plain serde types whose doc comments are the file's comments and the JSON
+//! Two steps. `raw` is what the file says: plain serde types whose doc comments are the file's comments and the JSON
 //! Schema's descriptions. [`Config`] is what it means: addresses, compiled patterns, presets merged in. Nothing later
 //! checks a setting again.
 
 mod at; // where a value stands: pointers, selectors, predicates
 mod route; // what a route recognises, and what it writes
 mod settings; // the whole, as it is used
+mod problem; // what is wrong, and where
+mod place; // the way to a key, and where it stands in the file
+mod document; // YAML text to a tree that knows its places
+mod raw; // what the file says
+mod shape; // the tree against the JSON Schema of `raw`
+mod preset; // routes for one CRM each, built in
+mod meaning; // `raw` to `Config`
+mod parse; // the way through all of it
 
 pub use self::{
     at::{Place, Pointer, Predicate, Scalar, Selector, Side, Step, Test},
+    parse::schema,
+    problem::{LoadError, Problem, Problems},
     route::{Action, BodyTarget, Content, Field, Format, HeaderTarget, IdSource, Inject, Route, WriteAs},
     settings::{Config, Feature, Limits, Mask, OutcomeRule, Upstream},
 };
+
+#[cfg(test)]
+mod tests;

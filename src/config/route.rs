@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::at::{Pointer, Predicate, Selector};
 
@@ -56,7 +58,8 @@ pub enum Content {
 }
 
 /// What a request does to the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Action {
     /// A new record, whole.
     Create,
@@ -115,7 +118,8 @@ pub struct BodyTarget {
 }
 
 /// What can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Field {
     /// The probability, 0..1.
     Score,
@@ -141,7 +145,8 @@ pub struct Format {
 }
 
 /// The JSON type of a written value. Grade and model are always text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum WriteAs {
     /// `73.12`
     #[default]
@@ -149,5 +154,6 @@ pub enum WriteAs {
     /// `73`, rounded
     Integer,
     /// `"73.12"`
+    #[serde(rename = "string")]
     Text,
 }

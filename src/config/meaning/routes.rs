@@ -1,0 +1,309 @@
+//! Routes: the file's and the presets', and what two of them may not share.
+
+use std::collections::{HashMap, HashSet};
+
+use http::{HeaderName, Method};
+
+use super::{
+    condition::{Scope, path_name, predicates},
+    covers,
+    template::{Template, template},
+    text,
+};
+use crate::config::{
+    at::{Selector, Step},
+    place::{Complaint, Findings, KeyPath},
+    preset,
+    problem::nearest_or_all,
+    raw::{RawConfig, RawFormat, RawId, RawInject, RawPredicate, RawRoute, RawTarget},
+    route::{Action, BodyTarget, Content, Field, Format, HeaderTarget, IdSource, Inject, Route},
+    settings::Mask,
+};
+
+/// A route as it was written, and where.
+pub(super) struct Source {
+    pub(super) raw: RawRoute,
+    path: KeyPath,
+    preset: bool,
+    template: Result<Template, String>,
+}
+
+impl Source {
+    fn new(raw: RawRoute, path: KeyPath, preset: bool) -> Self {
+        let template = template(&raw.path);
+        Self { raw, path, preset, template }
+    }
+
+    /// The `{name}`s of its path; none where that is malformed.
+    pub(super) fn path_names(&self) -> Vec<String> {
+        self.template.as_ref().map(|template| template.names.clone()).unwrap_or_default()
+    }
+}
+
+/// The file's routes, then those of its presets that it does not replace.
+pub(super) fn sources(raw: &RawConfig, findings: &mut Findings) -> Vec<Source> {
+    let root = KeyPath::default();
+    let mut sources = Vec::new();
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    for (index, route) in raw.routes.iter().enumerate() {
+        let path = root.key("routes").item(index);
+        match names.get(route.name.as_str()) {
+            Some(first) => findings.wrong(&path.key("name"), format!("routes[{first}] has the same name")),
+            None => _ = names.insert(&route.name, index),
+        }
+        sources.push(Source::new(route.clone(), path, false));
+    }
+    let mut seen = HashSet::new();
+    for (index, name) in raw.presets.iter().enumerate() {
+        let path = root.key("presets").item(index);
+        if !seen.insert(name) {
+            findings.wrong(&path, format!("preset {name:?} stands twice"));
+            continue;
+        }
+        let Some(routes) = preset::routes(name) else {
+            let hint = nearest_or_all(name, preset::names());
+            findings.wrong(&path, Complaint::new(format!("no preset is called {name:?}"), hint));
+            continue;
+        };
+        let kept = routes.into_iter().filter(|route| !names.contains_key(route.name.as_str()));
+        sources.extend(kept.map(|route| Source::new(route, path.clone(), true)));
+    }
+    sources
+}
+
+/// The routes that make sense, each with where it stands.
+pub(super) fn read(sources: &[Source], findings: &mut Findings) -> Vec<(KeyPath, Route)> {
+    let routes = sources.iter().filter_map(|source| Some((source.path.clone(), route(source, findings)?)));
+    let routes = routes.collect();
+    ties(sources, findings);
+    routes
+}
+
+fn route(source: &Source, findings: &mut Findings) -> Option<Route> {
+    let Source { raw, path, template, preset: _ } = source;
+    let name = findings.take(&path.key("name"), text::name(&raw.name));
+    let model = findings.take(&path.key("model"), text::name(&raw.model));
+    let content = findings.take(&path.key("content"), text::content(&raw.content));
+    let template = findings.take(&path.key("path"), template.as_ref().map_err(String::as_str));
+    let leads =
+        Selector::parse(&raw.leads).map_err(|error| format!("{:?} is not a query: {error}", raw.leads));
+    let leads = findings.take(&path.key("leads"), leads);
+    let signed_by = raw.signed_by.as_ref();
+    let signed_by = signed_by.map(|name| findings.take(&path.key("signed_by"), text::header(name)));
+    let methods = methods(&raw.method, &path.key("method"), findings);
+    let inject = inject(&raw.inject, raw.action, &path.key("inject"), findings);
+    // Without the path's names, whatever asks for one would be told off wrongly.
+    let names = &template?.names;
+    let when = predicates(&raw.when, &path.key("when"), &Scope::when(names), findings);
+    let ok = predicates(&raw.ok, &path.key("ok"), &Scope::ok(names), findings);
+    let id = raw.id.as_ref().map(|id| id_source(id, names, &path.key("id"), findings));
+    Some(Route {
+        name: name?.into(),
+        methods: methods?,
+        path: raw.path.as_str().into(),
+        content: content?,
+        when: when?,
+        leads: leads?,
+        ok: ok?,
+        id: match id {
+            Some(id) => Some(id?),
+            None => None,
+        },
+        action: raw.action,
+        model: model?.into(),
+        inject: inject?,
+        signed_by: match signed_by {
+            Some(name) => Some(name?),
+            None => None,
+        },
+    })
+}
+
+fn methods(raw: &[String], path: &KeyPath, findings: &mut Findings) -> Option<Vec<Method>> {
+    const KNOWN: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    if raw.is_empty() {
+        findings.wrong(path, "names no method");
+        return None;
+    }
+    let mut methods = Vec::new();
+    for (index, text) in raw.iter().enumerate() {
+        let method = Method::from_bytes(text.as_bytes()).ok().filter(|_| KNOWN.contains(&text.as_str()));
+        match method {
+            Some(method) if methods.contains(&method) => {
+                findings.wrong(&path.item(index), format!("{text} stands twice"));
+            }
+            Some(method) => methods.push(method),
+            None => {
+                let complaint =
+                    Complaint::new(format!("{text:?} is not a method"), nearest_or_all(text, KNOWN));
+                findings.wrong(&path.item(index), complaint);
+            }
+        }
+    }
+    Some(methods)
+}
+
+fn id_source(raw: &RawId, names: &[String], path: &KeyPath, findings: &mut Findings) -> Option<IdSource> {
+    let from_path = path.key("from");
+    let (in_body, in_header) =
+        (matches!(raw.from.as_str(), "response" | "request"), raw.from.starts_with("header:"));
+    match (&raw.at, in_body) {
+        (Some(_), false) => findings.wrong(&path.key("at"), "only the body of response or request has an at"),
+        (None, true) => findings.wrong(path, format!("from: {} needs an at", raw.from)),
+        _ => {}
+    }
+    if raw.regex.is_some() && !in_header {
+        findings.wrong(&path.key("regex"), "only a header has a regex");
+    }
+    let regex = match raw.regex.as_ref().map(|text| findings.take(&path.key("regex"), text::pattern(text))) {
+        Some(regex) => Some(regex?),
+        None => None,
+    };
+    if in_body {
+        let at = findings.take(&path.key("at"), text::pointer(raw.at.as_deref()?, true))?;
+        let response = raw.from == "response";
+        return Some(if response { IdSource::Response(at) } else { IdSource::Request(at) });
+    }
+    let source = match raw.from.split_once(':') {
+        Some(("path", name)) => path_name(name, names).map(IdSource::Path),
+        Some(("header", name)) => text::header(name).map(|name| IdSource::Header(name, regex)),
+        _ => {
+            let known = ["response", "request", "path:NAME", "header:NAME"];
+            Err(Complaint::new(format!("{:?} is not known here", raw.from), nearest_or_all(&raw.from, known)))
+        }
+    };
+    findings.take(&from_path, source)
+}
+
+fn inject(raw: &RawInject, action: Action, path: &KeyPath, findings: &mut Findings) -> Option<Inject> {
+    let RawInject { headers, response, request } = raw;
+    let given =
+        [("headers", headers.is_empty()), ("response", response.is_empty()), ("request", request.is_empty())];
+    for (key, _) in given.into_iter().filter(|(_, empty)| !empty) {
+        match action {
+            Action::Outcome => findings.wrong(&path.key(key), "an outcome route scores nothing to write"),
+            Action::Read if key == "request" => {
+                findings.wrong(&path.key(key), "a read route sends no lead to write into");
+            }
+            _ => {}
+        }
+    }
+    let mut seen = HashSet::new();
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| {
+            let path = path.key("headers").key(name);
+            let name = findings.take(&path, target_header(name))?;
+            if !seen.insert(name.clone()) {
+                findings.wrong(&path, "the same header stands above; capitals make no difference");
+            }
+            Some(HeaderTarget { name, value: *value })
+        })
+        .collect();
+    let response = targets(response, true, &path.key("response"), findings);
+    let request = targets(request, false, &path.key("request"), findings);
+    Some(Inject {
+        headers: headers.into_iter().collect::<Option<_>>()?,
+        request: request?,
+        response: response?,
+    })
+}
+
+/// A header that may be written without breaking the message or the connection.
+fn target_header(text: &str) -> Result<HeaderName, Complaint> {
+    let name = text::header(text)?;
+    match name.as_str() {
+        "connection"
+        | "keep-alive"
+        | "proxy-connection"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "te"
+        | "trailer"
+        | "upgrade" => Err(format!("{name} belongs to one connection and cannot be written").into()),
+        "content-length" | "transfer-encoding" | "content-encoding" | "content-type" | "content-range"
+        | "host" => Err(format!("{name} frames the message and cannot be written").into()),
+        "leadwire" => Err("leadwire already tells whether the lead was scored".into()),
+        _ => Ok(name),
+    }
+}
+
+fn targets(
+    raw: &[RawTarget],
+    item: bool,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Vec<BodyTarget>> {
+    let read = |(index, raw): (usize, &RawTarget)| {
+        let path = path.item(index);
+        let at = findings.take(&path.key("at"), text::pointer(&raw.at, item));
+        let at = at.filter(|pointer| {
+            let named = matches!(pointer.steps.last(), Some(Step::Key(_)));
+            if !named {
+                findings.wrong(&path.key("at"), "the last step must name a member");
+            }
+            named
+        });
+        let format = format(&raw.format, raw.value, &path.key("format"), findings);
+        Some(BodyTarget { at: at?, value: raw.value, format: format? })
+    };
+    let all: Vec<_> = raw.iter().enumerate().map(read).collect();
+    all.into_iter().collect()
+}
+
+fn format(raw: &RawFormat, value: Field, path: &KeyPath, findings: &mut Findings) -> Option<Format> {
+    let number = matches!(value, Field::Score | Field::Points);
+    if !number && *raw != RawFormat::default() {
+        findings.wrong(path, "grade and model are always text");
+    }
+    if let Some([least, greatest]) = raw.clamp
+        && least > greatest
+    {
+        findings.wrong(&path.key("clamp"), format!("{least} is more than {greatest}"));
+    }
+    if raw.scale == Some(0.0) {
+        findings.wrong(&path.key("scale"), "makes everything 0");
+    }
+    let clamp = raw.clamp.map(|[least, greatest]| (least, greatest));
+    Some(Format { clamp, scale: raw.scale, decimals: raw.decimals, write_as: raw.write_as })
+}
+
+/// Two routes that would take the same request.
+fn ties(sources: &[Source], findings: &mut Findings) {
+    let mut by_shape: HashMap<&str, Vec<&Source>> = HashMap::new();
+    for source in sources {
+        let Ok(template) = &source.template else { continue };
+        let rivals = by_shape.entry(&template.shape).or_default();
+        if let Some(rival) = rivals.iter().find(|rival| tie(&rival.raw, &source.raw)) {
+            // Presets come last and cannot be changed, so the file's route is told.
+            let (told, other) = if source.preset { (*rival, source) } else { (source, *rival) };
+            let message = format!("takes the same requests as route {:?}", other.raw.name);
+            findings.wrong(&told.path.key("path"), message);
+        }
+        rivals.push(source);
+    }
+}
+
+fn tie(a: &RawRoute, b: &RawRoute) -> bool {
+    let methods = a.method.iter().any(|method| b.method.contains(method));
+    let content = |raw: &RawRoute| text::content(&raw.content).unwrap_or(Content::Auto);
+    let (left, right) = (content(a), content(b));
+    let contents = left == right || left == Content::Auto || right == Content::Auto;
+    let within = |some: &[RawPredicate], all: &[RawPredicate]| some.iter().all(|one| all.contains(one));
+    methods && contents && within(&a.when, &b.when) && within(&b.when, &a.when)
+}
+
+/// Ids that stand where nothing may be read.
+pub(super) fn masked(routes: &[(KeyPath, Route)], masks: &[Mask], findings: &mut Findings) {
+    for (path, route) in routes {
+        let hidden = |mask: &Mask| match (&route.id, mask) {
+            (Some(IdSource::Response(id) | IdSource::Request(id)), Mask::Body(mask)) => covers(mask, id),
+            (Some(IdSource::Header(id, _)), Mask::Header(mask)) => id == mask,
+            _ => false,
+        };
+        if masks.iter().any(hidden) {
+            let message = format!("the id of route {:?} is masked by secrets.mask", route.name);
+            findings.wrong(&path.key("id"), message);
+        }
+    }
+}

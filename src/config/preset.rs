@@ -1,0 +1,58 @@
+//! Presets: routes for one CRM each, shipped inside the binary.
+
+use super::{
+    document,
+    place::Findings,
+    raw::{RawPreset, RawRoute},
+    shape,
+};
+
+/// Name and file. A test parses each, so none can be wrong at run time.
+const PRESETS: [(&str, &str); 1] = [("salesforce", include_str!("presets/salesforce.yaml"))];
+
+/// What can stand in `presets`.
+pub(super) fn names() -> impl Iterator<Item = &'static str> + Clone {
+    PRESETS.into_iter().map(|(name, _)| name)
+}
+
+/// A preset's routes; `None` if there is no such preset.
+pub(super) fn routes(name: &str) -> Option<Vec<RawRoute>> {
+    let (_, text) = PRESETS.into_iter().find(|(known, _)| *known == name)?;
+    let root = document::read(text).ok()?;
+    let preset: RawPreset = shape::fit(&root, &mut Findings::default())?;
+    Some(preset.routes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn every_preset_is_without_problems() {
+        for (name, text) in PRESETS {
+            let mut findings = Findings::default();
+            let preset: RawPreset = shape::fit(&document::read(text).unwrap(), &mut findings).unwrap();
+            assert!(findings.problems.is_empty(), "{name}: {}", findings.problems);
+            // Its routes, written as a file's own, are checked in every detail.
+            let config = format!("upstream: http://crm\n{text}");
+            let config =
+                Config::parse(&config, &|_| None).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+            assert_eq!(config.routes.len(), preset.routes.len());
+        }
+    }
+
+    #[test]
+    fn a_route_of_the_file_replaces_the_presets() {
+        let text = "upstream: http://crm\npresets: [salesforce]\nroutes:\n  - {name: lead.create, method: [PUT], path: /x, action: create}\n";
+        let config = Config::parse(text, &|_| None).unwrap();
+        let names: Vec<_> = config.routes.iter().map(|route| (&*route.name, &*route.path)).collect();
+        let data = "/services/data/{version}";
+        let (update, collection) =
+            (format!("{data}/sobjects/Lead/{{id}}"), format!("{data}/composite/sobjects"));
+        assert_eq!(
+            names,
+            [("lead.create", "/x"), ("lead.update", &update), ("lead.collection", &collection)]
+        );
+    }
+}

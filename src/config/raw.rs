@@ -1,0 +1,299 @@
+//! What the file says, before it is known to make sense. The doc comment of a key is its comment in the shipped file
+//! and its description in the JSON Schema, so it speaks to the person who writes the file.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::route::{Action, Field, WriteAs};
+use crate::lead::FeatureType;
+
+/// The configuration of Leadwire.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Config")]
+pub(super) struct RawConfig {
+    /// Where the CRM's clients connect. LEADWIRE_LISTEN overrides it.
+    pub(super) listen: String,
+    /// The CRM, as http://host:port. Required, here or as LEADWIRE_UPSTREAM.
+    pub(super) upstream: Option<String>,
+    /// Health, metrics and rollouts: never on the CRM's port. LEADWIRE_ADMIN overrides it.
+    pub(super) admin: String,
+    /// File that holds the admin listener's bearer token; without one, admin stays on a loopback address.
+    pub(super) admin_token: Option<String>,
+    /// Watched directory of models. LEADWIRE_MODELS overrides it.
+    pub(super) models: String,
+    /// Lead log and ledger; created if missing. LEADWIRE_STATE overrides it.
+    pub(super) state: String,
+    /// Built-in routes for one CRM each: salesforce. A route below with the same name replaces the preset's.
+    pub(super) presets: Vec<String>,
+    /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m or h.
+    pub(super) limits: RawLimits,
+    /// Rules that recognise leads. Of two that match, the one with fewer templates in its path takes the request.
+    pub(super) routes: Vec<RawRoute>,
+    /// What models may know of a lead, by the name in the model's schema; mapped once for all routes.
+    pub(super) features: BTreeMap<String, RawFeature>,
+    /// When a request tells what became of a lead.
+    pub(super) outcomes: Vec<RawOutcome>,
+    /// What never leaves the request.
+    pub(super) secrets: RawSecrets,
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            upstream: None,
+            admin: "127.0.0.1:9901".into(),
+            admin_token: None,
+            models: "models".into(),
+            state: "state".into(),
+            presets: Vec::new(),
+            limits: RawLimits::default(),
+            routes: Vec::new(),
+            features: BTreeMap::new(),
+            outcomes: Vec::new(),
+            secrets: RawSecrets::default(),
+        }
+    }
+}
+
+/// Bounds on memory and time.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Limits")]
+pub(super) struct RawLimits {
+    /// Greatest body that is read for leads, 1KiB to 64MiB; larger ones stream through unscored.
+    #[schemars(schema_with = "size_schema")]
+    pub(super) body: RawSize,
+    /// Longest time for recognising, scoring and writing together, 100us to 1s; past it the request goes on unscored.
+    pub(super) deadline: String,
+    /// Longest wait for a connection to the upstream, 10ms to 2m.
+    pub(super) connect: String,
+    /// Longest wait for the head of the upstream's answer, 100ms to 1h.
+    pub(super) answer: String,
+    /// Longest wait for open requests when the process is told to stop, 0s to 10m.
+    pub(super) drain: String,
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            body: RawSize::Text("1MiB".into()),
+            deadline: "10ms".into(),
+            connect: "5s".into(),
+            answer: "60s".into(),
+            drain: "30s".into(),
+        }
+    }
+}
+
+/// Bytes, as a number or as text with a unit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawSize {
+    Bytes(u64),
+    Text(String),
+}
+
+fn size_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["integer", "string"], "minimum": 0})
+}
+
+/// A rule that recognises leads in requests to one path.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Route")]
+pub(super) struct RawRoute {
+    /// Unique; the label in metrics and the lead log.
+    pub(super) name: String,
+    /// HTTP methods: GET, POST, PUT, PATCH, DELETE.
+    pub(super) method: Vec<String>,
+    /// Template over the percent-encoded path, without the query; a {name} may stand inside a segment: /leads({id}).
+    pub(super) path: String,
+    /// How the body is read: auto (by Content-Type), json, form, form-json:FIELD, csv, multipart-batch or xmlrpc.
+    #[serde(default = "auto")]
+    pub(super) content: String,
+    /// What must hold in the request for this route to take it, such as {at: /method, eq: crm.lead.create}.
+    #[serde(default)]
+    pub(super) when: Vec<RawPredicate>,
+    /// Query (RFC 9535) that finds the lead objects in the body; $ is the body itself.
+    #[serde(default = "whole_body")]
+    pub(super) leads: String,
+    /// What must hold in the answer for the CRM to have accepted the lead; without it, status 2xx.
+    #[serde(default)]
+    pub(super) ok: Vec<RawPredicate>,
+    /// Where the record's id stands.
+    #[serde(default)]
+    pub(super) id: Option<RawId>,
+    /// What the request does to the record: create, update, upsert, read or outcome.
+    pub(super) action: Action,
+    /// The model that scores: a folder under models.
+    #[serde(default = "lead")]
+    pub(super) model: String,
+    /// What is written where; without it, scores are only recorded.
+    #[serde(default)]
+    pub(super) inject: RawInject,
+    /// The header that signs the body; where it is present, only headers are written.
+    #[serde(default)]
+    pub(super) signed_by: Option<String>,
+}
+
+fn auto() -> String {
+    "auto".into()
+}
+
+fn whole_body() -> String {
+    "$".into()
+}
+
+fn lead() -> String {
+    "lead".into()
+}
+
+/// A condition on one value. Besides `at` it takes exactly one test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Predicate")]
+pub(super) struct RawPredicate {
+    /// /json/pointer, $.query, header:NAME, path:NAME or query:NAME; req: or resp: in front names the message.
+    pub(super) at: String,
+    /// Equal to this value.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalar_schema")]
+    pub(super) eq: Option<serde_json::Value>,
+    /// Equal to one of these.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) one_of: Option<Vec<serde_json::Value>>,
+    /// Text that matches this pattern somewhere; ^ and $ anchor it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) matches: Option<String>,
+    /// true: there is a value, null included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) exists: Option<bool>,
+    /// true: there is no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) absent: Option<bool>,
+}
+
+/// A key that is there counts, even where it says `null`.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<serde_json::Value>, D::Error> {
+    serde_json::Value::deserialize(deserializer).map(Some)
+}
+
+fn scalar_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["string", "number", "boolean", "null"]})
+}
+
+fn scalars_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "array", "items": {"type": ["string", "number", "boolean", "null"]}})
+}
+
+/// Where the record's id stands.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Id")]
+pub(super) struct RawId {
+    /// response, request, path:NAME or header:NAME (of the answer).
+    pub(super) from: String,
+    /// JSON Pointer in the body of response or request; {i} is the lead's index in the request's array.
+    #[serde(default)]
+    pub(super) at: Option<String>,
+    /// Pattern whose first group is the id; for header:NAME only.
+    #[serde(default)]
+    pub(super) regex: Option<String>,
+}
+
+/// What is written where.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Inject")]
+pub(super) struct RawInject {
+    /// Headers of the answer: score (0..1), points (0..100), grade (A..D) or model (lead/3).
+    pub(super) headers: BTreeMap<String, Field>,
+    /// Members of the answer's body, from its root.
+    pub(super) response: Vec<RawTarget>,
+    /// Members of the lead object in the request's body. Opt-in: a CRM may refuse a field it does not know.
+    pub(super) request: Vec<RawTarget>,
+}
+
+/// A member of a JSON body that is replaced, or added where it is absent.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Target")]
+pub(super) struct RawTarget {
+    /// JSON Pointer to the member; in an answer, {i} is the lead's index in the request's array.
+    pub(super) at: String,
+    /// score, points, grade or model.
+    pub(super) value: Field,
+    /// How score and points are written.
+    #[serde(default)]
+    pub(super) format: RawFormat,
+}
+
+/// How a number is written: clamped, then scaled, then rounded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Format")]
+pub(super) struct RawFormat {
+    /// Least and greatest value.
+    pub(super) clamp: Option<[f64; 2]>,
+    /// Factor, after clamping.
+    pub(super) scale: Option<f64>,
+    /// Digits after the point at most, 0 to 9; without it, as many as it takes.
+    #[schemars(range(max = 9))]
+    pub(super) decimals: Option<u8>,
+    /// The JSON type: number, integer or string.
+    #[serde(rename = "type")]
+    pub(super) write_as: WriteAs,
+}
+
+/// A feature, mapped once for all routes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Feature")]
+pub(super) struct RawFeature {
+    /// JSON Pointers, relative to the lead object; the first that is not missing counts.
+    pub(super) from: Vec<String>,
+    /// number, category or boolean.
+    #[serde(rename = "type")]
+    pub(super) kind: FeatureType,
+}
+
+/// When a request tells what became of a lead.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Outcome")]
+pub(super) struct RawOutcome {
+    /// Name of a route that has an id, from this file or a preset.
+    pub(super) route: String,
+    /// What must hold in the request; body pointers are relative to the lead object.
+    #[serde(default)]
+    pub(super) when: Vec<RawPredicate>,
+    /// 1 for won, 0 for lost.
+    #[schemars(range(max = 1))]
+    pub(super) label: u8,
+    /// JSON Pointer to what the deal is worth, relative to the lead object.
+    #[serde(default)]
+    pub(super) revenue: Option<String>,
+}
+
+/// What never leaves the request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Secrets")]
+pub(super) struct RawSecrets {
+    /// header:NAME, query:NAME or a JSON Pointer from the body's root; never read into a feature, an id or a log.
+    pub(super) mask: Vec<String>,
+}
+
+/// What a preset's file says.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Preset")]
+pub(super) struct RawPreset {
+    /// Rules that recognise leads.
+    pub(super) routes: Vec<RawRoute>,
+}

@@ -1,0 +1,577 @@
+//! What the whole room promises: every mistake has its place and its cure, the shipped file stays true.
+
+use std::{fmt::Write, path::Path, time::Duration};
+
+use serde_json::Value as Json;
+
+use super::{
+    document::{self, Node, Value},
+    *,
+};
+
+const NO_ENV: &dyn Fn(&str) -> Option<String> = &|_| None;
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    Config::parse(text, NO_ENV)
+}
+
+/// The problems, one a line; empty if there are none.
+fn told(text: &str) -> String {
+    parse(text).err().map(|problems| problems.to_string()).unwrap_or_default()
+}
+
+/// A file whose second line and those below are under test.
+fn with(rest: &str) -> String {
+    format!("upstream: http://crm\n{rest}\n")
+}
+
+/// A file with one route, which stands on line 3; `more` is appended to it.
+fn route(more: &str) -> String {
+    with(&format!("routes:\n  - {{name: a, method: [POST], path: '/x/{{id}}', action: create, {more}}}"))
+}
+
+#[test]
+fn problems_of_the_whole() {
+    for (text, expected) in [
+        ("", "1:1: upstream: required key is missing"),
+        ("# nothing\n", "1:1: upstream: required key is missing"),
+        ("[]", "1:1: expected a mapping, found a list"),
+        ("upstream: ftp://crm", r#"1:11: upstream: "ftp://crm" is not a URL such as http://127.0.0.1:8069"#),
+        ("upstream: https://crm", "1:11: upstream: https is not supported for the upstream, only http"),
+        (
+            "upstream: http://me:pw@crm",
+            "1:11: upstream: a user name or password has no place in the upstream's URL",
+        ),
+        (
+            "upstream: http://crm:80/api?x",
+            "1:11: upstream: a path or query has no place in the upstream's URL; write http://crm:80",
+        ),
+        ("upstream: http://crm:99999", r#"1:11: upstream: "99999" is not a port"#),
+        ("upstream: http://127.0.0.1:8080", "1:11: upstream: is Leadwire's own listen address"),
+        (&with("lisen: 127.0.0.1:1"), r#"2:1: lisen: unknown key; did you mean "listen"?"#),
+        (
+            &with("listen: :8080"),
+            r#"2:9: listen: ":8080" is not an IP address with a port, such as 127.0.0.1:8080; for all addresses write 0.0.0.0:8080"#,
+        ),
+        (&with("listen: 8080"), "2:9: listen: expected text, found a number; put it in quotes"),
+        (&with("admin: 127.0.0.1:8080"), "2:8: admin: 127.0.0.1:8080 is taken by listen"),
+        (
+            &with("admin: 0.0.0.0:9901"),
+            "2:8: admin: 0.0.0.0:9901 is open to the network without a token; set admin_token, or bind to 127.0.0.1",
+        ),
+        (&with("models: a\nmodels: b"), "3:1: models: the same key stands above"),
+        (&with("models: ''"), "2:9: models: expected the name of a directory"),
+        (
+            &with("presets: [sales-force]"),
+            r#"2:11: presets[0]: no preset is called "sales-force"; did you mean "salesforce"?"#,
+        ),
+        (
+            &with("presets: [hubspot]"),
+            r#"2:11: presets[0]: no preset is called "hubspot"; expected one of salesforce"#,
+        ),
+        (&with("limits: {body: 1MB}"), r#"2:16: limits.body: "1MB" is not a size such as 1MiB"#),
+        (&with("limits: {body: 1000}"), "2:16: limits.body: must be from 1KiB to 64MiB"),
+        (&with("limits: {body: -1}"), "2:16: limits.body: -1 is less than 0"),
+        (&with("limits: {deadline: 2s}"), "2:20: limits.deadline: must be from 100us to 1s"),
+        (
+            &with("limits: {drain: soon}"),
+            r#"2:17: limits.drain: "soon" is not a time such as 10ms, 30s or 2m"#,
+        ),
+        (&with("limits: {answr: 1s}"), r#"2:10: limits.answr: unknown key; did you mean "answer"?"#),
+        (
+            &with("secrets: {mask: [authorization]}"),
+            r#"2:18: secrets.mask[0]: "authorization" is not header:NAME, query:NAME or a JSON Pointer"#,
+        ),
+        (
+            &with("features: {emp.var: {from: ['/a/{i}'], type: number}}"),
+            r#"2:29: features."emp.var".from[0]: {i} has no meaning here"#,
+        ),
+        (
+            &with("features: {age: {from: [age], type: number}}"),
+            r#"2:25: features.age.from[0]: a JSON Pointer starts with `/`, "age" does not; did you mean "/age"?"#,
+        ),
+        (
+            &with("features: {age: {from: [], type: number}}"),
+            "2:24: features.age.from: names no pointer to read from",
+        ),
+        (&with("features: {age: {type: number}}"), "2:17: features.age.from: required key is missing"),
+        (
+            &with("features: {age: {from: [/age], type: nummber}}"),
+            r#"2:38: features.age.type: "nummber" is not known here; did you mean "number"?"#,
+        ),
+        (
+            &with("features: {pw: {from: [/a/b], type: number}}\nsecrets: {mask: [/a]}"),
+            "2:24: features.pw.from[0]: is masked by secrets.mask",
+        ),
+        (
+            &with("presets: [salesforce]\noutcomes: [{route: lead.updat, label: 1}]"),
+            r#"3:20: outcomes[0].route: no route is called "lead.updat"; did you mean "lead.update"?"#,
+        ),
+        (
+            &with("presets: [salesforce]\noutcomes: [{route: lead.update, label: 2}]"),
+            "3:40: outcomes[0].label: 2 is more than 1",
+        ),
+        (
+            &with(
+                "presets: [salesforce]\nsecrets: {mask: [/x]}\noutcomes: [{route: lead.update, label: 1, revenue: /x}]",
+            ),
+            "4:52: outcomes[0].revenue: is masked by secrets.mask",
+        ),
+    ] {
+        assert_eq!(told(text), expected, "{text}");
+    }
+}
+
+/// A `▸` shows where the problem stands.
+#[test]
+fn problems_of_a_route() {
+    for (text, expected) in [
+        ("▸methd: [POST]", r#"methd: unknown key; did you mean "method"?"#),
+        ("content: ▸jsn", r#"content: "jsn" is not known here; did you mean "json"?"#),
+        (
+            "content: ▸'form-json:'",
+            r#"content: "form-json:" is not known here; did you mean "form-json:FIELD"?"#,
+        ),
+        (
+            "model: ▸../x",
+            r#"model: "../x" is not a name: up to 64 letters, digits, dots, hyphens and underscores, no dot first"#,
+        ),
+        ("signed_by: ▸'a b'", r#"signed_by: "a b" is not a header's name"#),
+        ("when: ▸{at: /a, eq: 1}", "when: expected a list, found a mapping"),
+        ("when: [▸{eq: 1}]", "when[0].at: required key is missing"),
+        (
+            "when: [▸{at: /a}]",
+            "when[0]: exactly one of eq, in, matches, exists, absent is needed, none found",
+        ),
+        (
+            "when: [▸{at: /a, eq: 1, absent: true}]",
+            "when[0]: exactly one of eq, in, matches, exists, absent is needed, several found",
+        ),
+        (
+            "when: [{at: ▸'resp:/a', eq: 1}]",
+            "when[0].at: the answer is not known yet; only the request can be asked here",
+        ),
+        (
+            "when: [{at: ▸method, eq: x}]",
+            r#"when[0].at: "method" is not /a/pointer, $.query, header:NAME, path:NAME or query:NAME; did you mean "/method"?"#,
+        ),
+        (
+            "when: [{at: ▸'heder:x', eq: x}]",
+            r#"when[0].at: "heder:x" is not /a/pointer, $.query, header:NAME, path:NAME or query:NAME; did you mean "header:x"?"#,
+        ),
+        (
+            "when: [{at: ▸'path:ID', eq: x}]",
+            r#"when[0].at: the route's path has no {ID}; did you mean "id"?"#,
+        ),
+        (
+            "when: [{at: 'query:v', eq: ▸5}]",
+            "when[0].eq: headers, paths and queries hold text; put it in quotes",
+        ),
+        ("when: [{at: /a, exists: ▸false}]", "when[0].exists: can only be true; write absent: true"),
+        ("when: [{at: /a, in: ▸[]}]", "when[0].in: an empty list holds for nothing"),
+        (
+            "when: [{at: /a, matches: ▸'('}]",
+            r#"when[0].matches: "(" is not a regular expression: unclosed group"#,
+        ),
+        ("when: [{at: /a, matches: ▸'(a{999}){999}'}]", "when[0].matches: the pattern is too large"),
+        ("when: [{at: ▸'/a/{i}', eq: 1}]", "when[0].at: {i} has no meaning here"),
+        ("ok: [{at: ▸'resp:path:id', eq: x}]", "ok[0].at: an answer has neither path nor query"),
+        (
+            "ok: [{at: ▸/a~2, eq: x}]",
+            r#"ok[0].at: in a JSON Pointer `~` is followed by 0 or 1, not so in "a~2""#,
+        ),
+        ("ok: [{at: /a, eq: ▸[1]}]", "ok[0].eq: expected text or a number or true or false, found a list"),
+        ("id: {from: ▸respons}", r#"id.from: "respons" is not known here; did you mean "response"?"#),
+        ("id: {from: 'path:id', at: ▸/id}", "id.at: only the body of response or request has an at"),
+        ("id: ▸{from: response}", "id: from: response needs an at"),
+        ("id: {from: ▸'path:lead'}", "id.from: the route's path has no {lead}; expected one of id"),
+        ("id: {from: response, at: /id, regex: ▸a}", "id.regex: only a header has a regex"),
+        (
+            "id: {from: response, at: ▸$.id}",
+            r#"id.at: "$.id" is a query; a JSON Pointer such as /data/id is needed here"#,
+        ),
+        (
+            "inject: {headers: {Content-Length: ▸points}}",
+            "inject.headers.Content-Length: content-length frames the message and cannot be written",
+        ),
+        (
+            "inject: {headers: {TE: ▸points}}",
+            "inject.headers.TE: te belongs to one connection and cannot be written",
+        ),
+        (
+            "inject: {headers: {X: ▸point}}",
+            r#"inject.headers.X: "point" is not known here; did you mean "points"?"#,
+        ),
+        (
+            "inject: {headers: {X-A: score, x-a: ▸grade}}",
+            "inject.headers.x-a: the same header stands above; capitals make no difference",
+        ),
+        (
+            "inject: {response: [{at: ▸'', value: score}]}",
+            "inject.response[0].at: the last step must name a member",
+        ),
+        (
+            "inject: {response: [{at: ▸'/r/{i}', value: score}]}",
+            "inject.response[0].at: the last step must name a member",
+        ),
+        (
+            "inject: {request: [{at: ▸'/{i}/r', value: score}]}",
+            "inject.request[0].at: {i} has no meaning here",
+        ),
+        (
+            "inject: {response: [{at: /r, value: grade, format: ▸{scale: 2}}]}",
+            "inject.response[0].format: grade and model are always text",
+        ),
+        (
+            "inject: {response: [{at: /r, value: score, format: {decimals: ▸10}}]}",
+            "inject.response[0].format.decimals: 10 is more than 9",
+        ),
+        (
+            "inject: {response: [{at: /r, value: score, format: {clamp: ▸[1, 0]}}]}",
+            "inject.response[0].format.clamp: 1 is more than 0",
+        ),
+        (
+            "inject: {response: [{at: /r, value: score, format: {clamp: ▸[1]}}]}",
+            "inject.response[0].format.clamp: expected 2 values, found 1",
+        ),
+    ] {
+        assert_eq!(
+            told(&route(&text.replace('▸', ""))),
+            format!("{}: routes[0].{expected}", place(&route(text)))
+        );
+    }
+    let told = told(&route("leads: records"));
+    assert!(told.contains(r#"routes[0].leads: "records" is not a query: "#), "{told}");
+}
+
+/// `line:column` of the `▸`.
+fn place(text: &str) -> String {
+    let before = text.split('▸').next().unwrap();
+    let column = before.rsplit('\n').next().unwrap().chars().count() + 1;
+    format!("{}:{column}", before.matches('\n').count() + 1)
+}
+
+#[test]
+fn problems_between_routes() {
+    let two = |second: &str| {
+        with(&format!(
+            "routes:\n  - {{name: a, method: [POST, PUT], path: '/x/{{id}}', action: read}}\n  - {second}"
+        ))
+    };
+    for (second, expected) in [
+        (
+            "{name: a, method: [GET], path: /y, action: read}",
+            "4:12: routes[1].name: routes[0] has the same name",
+        ),
+        (
+            "{name: b, method: [PUT], path: '/x/{key}/', action: read}",
+            r#"4:36: routes[1].path: takes the same requests as route "a""#,
+        ),
+        ("{name: b, method: [GET], path: '/x/{key}', action: read}", ""),
+        ("{name: b, method: [PUT], path: '/x/{key}', action: read, when: [{at: /a, exists: true}]}", ""),
+        (
+            "{name: b, method: [GET], path: '/y', action: read, inject: {request: [{at: /s, value: score}]}}",
+            "4:74: routes[1].inject.request: a read route sends no lead to write into",
+        ),
+        (
+            "{name: b, method: [GET], path: '/y', action: outcome, inject: {headers: {X: score}}}",
+            "4:77: routes[1].inject.headers: an outcome route scores nothing to write",
+        ),
+        (
+            "{name: b, method: [get], path: /y, action: read}",
+            r#"4:24: routes[1].method[0]: "get" is not a method; did you mean "GET"?"#,
+        ),
+        ("{name: b, method: [], path: /y, action: read}", "4:23: routes[1].method: names no method"),
+        (
+            "{name: b, method: [GET], path: y, action: read}",
+            r#"4:36: routes[1].path: a path starts with `/`, "y" does not"#,
+        ),
+        (
+            "{name: b, method: [GET], path: '/{y', action: read}",
+            "4:36: routes[1].path: `{` without `}` in \"{y\"",
+        ),
+        (
+            "{name: b, method: [GET], path: /y, action: craete}",
+            r#"4:48: routes[1].action: "craete" is not known here; did you mean "create"?"#,
+        ),
+        ("b", "4:5: routes[1]: expected a mapping, found text"),
+    ] {
+        assert_eq!(told(&two(second)), expected, "{second}");
+    }
+    let preset = with(
+        "presets: [salesforce]\nroutes:\n  - {name: mine, method: [POST], path: '/services/data/{v}/sobjects/Lead', action: create}",
+    );
+    assert_eq!(told(&preset), r#"4:40: routes[0].path: takes the same requests as route "lead.create""#);
+    let outcome = two("{name: b, method: [GET], path: /y, action: read}\noutcomes: [{route: b, label: 0}]");
+    assert_eq!(
+        told(&outcome),
+        r#"5:20: outcomes[0].route: route "b" has no id, so nothing says whose outcome this is"#
+    );
+    let hidden = route("id: {from: response, at: /a/b}").replace("routes:", "secrets: {mask: [/a]}\nroutes:");
+    assert_eq!(told(&hidden), "4:68: routes[0].id: the id of route \"a\" is masked by secrets.mask");
+}
+
+#[test]
+fn one_run_tells_every_mistake() {
+    let text = "\
+listen: localhost:80
+upstrem: http://crm
+limits: {body: 1}
+routes:
+  - name: a
+    methd: [POST]
+    path: /x
+    action: creat
+features:
+  age: {from: [age], type: number}
+";
+    let expected = "\
+1:1: upstream: required key is missing
+1:9: listen: \"localhost:80\" is not an IP address with a port, such as 127.0.0.1:8080; did you mean \"127.0.0.1:80\"?
+2:1: upstrem: unknown key; did you mean \"upstream\"?
+3:16: limits.body: must be from 1KiB to 64MiB
+5:5: routes[0].method: required key is missing
+6:5: routes[0].methd: unknown key; did you mean \"method\"?
+8:13: routes[0].action: \"creat\" is not known here; did you mean \"create\"?
+10:16: features.age.from[0]: a JSON Pointer starts with `/`, \"age\" does not; did you mean \"/age\"?";
+    assert_eq!(told(text), expected);
+    let problems = parse(text).unwrap_err().in_file(Path::new("config/leadwire.yaml"));
+    assert_eq!(problems.len(), 8);
+    assert!(problems.to_string().starts_with("config/leadwire.yaml:1:1: upstream: "));
+    let json = serde_json::to_value(&problems).unwrap();
+    assert_eq!(
+        json[2],
+        serde_json::json!({"line": 2, "column": 1, "key": "upstrem", "message": "unknown key", "hint": "did you mean \"upstream\"?"})
+    );
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let env = |name: &str| match name {
+        "LEADWIRE_LISTEN" => Some("0.0.0.0:81".to_owned()),
+        "LEADWIRE_UPSTREAM" => Some("http://[::1]:8069/".to_owned()),
+        "LEADWIRE_MODELS" => Some("/m".to_owned()),
+        "LEADWIRE_STATE" => Some(String::new()),
+        _ => None,
+    };
+    let config = Config::parse("listen: 127.0.0.1:1\n", &env).unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:81");
+    assert_eq!((config.upstream.authority.as_str(), config.upstream.port), ("[::1]:8069", 8069));
+    assert_eq!((config.models.as_path(), config.state.as_path()), (Path::new("/m"), Path::new("state")));
+    let bad = |name: &str| (name == "LEADWIRE_ADMIN").then(|| "9901".to_owned());
+    let told = Config::parse(&with(""), &bad).unwrap_err().in_file(Path::new("x.yaml")).to_string();
+    assert_eq!(told, "LEADWIRE_ADMIN: \"9901\" is not an IP address with a port, such as 127.0.0.1:8080");
+}
+
+#[test]
+fn settings_have_their_defaults() {
+    let config = parse("upstream: http://crm").unwrap();
+    assert_eq!(
+        (config.listen.to_string(), config.admin.to_string()),
+        ("127.0.0.1:8080".into(), "127.0.0.1:9901".into())
+    );
+    assert_eq!((config.upstream.authority.as_str(), config.upstream.port), ("crm", 80));
+    let second = Duration::from_secs(1);
+    let limits = Limits {
+        body: 1 << 20,
+        deadline: second / 100,
+        connect: 5 * second,
+        answer: 60 * second,
+        drain: 30 * second,
+    };
+    assert_eq!(config.limits, limits);
+    assert!(config.routes.is_empty() && config.features.is_empty() && config.masks.is_empty());
+}
+
+#[test]
+fn conditions_read_every_place_and_test() {
+    let config = parse(&route(
+        "when: [{at: 'header:X-A', matches: ^a}, {at: $.a, exists: true}, {at: /n, eq: null}], \
+         ok: [{at: /a, in: [1, x, true]}, {at: 'req:/b', absent: true}, {at: 'path:id', eq: x}, {at: 'resp:/{i}/ok', eq: true}]",
+    ))
+    .unwrap();
+    let route = &config.routes[0];
+    let mut seen = String::new();
+    for Predicate { side, place, test } in route.when.iter().chain(&route.ok) {
+        let place = format!("{place:?}");
+        let place = place.split(['(', ' ']).next().unwrap();
+        writeln!(seen, "{side:?} {place} {test:?}").unwrap();
+    }
+    assert_eq!(
+        seen,
+        "Request Header Matches(Regex(\"^a\"))\nRequest Select Exists\nRequest Body Eq(Null)\n\
+         Response Body In([Number(1.0), Text(\"x\"), Bool(true)])\nRequest Body Absent\n\
+         Request Path Eq(Text(\"x\"))\nResponse Body Eq(Bool(true))\n"
+    );
+}
+
+/// The example of the product's design, word for word.
+#[test]
+fn the_designs_example_parses() {
+    let text = r#"
+listen: 127.0.0.1:8080             # where the CRM's clients connect
+upstream: http://127.0.0.1:8069    # the CRM
+admin: 127.0.0.1:9901              # health, metrics, rollouts: never on the CRM's port
+models: models                     # watched directory
+state: state                       # lead log, ledger; created if missing
+presets: [salesforce]              # built-in routes; one below with the same name replaces the preset's
+limits: {body: 1MiB, deadline: 10ms}
+routes:
+  - name: lead.create
+    method: [POST]
+    path: /services/data/{version}/sobjects/Lead
+    content: auto                  # auto | json | form | form-json:<field> | csv | multipart-batch | xmlrpc
+    when: []                       # [{at: /method, eq: model.sale.opportunity.create}]; at = JSON Pointer, header:X, path:id, query:k
+    leads: $                       # RFC 9535; $.records[?@.attributes.type=='Lead'] for batches
+    ok: []                         # default: status 2xx; [{at: resp:/error, absent: true}]
+    id: {from: response, at: /id}  # response | request | path:NAME | header:NAME with regex
+    action: create                 # create | update | upsert | read | outcome
+    model: lead
+    inject:
+      headers: {X-Lead-Score: points, X-Lead-Grade: grade, X-Lead-Model: model}
+      response: [{at: /Lead_Score__c, value: points}]
+      request: []                  # opt-in; [{at: /Lead_Score__c, value: points, format: {clamp: [0, 100], decimals: 0}}]
+features:
+  age: {from: [/age__c, /age], type: number}
+outcomes:
+  - {route: lead.update, when: [{at: /Status, in: [Closed - Converted]}], label: 1, revenue: /Amount__c}
+secrets: {mask: ["header:authorization", "query:api_token"]}
+"#;
+    let config = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((config.routes.len(), config.features.len(), config.outcomes.len()), (3, 1, 1));
+}
+
+#[test]
+fn hostile_text_is_refused_in_bounds() {
+    let bomb: String = (1..30).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, n| {
+        let below = format!("*a{}, ", n - 1).repeat(9);
+        text + &format!("a{n}: &a{n} [{below}]\n")
+    });
+    let deep_flow = "[".repeat(1 << 20);
+    let deep_block = (0..200).fold(String::new(), |text, n| text + &" ".repeat(n) + "a:\n");
+    let dashes = "- ".repeat(100_000);
+    let long = "a".repeat((1 << 20) + 1);
+    let many_keys: String = (0..50_000).map(|n| format!("k{n}: 1\n")).collect();
+    for (text, expected) in [
+        (bomb.as_str(), "too many values"),
+        (&deep_flow, "not YAML"),
+        (&deep_block, "nested deeper"),
+        (&dashes, "nested deeper"),
+        (&long, "longer than"),
+        (&many_keys, "and 49901 more"),
+        ("a: &a [*a]", "an alias inside"),
+        ("a: *b", "not YAML"),
+        ("a:\n\tb: 1", "not YAML"),
+        ("a: b: c", "not YAML"),
+        ("a: [", "not YAML"),
+        ("upstream: http://crm\0\nx: 1", "1:21: control character \\u{0}"),
+        ("upstream: http://crm\n---\nx: 1", "2:1: a second document"),
+        ("? [a]\n: 1", "a key must be text"),
+        ("a: !!binary x", "has no meaning here"),
+        ("%YAML 9.9\n", "not YAML"),
+    ] {
+        let told = told(text);
+        let start = text.get(..40).unwrap_or(text);
+        assert!(told.contains(expected), "{start}: {}", told.get(..300).unwrap_or(&told));
+    }
+    assert_eq!(told("\u{feff}upstream: http://crm\r\n"), "");
+    assert_eq!(told("\u{feff}upstrem: x"), told("upstrem: x"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in r#"[\[\]{}:,\-&*!|>'"%@#?a-c0-9 \n\t~.]{0,200}"#) {
+        let _ = parse(&text);
+    }
+}
+
+#[test]
+fn the_shipped_file_and_the_schema_agree() {
+    let text = include_str!("../../config/leadwire.yaml");
+    let config = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((config.routes.len(), config.features.len(), config.outcomes.len()), (3, 19, 2));
+
+    // With the keys that are commented out, which start right behind the `#`.
+    let switch = |line: &str| {
+        let bare = line.trim_start();
+        let indent = &line[..line.len() - bare.len()];
+        match bare.strip_prefix('#').filter(|key| !key.starts_with(' ')) {
+            Some(key) => format!("{indent}{key}\n"),
+            None => format!("{line}\n"),
+        }
+    };
+    let whole: String = text.lines().map(switch).collect();
+    let mut shown = Vec::new();
+    keys(&document::read(&whole).unwrap(), "", &mut shown);
+    let mut wanted = Vec::new();
+    let schema = schema();
+    properties(&schema, &schema, "", &mut wanted);
+    assert!(wanted.len() > 40, "{wanted:?}");
+    for (path, description) in wanted {
+        let comments: Vec<_> =
+            shown.iter().filter(|(key, _)| *key == path).map(|(_, line)| comment(&whole, *line)).collect();
+        assert!(comments.contains(&description), "{path} should say: # {description}\nbut says {comments:?}");
+    }
+}
+
+/// Every key with its line; list items are `[]`, entries of the feature and header maps `*`.
+fn keys(node: &Node, path: &str, into: &mut Vec<(String, usize)>) {
+    match &node.value {
+        Value::List(items) => items.iter().for_each(|item| keys(item, &format!("{path}[]"), into)),
+        Value::Map(entries) => {
+            for (key, node) in entries {
+                let open = matches!(path, ".features" | ".routes[].inject.headers");
+                let below = format!("{path}.{}", if open { "*" } else { &key.name });
+                into.push((below.clone(), key.mark.line));
+                keys(node, &below, into);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Every property of the schema with its description, by the same paths. Predicates look alike wherever they stand,
+/// and so do targets, so each is wanted once, somewhere.
+fn properties(root: &Json, schema: &Json, path: &str, into: &mut Vec<(String, String)>) {
+    let schema = schema.get("anyOf").map_or(schema, |branches| &branches[0]);
+    let target = schema.get("$ref").and_then(Json::as_str);
+    let schema = target.map_or(schema, |name| root.pointer(name.trim_start_matches('#')).unwrap());
+    let twice = matches!(path, ".routes[].when[]" | ".routes[].inject.request[]");
+    if twice {
+        return;
+    }
+    for (name, property) in schema.get("properties").and_then(Json::as_object).into_iter().flatten() {
+        let below = format!("{path}.{name}");
+        let description = property.get("description").and_then(Json::as_str).unwrap_or_default();
+        let elsewhere = path.ends_with("when[]") && name != "in" || path.ends_with("ok[]") && name == "in";
+        if !elsewhere {
+            into.push((below.clone(), description.replace('\n', " ")));
+        }
+        properties(root, property, &below, into);
+    }
+    if let Some(items) = schema.get("items") {
+        properties(root, items, &format!("{path}[]"), into);
+    }
+    if let Some(other) = schema.get("additionalProperties").filter(|other| other.is_object()) {
+        properties(root, other, &format!("{path}.*"), into);
+    }
+}
+
+/// The comment right above a line.
+fn comment(text: &str, line: usize) -> String {
+    let above: Vec<_> = text.lines().take(line - 1).collect();
+    let block: Vec<_> = above.iter().rev().map_while(|line| line.trim_start().strip_prefix("# ")).collect();
+    block.into_iter().rev().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.yaml");
+    let error = Config::load(&missing).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot read {}", missing.display()));
+    let binary = folder.path().join("bin.yaml");
+    std::fs::write(&binary, b"a: 1\nb\xff").unwrap();
+    let error = Config::load(&binary).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}:2:2: not UTF-8", binary.display()));
+}
