@@ -19,3 +19,4 @@ pub mod enrich;
 pub mod registry;
 pub mod telemetry;
 pub mod leadlog;
+pub mod proxy;

@@ -79,8 +79,18 @@ mod tests {
         check(0.731_25, Field::Score, Format { decimals: Some(4), ..plain() }, "0.7312");
         check(0.5, Field::Score, Format { decimals: Some(4), ..plain() }, "0.5");
         check(0.0, Field::Score, Format { scale: Some(-1.0), decimals: Some(2), ..plain() }, "0");
-        check(0.417, Field::Score, Format { scale: Some(100.0), write_as: WriteAs::Integer, ..plain() }, "42");
-        check(0.417, Field::Points, Format { decimals: Some(1), write_as: WriteAs::Text, ..plain() }, "\"41.7\"");
+        check(
+            0.417,
+            Field::Score,
+            Format { scale: Some(100.0), write_as: WriteAs::Integer, ..plain() },
+            "42",
+        );
+        check(
+            0.417,
+            Field::Points,
+            Format { decimals: Some(1), write_as: WriteAs::Text, ..plain() },
+            "\"41.7\"",
+        );
         check(0.999, Field::Score, Format { clamp: Some((0.05, 0.95)), ..plain() }, "0.95");
         check(0.00001, Field::Score, plain(), "0.00001");
     }

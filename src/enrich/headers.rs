@@ -56,8 +56,11 @@ mod tests {
     #[test]
     fn spoofed_headers_go_and_ours_come() {
         let target = |name: &'static str, value| HeaderTarget { name: HeaderName::from_static(name), value };
-        let targets =
-            [target("x-lead-score", Field::Points), target("x-lead-grade", Field::Grade), target("x-m", Field::Model)];
+        let targets = [
+            target("x-lead-score", Field::Points),
+            target("x-lead-grade", Field::Grade),
+            target("x-m", Field::Model),
+        ];
         let mut headers = HeaderMap::new();
         headers.append("x-lead-score", HeaderValue::from_static("100"));
         headers.append("x-lead-score", HeaderValue::from_static("99"));
@@ -66,8 +69,15 @@ mod tests {
         remove_spoofed(&mut headers, &targets);
         assert_eq!(headers.len(), 1);
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-        write(&mut headers, &targets, Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model });
-        assert_eq!([&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]], ["73", "A", "lead/3"]);
+        write(
+            &mut headers,
+            &targets,
+            Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model },
+        );
+        assert_eq!(
+            [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],
+            ["73", "A", "lead/3"]
+        );
         assert_eq!(skipped(Skip::NoLead), "skipped;reason=no_lead");
     }
 }

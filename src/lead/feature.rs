@@ -16,6 +16,17 @@ pub enum FeatureType {
     Boolean,
 }
 
+impl FeatureType {
+    /// `"number"`, `"category"` or `"boolean"`, as configuration and manifest write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FeatureType::Number => "number",
+            FeatureType::Category => "category",
+            FeatureType::Boolean => "boolean",
+        }
+    }
+}
+
 /// One feature's value. Text borrows from the body it was read from unless it held escapes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value<'a> {

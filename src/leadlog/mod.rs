@@ -11,7 +11,7 @@ mod writer; // the thread between them
 
 pub use self::{
     packed::Packed,
-    queue::{Queue, Sender},
+    queue::{CAPACITY, Queue, Sender},
     record::{Decision, Entry, OutcomeRecord, ScoreRecord},
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::Writer,

@@ -121,7 +121,12 @@ impl Store {
             "SELECT time_ms, route, won, revenue FROM outcomes WHERE lead = ?1 ORDER BY seq DESC LIMIT 1",
         )?;
         let found = statement.query_row([lead], |row| {
-            Ok(StoredOutcome { time_ms: row.get(0)?, route: row.get(1)?, won: row.get(2)?, revenue: row.get(3)? })
+            Ok(StoredOutcome {
+                time_ms: row.get(0)?,
+                route: row.get(1)?,
+                won: row.get(2)?,
+                revenue: row.get(3)?,
+            })
         });
         Ok(found.optional()?)
     }
@@ -152,8 +157,9 @@ fn insert_score(connection: &Connection, record: &ScoreRecord) -> Result<(), Sto
 }
 
 fn insert_outcome(connection: &Connection, record: &OutcomeRecord) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached("INSERT INTO outcomes (time_ms, route, lead, won, revenue) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO outcomes (time_ms, route, lead, won, revenue) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
     let OutcomeRecord { time_ms, route, outcome } = record;
     statement.execute(params![time_ms, &**route, &*outcome.lead, outcome.won, outcome.revenue])?;
     Ok(())

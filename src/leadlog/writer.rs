@@ -12,7 +12,6 @@ use std::{
 
 use super::{
     queue::Queue,
-    record::Entry,
     store::{Store, StoreError},
 };
 
@@ -38,8 +37,10 @@ impl Writer {
         let store = Store::open(folder)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("leadlog".into()).spawn(move || run(store, &queue, &stopped));
-        let thread = thread.map_err(|source| StoreError::Folder { folder: folder.display().to_string(), source })?;
+        let thread =
+            std::thread::Builder::new().name("leadlog".into()).spawn(move || run(store, &queue, &stopped));
+        let thread =
+            thread.map_err(|source| StoreError::Folder { folder: folder.display().to_string(), source })?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -94,6 +95,7 @@ fn run(mut store: Store, queue: &Queue, stop: &AtomicBool) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Entry;
     use super::*;
     use crate::{
         lead::{Arm, Grade, ModelId, Score, Value},
@@ -129,7 +131,10 @@ mod tests {
         let store = Store::open_read_only(folder.path()).unwrap();
         assert_eq!(store.score_count().unwrap(), 500);
         let found = store.scores_of("L7").unwrap();
-        assert_eq!((found.len(), found[0].features.as_str(), found[0].score as f32), (1, r#"{"age":56.0}"#, 0.1));
+        assert_eq!(
+            (found.len(), found[0].features.as_str(), found[0].score as f32),
+            (1, r#"{"age":56.0}"#, 0.1)
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) enum Body {
 }
 
 /// A body that was read whole.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Whole {
     /// The bytes, without framing.
     pub(super) bytes: Bytes,
@@ -63,7 +63,8 @@ impl Body {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         let mut trailers = None;
-        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await {
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
+        {
             let Ok(frame) = frame else { return Read::Broken };
             match frame.into_data() {
                 // A body that comes in one piece is not copied.

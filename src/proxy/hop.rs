@@ -22,7 +22,8 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
     let named = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: Vec<HeaderName> = named.flat_map(|value| value.split(',')).filter_map(named_header).collect();
-    let wants_trailers = headers.get(header::TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let wants_trailers =
+        headers.get(header::TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
     for name in named.iter().filter(|name| **name != header::TE) {
         headers.remove(name);
     }
@@ -64,7 +65,13 @@ mod tests {
         check(&[("connection", "X-Mine, close"), ("x-mine", "1"), ("x-other", "2")], &["x-other"]);
         check(&[("connection", "upgrade"), ("upgrade", "websocket"), ("te", "gzip")], &[]);
         check(&[("te", "trailers"), ("connection", "te"), ("trailer", "x")], &["te", "trailer"]);
-        check(&[("connection", "content-length, host"), ("content-length", "1"), ("host", "a")], &["content-length", "host"]);
-        check(&[("proxy-connection", "keep-alive"), ("transfer-encoding", "chunked")], &["transfer-encoding"]);
+        check(
+            &[("connection", "content-length, host"), ("content-length", "1"), ("host", "a")],
+            &["content-length", "host"],
+        );
+        check(
+            &[("proxy-connection", "keep-alive"), ("transfer-encoding", "chunked")],
+            &["transfer-encoding"],
+        );
     }
 }

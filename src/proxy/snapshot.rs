@@ -1,6 +1,12 @@
 //! What requests are served with: one configuration and the versions that match it, swapped whole.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use metrics::Histogram;
 
@@ -20,10 +26,23 @@ pub struct Snapshot {
     pub(super) recogniser: Recogniser,
     /// The features' names, for the lead log.
     pub(super) names: Arc<[Arc<str>]>,
-    routes: Vec<(RouteMetrics, Option<usize>)>,
+    routes: Vec<RouteState>,
     unmatched: RouteMetrics,
     models: Vec<Bound>,
+    made: Instant,
 }
+
+#[derive(Debug)]
+struct RouteState {
+    metrics: RouteMetrics,
+    /// Its model's place among `models`.
+    model: Option<usize>,
+    /// Nothing is injected into requests until this many milliseconds after the snapshot was made.
+    paused_until: AtomicU64,
+}
+
+/// How long a route's injection rests after the CRM refused it.
+const PAUSE_MS: u64 = 600_000;
 
 /// A version, with its features matched to the configuration's.
 #[derive(Debug)]
@@ -63,36 +82,63 @@ pub enum BindModelError {
 
 impl Snapshot {
     /// Compiles `config` and binds `champions`, at most one version for each model.
-    pub fn new(config: Arc<Config>, champions: &[Arc<Version>], metrics: &Metrics) -> Result<Self, BindModelError> {
+    pub fn new(
+        config: Arc<Config>,
+        champions: &[Arc<Version>],
+        metrics: &Metrics,
+    ) -> Result<Self, BindModelError> {
         let models = champions.iter().map(|version| Bound::new(version, &config, metrics));
         let models: Vec<Bound> = models.collect::<Result<_, _>>()?;
         let model_of = |name: &Arc<str>| models.iter().position(|bound| bound.id.model == *name);
-        let routes = config.routes.iter().map(|route| (metrics.route(&route.name), model_of(&route.model)));
+        let routes = config.routes.iter().map(|route| RouteState {
+            metrics: metrics.route(&route.name),
+            model: model_of(&route.model),
+            paused_until: AtomicU64::new(0),
+        });
         Ok(Self {
             recogniser: Recogniser::new(&config),
             names: config.features.iter().map(|feature| feature.name.clone()).collect(),
             routes: routes.collect(),
             unmatched: metrics.route(UNMATCHED),
             models,
+            made: Instant::now(),
             config,
         })
     }
 
     /// Whether every route that scores has its model.
     pub fn is_ready(&self) -> bool {
-        self.routes.iter().all(|(_, model)| model.is_some())
+        self.routes.iter().all(|route| route.model.is_some())
     }
 
     /// The counters of a route, or of requests that no route matches.
     pub(super) fn metrics(&self, route: Option<&Route>) -> &RouteMetrics {
         let of_route = route.and_then(|route| self.routes.get(route.index));
-        of_route.map_or(&self.unmatched, |(metrics, _)| metrics)
+        of_route.map_or(&self.unmatched, |route| &route.metrics)
     }
 
     /// The version that scores a route's leads.
     pub(super) fn model(&self, route: &Route) -> Option<&Bound> {
-        let (_, model) = self.routes.get(route.index)?;
-        self.models.get((*model)?)
+        self.models.get(self.routes.get(route.index)?.model?)
+    }
+
+    /// Whether a route's injection into requests rests.
+    pub(super) fn is_paused(&self, route: &Route) -> bool {
+        let until =
+            self.routes.get(route.index).map_or(0, |route| route.paused_until.load(Ordering::Relaxed));
+        until > 0 && until > self.age_ms()
+    }
+
+    /// Lets a route's injection into requests rest, and counts that.
+    pub(super) fn pause(&self, route: &Route) {
+        if let Some(route) = self.routes.get(route.index) {
+            route.paused_until.store(self.age_ms() + PAUSE_MS, Ordering::Relaxed);
+            route.metrics.injection_refused();
+        }
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
     }
 }
 
@@ -104,18 +150,24 @@ impl Bound {
             let place = config.features.iter().position(|configured| *configured.name == *feature);
             match place.and_then(|place| config.features.get(place)) {
                 None if trained.required => Err(BindModelError::Unmapped { id: id.to_string(), feature }),
-                Some(configured) if configured.kind != trained.kind() => Err(BindModelError::Type {
+                Some(configured) if configured.kind != trained.feature_type() => Err(BindModelError::Type {
                     id: id.to_string(),
                     feature,
                     configured: configured.kind.as_str(),
-                    trained: trained.kind().as_str(),
+                    trained: trained.feature_type().as_str(),
                 }),
                 _ => Ok(place),
             }
         };
         let places = version.model.features().iter().map(place).collect::<Result<_, _>>()?;
         let arm = Arm::Champion;
-        Ok(Self { version: version.clone(), id: Arc::new(id.clone()), arm, scores: metrics.scores(id, arm), places })
+        Ok(Self {
+            version: version.clone(),
+            id: Arc::new(id.clone()),
+            arm,
+            scores: metrics.scores(id, arm),
+            places,
+        })
     }
 
     /// The value of the model's feature `index` among a lead's values.

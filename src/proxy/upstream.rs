@@ -32,13 +32,18 @@ pub(super) enum UpstreamError {
     /// The connection broke, or what came was not HTTP.
     #[error("the upstream's answer broke off: {0}")]
     Broken(#[from] hyper::Error),
+    /// The connection broke while the answer's body was read.
+    #[error("the upstream's answer broke off")]
+    BrokenBody,
 }
 
 impl UpstreamError {
     /// What the client gets instead of an answer.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            UpstreamError::Connect(_) | UpstreamError::Broken(_) => StatusCode::BAD_GATEWAY,
+            UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::BrokenBody => {
+                StatusCode::BAD_GATEWAY
+            }
             UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -49,7 +54,7 @@ impl UpstreamError {
             UpstreamError::Connect(_) => "cannot connect to the upstream",
             UpstreamError::ConnectTimeout => "connecting to the upstream took too long",
             UpstreamError::AnswerTimeout => "the upstream took too long to answer",
-            UpstreamError::Broken(_) => "the upstream's answer broke off",
+            UpstreamError::Broken(_) | UpstreamError::BrokenBody => "the upstream's answer broke off",
         }
     }
 }
@@ -106,7 +111,8 @@ impl Pool {
             let answer = expiry.within(limits.answer, sender.try_send_request(request)).await;
             match answer.map_err(|_| UpstreamError::AnswerTimeout)? {
                 Ok(response) => {
-                    let lease = Lease { sender: Some(sender), pool: self.clone(), generation: self.generation.get() };
+                    let lease =
+                        Lease { sender: Some(sender), pool: self.clone(), generation: self.generation.get() };
                     return Ok((response, lease));
                 }
                 Err(mut failed) => match failed.take_message().filter(|_| reused) {

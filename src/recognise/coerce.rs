@@ -50,7 +50,8 @@ fn number(text: &str) -> Value<'static> {
 /// `12` and `000,000.5` become `12000000.5`; anything but groups of three digits is refused, because `1,5` may be a
 /// decimal comma.
 fn grouped(first: &str, rest: &str) -> Option<String> {
-    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (whole, fraction) =
+        rest.split_once('.').map_or((rest, None), |(whole, fraction)| (whole, Some(fraction)));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let lead = first.trim_start_matches(['-', '+']);
     let well_formed = (1..=3).contains(&lead.len())
@@ -96,7 +97,19 @@ mod tests {
         ] {
             check(json, FeatureType::Number, Value::Number(number));
         }
-        for json in ["null", "\"\"", "false", "true", "\"many\"", "\"1,5\"", "\"nan\"", "1e999", "{}", "\"1,2345\"", "\"é\""] {
+        for json in [
+            "null",
+            "\"\"",
+            "false",
+            "true",
+            "\"many\"",
+            "\"1,5\"",
+            "\"nan\"",
+            "1e999",
+            "{}",
+            "\"1,2345\"",
+            "\"é\"",
+        ] {
             check(json, FeatureType::Number, Value::Missing);
         }
     }

@@ -98,8 +98,12 @@ impl<'a, 't> Doc<'a, 't> {
         for step in steps {
             let next = match (step, self.kind(at)) {
                 (Step::Key(key), Some(Kind::Object)) => self.member(at, key)?,
-                (Step::Key(key), Some(Kind::Array)) => array_index(key).and_then(|i| self.elements(at).nth(i)),
-                (Step::Item, Some(Kind::Array)) if item.is_some() => item.and_then(|i| self.elements(at).nth(i)),
+                (Step::Key(key), Some(Kind::Array)) => {
+                    array_index(key).and_then(|i| self.elements(at).nth(i))
+                }
+                (Step::Item, Some(Kind::Array)) if item.is_some() => {
+                    item.and_then(|i| self.elements(at).nth(i))
+                }
                 // A request that held a single object where a list is usual gets a single item back.
                 (Step::Item, _) if item.is_none() => Some(at),
                 _ => None,
@@ -116,7 +120,9 @@ impl<'a, 't> Doc<'a, 't> {
     pub fn spot(&self, from: At, pointer: &Pointer, item: Option<usize>) -> Result<Option<Spot>, Duplicate> {
         let Some((Step::Key(name), path)) = pointer.steps.split_last() else { return Ok(None) };
         let parent = self.walk(from, path, item)?;
-        let Some((parent, object)) = parent.and_then(|at| Some((at, self.node(at)?))) else { return Ok(None) };
+        let Some((parent, object)) = parent.and_then(|at| Some((at, self.node(at)?))) else {
+            return Ok(None);
+        };
         if object.kind != Kind::Object {
             return Ok(None);
         }

@@ -76,7 +76,8 @@ impl Fields {
         scratch.ranks.clear();
         scratch.ranks.resize(self.len(), u8::MAX);
         scratch.seen.clear();
-        let mut reader = Reader { fields: self, doc, scratch, values: values.get_mut(first..).unwrap_or_default() };
+        let mut reader =
+            Reader { fields: self, doc, scratch, values: values.get_mut(first..).unwrap_or_default() };
         reader.branch(&self.root, lead)
     }
 }
@@ -105,7 +106,8 @@ impl<'a> Reader<'_, 'a, '_, '_> {
                 false => branch.keys.find(self.doc.raw(key).as_bytes()),
                 true => branch.keys.find(self.doc.string(key).as_bytes()),
             };
-            let Some((index, entry)) = index.and_then(|index| Some((index, branch.entries.get(index)?))) else {
+            let Some((index, entry)) = index.and_then(|index| Some((index, branch.entries.get(index)?)))
+            else {
                 continue;
             };
             match self.scratch.seen.get_mut(first_seen + index) {

@@ -113,7 +113,8 @@ impl Predicate {
     }
 
     fn holds_for_text(&self, value: Option<Cow<'_, str>>) -> bool {
-        let is = |scalar: &Scalar, text: &str| matches!(scalar, Scalar::Text(expected) if **expected == *text);
+        let is =
+            |scalar: &Scalar, text: &str| matches!(scalar, Scalar::Text(expected) if **expected == *text);
         match (&self.test, value) {
             (Test::Exists, value) => value.is_some(),
             (Test::Absent, value) => value.is_none(),

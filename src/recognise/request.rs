@@ -81,10 +81,21 @@ impl Recogniser {
     }
 
     /// The routes that may take a request to `path`, or `None` where no body could make it ours.
-    pub fn candidates<'r, 'p: 'r>(&'r self, path: &'p str, head: RequestHead<'_>) -> Option<Candidates<'r, 'p>> {
+    pub fn candidates<'r, 'p: 'r>(
+        &'r self,
+        path: &'p str,
+        head: RequestHead<'_>,
+    ) -> Option<Candidates<'r, 'p>> {
         let candidates = self.router.at(path)?;
-        let open = |route: &Arc<Route>| route.action != Action::Read && candidates.allows(route, head, None) == Ok(true);
+        let open = |route: &Arc<Route>| {
+            route.action != Action::Read && candidates.allows(route, head, None) == Ok(true)
+        };
         candidates.routes.iter().any(open).then_some(candidates)
+    }
+
+    /// The route that a request is counted under while its body is unread.
+    pub fn likely(&self, candidates: &Candidates<'_, '_>, head: RequestHead<'_>) -> Option<Arc<Route>> {
+        candidates.routes.iter().find(|route| candidates.allows(route, head, None) == Ok(true)).cloned()
     }
 
     /// What can be said before the body is read: `Err` where it could not be read anyway.
@@ -124,7 +135,9 @@ impl Recogniser {
                     let captures = candidates.captures(route);
                     let message_head = Head { headers: head.headers, captures: &captures, query: head.query };
                     let reader = Reader { route, fields: &self.fields, doc, head: message_head };
-                    reader.leads(&mut scratch.leads, &mut scratch.selected, &mut scratch.fields, values).map_err(|reason| skipped(route, reason))?;
+                    reader
+                        .leads(&mut scratch.leads, &mut scratch.selected, &mut scratch.fields, values)
+                        .map_err(|reason| skipped(route, reason))?;
                     return Ok(Some(route.clone()));
                 }
             }
@@ -135,7 +148,12 @@ impl Recogniser {
 
 impl Candidates<'_, '_> {
     /// Whether a route takes the request. Without a body its predicates on the body are taken as holding.
-    fn allows(&self, route: &Arc<Route>, head: RequestHead<'_>, body: Option<Doc<'_, '_>>) -> Result<bool, Duplicate> {
+    fn allows(
+        &self,
+        route: &Arc<Route>,
+        head: RequestHead<'_>,
+        body: Option<Doc<'_, '_>>,
+    ) -> Result<bool, Duplicate> {
         if !route.methods.contains(head.method) {
             return Ok(false);
         }
@@ -197,8 +215,12 @@ impl<'a> Reader<'_, 'a, '_> {
     fn lead(&self, selected: Selected) -> Result<Found, Skip> {
         let Selected { at, item } = selected;
         let id = match &self.route.id {
-            Some(IdSource::Path(name)) => self.head.captures.named(name).filter(|id| !id.is_empty()).map(LeadId::from),
-            Some(IdSource::Request(pointer)) => id_at(self.doc, pointer, item).map_err(|_| Skip::Duplicate)?,
+            Some(IdSource::Path(name)) => {
+                self.head.captures.named(name).filter(|id| !id.is_empty()).map(LeadId::from)
+            }
+            Some(IdSource::Request(pointer)) => {
+                id_at(self.doc, pointer, item).map_err(|_| Skip::Duplicate)?
+            }
             Some(IdSource::Response(_) | IdSource::Header(..)) | None => None,
         };
         Ok(Found { at, item, id, outcome: self.outcome(selected).map_err(|_| Skip::Duplicate)? })
@@ -229,9 +251,14 @@ impl<'a> Reader<'_, 'a, '_> {
 }
 
 /// The id a pointer leads to from the body's root: text or a number, never empty.
-pub(super) fn id_at(doc: Doc<'_, '_>, pointer: &Pointer, item: Option<usize>) -> Result<Option<LeadId>, Duplicate> {
+pub(super) fn id_at(
+    doc: Doc<'_, '_>,
+    pointer: &Pointer,
+    item: Option<usize>,
+) -> Result<Option<LeadId>, Duplicate> {
     let node = doc.resolve(Doc::ROOT, pointer, item)?.and_then(|at| doc.node(at));
-    let id = node.filter(|node| matches!(node.kind, Kind::String | Kind::Number)).map(|node| doc.string(node));
+    let id =
+        node.filter(|node| matches!(node.kind, Kind::String | Kind::Number)).map(|node| doc.string(node));
     Ok(id.filter(|id| !id.is_empty()).map(|id| id.into_owned().into_boxed_str()))
 }
 
@@ -247,10 +274,12 @@ fn is_json(content: &Content, headers: &HeaderMap) -> bool {
         Content::Auto => match headers.get(header::CONTENT_TYPE) {
             None => true,
             Some(value) => {
-                let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+                let kind =
+                    value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
                 kind.eq_ignore_ascii_case(b"application/json")
                     || kind.eq_ignore_ascii_case(b"text/json")
-                    || kind.len() > 5 && kind.last_chunk::<5>().is_some_and(|end| end.eq_ignore_ascii_case(b"+json"))
+                    || kind.len() > 5
+                        && kind.last_chunk::<5>().is_some_and(|end| end.eq_ignore_ascii_case(b"+json"))
             }
         },
         _ => false,

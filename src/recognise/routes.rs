@@ -45,7 +45,8 @@ pub(super) struct Outcome {
 
 impl Route {
     fn new(index: usize, route: &config::Route, outcomes: &[OutcomeRule]) -> Self {
-        let compiled = |predicates: &[config::Predicate]| predicates.iter().map(Predicate::new).collect::<Vec<_>>();
+        let compiled =
+            |predicates: &[config::Predicate]| predicates.iter().map(Predicate::new).collect::<Vec<_>>();
         let of_route = outcomes.iter().filter(|rule| rule.route == route.name);
         let answer_body = |predicate: &config::Predicate| {
             predicate.side == Side::Response && matches!(predicate.place, Place::Body(_) | Place::Select(_))
@@ -65,7 +66,11 @@ impl Route {
             ok: compiled(&route.ok),
             id: route.id.clone(),
             outcomes: of_route
-                .map(|rule| Outcome { when: compiled(&rule.when), won: rule.won, revenue: rule.revenue.clone() })
+                .map(|rule| Outcome {
+                    when: compiled(&rule.when),
+                    won: rule.won,
+                    revenue: rule.revenue.clone(),
+                })
                 .collect(),
             needs_answer: matches!(route.id, Some(IdSource::Response(_)))
                 || !route.inject.response.is_empty()

@@ -24,8 +24,8 @@ pub struct ModelInfo {
 /// Upper bounds in seconds: 1 µs to 10 s in steps of 1, 2.5 and 5, so that 0.25 µs of scoring and 50 ms of a slow CRM
 /// both land between bounds.
 const BOUNDS: [f64; 23] = [
-    250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3,
-    50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 10.0,
+    250e-9, 500e-9, 1e-6, 2.5e-6, 5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3,
+    10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5, 10.0,
 ];
 
 /// All metrics as Prometheus text, version 0.0.4.
@@ -85,7 +85,8 @@ mod tests {
         recorder.record(Stage::Score, Duration::from_nanos(300));
         recorder.record(Stage::Score, Duration::from_millis(20));
         drop(recorder);
-        let info = ModelInfo { model: "lead".into(), version: "a\"b".into(), slot: "champion", digest: "00".into() };
+        let info =
+            ModelInfo { model: "lead".into(), version: "a\"b".into(), slot: "champion", digest: "00".into() };
         let text = render(&metrics, &latency, &[info], 3);
         for line in [
             "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.00000025\"} 0",
@@ -98,7 +99,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
         }
-        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| line.split(' ').next());
+        let families =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(|line| line.split(' ').next());
         for family in families.flatten() {
             assert!(text.contains(&format!("# HELP {family} ")), "{family} is not described");
         }

@@ -25,7 +25,8 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, in order.
-    pub const ALL: [Stage; 5] = [Stage::Recognise, Stage::Score, Stage::Enrich, Stage::Upstream, Stage::Total];
+    pub const ALL: [Stage; 5] =
+        [Stage::Recognise, Stage::Score, Stage::Enrich, Stage::Upstream, Stage::Total];
 
     /// The label.
     pub fn as_str(self) -> &'static str {

@@ -14,9 +14,12 @@ pub enum LogFormat {
 
 /// Starts logging for the process. `LEADWIRE_LOG` sets the level, in tracing's filter syntax; `info` without it.
 pub fn init(format: LogFormat) {
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).with_env_var("LEADWIRE_LOG").from_env_lossy();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .with_env_var("LEADWIRE_LOG")
+        .from_env_lossy();
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // An error means that the process logs already, which serves as well.
     _ = match format {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),

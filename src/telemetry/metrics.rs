@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder};
+use metrics::{
+    Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::lead::{Arm, ModelId, Skip};
@@ -79,28 +81,33 @@ impl Default for Metrics {
 impl Metrics {
     /// The counters of one route, made once and kept.
     pub fn route(&self, route: &str) -> RouteMetrics {
-        with_local_recorder(&self.recorder, || RouteMetrics {
+        with_local_recorder(&self.recorder, || {
+            RouteMetrics {
             requests: RequestOutcome::ALL.map(|outcome| {
                 counter!("leadwire_requests_total", "route" => route.to_owned(), "outcome" => outcome.as_str())
             }),
             skipped: Skip::ALL.map(|reason| {
                 counter!("leadwire_skipped_total", "route" => route.to_owned(), "reason" => reason.as_str())
             }),
+            injection_refused: counter!("leadwire_injection_refused_total", "route" => route.to_owned()),
+        }
         })
     }
 
     /// The distribution of a version's scores.
     pub fn scores(&self, id: &ModelId, arm: Arm) -> Histogram {
         let label = |text: &Arc<str>| text.to_string();
-        with_local_recorder(&self.recorder, || {
-            histogram!("leadwire_score", "model" => label(&id.model), "version" => label(&id.version), "arm" => arm.as_str())
-        })
+        with_local_recorder(
+            &self.recorder,
+            || histogram!("leadwire_score", "model" => label(&id.model), "version" => label(&id.version), "arm" => arm.as_str()),
+        )
     }
 
     /// Counts a version that was refused, by the kind of reason.
     pub fn model_refused(&self, model: &str, kind: &'static str) {
         with_local_recorder(&self.recorder, || {
-            counter!("leadwire_model_refused_total", "model" => model.to_owned(), "kind" => kind).increment(1);
+            counter!("leadwire_model_refused_total", "model" => model.to_owned(), "kind" => kind)
+                .increment(1);
         });
     }
 
@@ -113,10 +120,20 @@ impl Metrics {
 
 fn describe() {
     describe_counter!("leadwire_requests_total", "Requests by route and by what became of them.");
-    describe_counter!("leadwire_skipped_total", "Requests of a route that went on without a score, by reason.");
+    describe_counter!(
+        "leadwire_skipped_total",
+        "Requests of a route that went on without a score, by reason."
+    );
     describe_counter!("leadwire_leadlog_dropped_total", "Records lost before they reached the lead log.");
-    describe_counter!("leadwire_config_reloads_total", "Changes of the configuration file, taken or refused.");
+    describe_counter!(
+        "leadwire_config_reloads_total",
+        "Changes of the configuration file, taken or refused."
+    );
     describe_counter!("leadwire_model_refused_total", "Model versions refused, by kind of reason.");
+    describe_counter!(
+        "leadwire_injection_refused_total",
+        "Injected fields that the CRM refused; the injection paused."
+    );
     describe_histogram!("leadwire_score", "Scores given, as probabilities.");
 }
 
@@ -125,6 +142,7 @@ fn describe() {
 pub struct RouteMetrics {
     requests: [Counter; 4],
     skipped: [Counter; 12],
+    injection_refused: Counter,
 }
 
 impl RouteMetrics {
@@ -133,6 +151,11 @@ impl RouteMetrics {
         if let Some(counter) = self.requests.get(outcome as usize) {
             counter.increment(1);
         }
+    }
+
+    /// Counts an injected field that the CRM refused.
+    pub fn injection_refused(&self) {
+        self.injection_refused.increment(1);
     }
 
     /// Counts a request that went on without a score.

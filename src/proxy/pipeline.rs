@@ -1,0 +1,227 @@
+//! A request's way through: match, read, inspect, forward, judge the answer.
+
+use std::{rc::Rc, time::Instant};
+
+use http::{HeaderValue, Request, Response, Uri, Version, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    answer::{Heard, Verdict, body_changed},
+    body::{Body, Read, Whole},
+    hop,
+    inspect::{Inspection, Subject},
+    respond,
+    snapshot::Snapshot,
+    upstream::UpstreamError,
+    worker::Worker,
+};
+use crate::{
+    enrich,
+    lead::Skip,
+    recognise::{RequestHead, Route, Skipped},
+    telemetry::{RequestOutcome, Stage},
+};
+
+impl Worker {
+    /// Answers one request.
+    pub(super) async fn serve(self: Rc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        let snapshot = self.snapshot();
+        let (parts, body) = request.into_parts();
+        let exchange = Exchange { worker: &self, snapshot: &snapshot };
+        let answer = exchange.run(parts, Body::Streamed(body)).await;
+        self.stages.borrow_mut().record(Stage::Total, started.elapsed());
+        answer
+    }
+}
+
+/// One request under one snapshot.
+struct Exchange<'w> {
+    worker: &'w Worker,
+    snapshot: &'w Snapshot,
+}
+
+/// What a route makes of a request before it is forwarded.
+enum Plan {
+    /// Not ours.
+    Pass(Body),
+    /// Ours, without a score.
+    Skip(Skipped, Body),
+    /// Leads were found in it.
+    Judge(Box<Inspection>, Body),
+    /// The client broke off its body.
+    Broken,
+}
+
+impl Exchange<'_> {
+    async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
+        if parts.uri.path().is_empty() {
+            return respond::not_forwardable();
+        }
+        let plan = self.plan(&parts, body).await;
+        hop::strip(&mut parts.headers);
+        parts.version = Version::HTTP_11;
+        if parts.uri.authority().is_some() {
+            parts.uri = origin_form(&parts.uri);
+        }
+        match plan {
+            Plan::Broken => respond::broken_request(),
+            Plan::Pass(body) => {
+                let answer = self.forward(Request::from_parts(parts, body)).await;
+                self.finish(None, answer, |_| RequestOutcome::Passed)
+            }
+            Plan::Skip(Skipped { route, reason }, body) => {
+                enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
+                let answer = self.forward(Request::from_parts(parts, body)).await;
+                self.skip(&route, reason, answer)
+            }
+            Plan::Judge(inspection, body) => self.judge(parts, *inspection, body).await,
+        }
+    }
+
+    async fn plan(&self, parts: &Parts, body: Body) -> Plan {
+        let head = RequestHead { method: &parts.method, headers: &parts.headers, query: parts.uri.query() };
+        let recogniser = &self.snapshot.recogniser;
+        let Some(candidates) = recogniser.candidates(parts.uri.path(), head) else { return Plan::Pass(body) };
+        if let Err(skipped) = recogniser.precheck(&candidates, head) {
+            return Plan::Skip(skipped, body);
+        }
+        let whole = match body.read(self.snapshot.config.limits.body).await {
+            Read::Broken => return Plan::Broken,
+            Read::TooLarge(body) => {
+                let route = recogniser.likely(&candidates, head);
+                return match route {
+                    Some(route) => Plan::Skip(Skipped { route, reason: Skip::Body }, body),
+                    None => Plan::Pass(body),
+                };
+            }
+            Read::Whole(whole) => whole,
+        };
+        let may_inject = |route: &Route| !route.inject.request.is_empty() && !self.snapshot.is_paused(route);
+        let subject = Subject {
+            snapshot: self.snapshot,
+            candidates: &candidates,
+            head,
+            body: &whole.bytes,
+            may_inject: &may_inject,
+        };
+        let inspected =
+            subject.inspect(&mut self.worker.scratch.borrow_mut(), &mut self.worker.stages.borrow_mut());
+        match inspected {
+            Ok(None) => Plan::Pass(Body::Whole(whole)),
+            Err(skipped) => Plan::Skip(skipped, Body::Whole(whole)),
+            Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), Body::Whole(whole)),
+        }
+    }
+
+    async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+        let config = &self.snapshot.config;
+        let started = Instant::now();
+        let sent =
+            self.worker.pool.send(request, &config.upstream, &config.limits, &self.worker.expiry).await;
+        self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
+        let (response, lease) = sent?;
+        let mut response = response.map(|incoming| Body::Leased(incoming, lease));
+        hop::strip(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Counts a request and turns a missing answer into one.
+    fn finish(
+        &self,
+        route: Option<&Route>,
+        answer: Result<Response<Body>, UpstreamError>,
+        outcome: impl FnOnce(&mut Response<Body>) -> RequestOutcome,
+    ) -> Response<Body> {
+        let metrics = self.snapshot.metrics(route);
+        match answer {
+            Ok(mut response) => {
+                metrics.count(outcome(&mut response));
+                response
+            }
+            Err(error) => {
+                tracing::warn!(route = route.map_or("unmatched", |route| &route.name), %error, "no answer");
+                metrics.count(RequestOutcome::Failed);
+                respond::failed(&error)
+            }
+        }
+    }
+
+    fn skip(
+        &self,
+        route: &Route,
+        reason: Skip,
+        answer: Result<Response<Body>, UpstreamError>,
+    ) -> Response<Body> {
+        match answer {
+            Ok(mut response) => {
+                self.snapshot.metrics(Some(route)).skip(reason);
+                enrich::remove_spoofed(response.headers_mut(), &route.inject.headers);
+                response.headers_mut().insert(enrich::LEADWIRE, enrich::skipped(reason));
+                response
+            }
+            failed => self.finish(Some(route), failed, |_| RequestOutcome::Skipped),
+        }
+    }
+
+    async fn judge(&self, mut parts: Parts, mut inspection: Inspection, body: Body) -> Response<Body> {
+        let route = inspection.route.clone();
+        enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
+        if route.needs_answer() && parts.headers.contains_key(header::ACCEPT_ENCODING) {
+            parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        let (heard, injected) = match (inspection.patched.take(), body) {
+            (Some(patched), Body::Whole(whole)) => {
+                self.hear_injected(parts, whole, patched, &inspection).await
+            }
+            (_, body) => (self.hear(Request::from_parts(parts, body), &route).await, false),
+        };
+        match heard {
+            Ok(heard) => {
+                let verdict = Verdict { worker: self.worker, snapshot: self.snapshot, inspection, injected };
+                verdict.deliver(heard)
+            }
+            Err(error) => self.finish(Some(&route), Err(error), |_| RequestOutcome::Failed),
+        }
+    }
+
+    /// Sends the request with scores in its body. Where the CRM refuses that, the original is sent once in its place; if
+    /// that is accepted, the field was at fault, and the route's injection pauses. After a time-out or a broken
+    /// connection nothing is sent again: the write may have happened.
+    async fn hear_injected(
+        &self,
+        parts: Parts,
+        whole: Whole,
+        patched: Vec<u8>,
+        inspection: &Inspection,
+    ) -> (Result<Heard, UpstreamError>, bool) {
+        let Inspection { route, leads, .. } = inspection;
+        let mut changed = parts.clone();
+        body_changed(&mut changed.headers, patched.len());
+        let injected = Body::Whole(whole.clone().with(patched));
+        let first = self.hear(Request::from_parts(changed, injected), route).await;
+        match first {
+            Ok(heard) if heard.is_refusal() && !heard.accepts(route, leads) => {
+                let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
+                if second.as_ref().is_ok_and(|heard| heard.accepts(route, leads)) {
+                    self.snapshot.pause(route);
+                    tracing::warn!(route = %route.name, "the CRM refused the injected field; injection pauses");
+                }
+                (second, false)
+            }
+            first => (first, true),
+        }
+    }
+
+    async fn hear(&self, request: Request<Body>, route: &Route) -> Result<Heard, UpstreamError> {
+        let response = self.forward(request).await?;
+        let limit = self.snapshot.config.limits.body;
+        Heard::listen(response, route, limit).await.ok_or(UpstreamError::BrokenBody)
+    }
+}
+
+/// Only the path and the query, as a server expects them.
+fn origin_form(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    path.parse().unwrap_or_else(|_| Uri::from_static("/"))
+}
