@@ -1,0 +1,141 @@
+//! Subcommands.
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    app::{self, Options, Sidecar},
+    config::{self, Config, LoadError},
+    telemetry::{LogFormat, init_logging},
+    train::{self, TrainOptions},
+};
+
+/// Scores leads on the wire: a transparent HTTP sidecar for CRMs.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar.
+    Run(RunOptions),
+    /// Read a configuration and say what is wrong with it; exit code 2 if anything is.
+    Check(CheckOptions),
+    /// Train a model on a table of past leads and write it as a new version.
+    Train(TrainCommand),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(short, long = "config", value_name = "FILE", default_value = "config/leadwire.yaml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct RunOptions {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Worker threads; one for each core without it.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t)]
+    log: LogFormat,
+}
+
+#[derive(Debug, Args)]
+struct CheckOptions {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print problems as a JSON array.
+    #[arg(long)]
+    json: bool,
+    /// Print the configuration's JSON Schema instead.
+    #[arg(long)]
+    print_schema: bool,
+}
+
+#[derive(Debug, Args)]
+struct TrainCommand {
+    #[command(flatten)]
+    options: TrainOptions,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The command line or the configuration is wrong.
+const USAGE: u8 = 2;
+
+impl Cli {
+    /// Runs the subcommand; 0 ok, 1 failed, 2 usage or invalid configuration.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Run(options) => run(&options),
+            Command::Check(options) => check(&options),
+            Command::Train(command) => train(&command),
+        };
+        done.unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
+}
+
+fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
+    init_logging(options.log);
+    let file = &options.file.config;
+    let config = match Config::load(file) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(&error)),
+    };
+    let options =
+        Options { file: Some(file.clone()), workers: options.workers.map(usize::from), ..Options::default() };
+    let sidecar = Sidecar::start(config, &options)?;
+    app::until_signal()?;
+    sidecar.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn invalid(error: &LoadError) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(USAGE)
+}
+
+fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    if options.print_schema {
+        writeln!(out, "{:#}", config::schema())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let file = &options.file.config;
+    match Config::load(file) {
+        Ok(config) if options.json => writeln!(out, "{}", serde_json::json!({"problems": [], "routes": config.routes.len()}))?,
+        Ok(config) => {
+            let (routes, features) = (config.routes.len(), config.features.len());
+            writeln!(out, "{}: ok, {routes} routes, {features} features", file.display())?;
+        }
+        Err(LoadError::Problems(problems)) if options.json => {
+            writeln!(out, "{}", serde_json::json!({"problems": problems}))?;
+            return Ok(ExitCode::from(USAGE));
+        }
+        Err(error) => return Ok(invalid(&error)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
+    let report = train::run_with_progress(&command.options)?;
+    let mut out = std::io::stdout().lock();
+    if command.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
