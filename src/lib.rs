@@ -15,3 +15,4 @@ pub mod config;
 pub mod stats;
 pub mod score;
 pub mod registry;
+pub mod train;

@@ -180,15 +180,23 @@ impl Packed {
     fn run<const FMA: bool>(&self, inputs: &[f32], columns: &[usize], outputs: &mut Vec<f32>) {
         outputs.resize(self.blocks.len() * LANES, 0.0);
         for (block, out) in self.blocks.iter().zip(outputs.as_chunks_mut::<LANES>().0) {
-            let mut sum = block.bias.0;
-            for (x, weight) in inputs.iter().zip(&block.weight) {
+            // Two sums, as one multiply-add must wait for the one before it but not for its neighbour.
+            let (mut sum, mut odd) = (block.bias.0, [0.0; LANES]);
+            let inputs = inputs.as_chunks::<2>();
+            let weights = block.weight.as_chunks::<2>();
+            for ([x0, x1], [w0, w1]) in inputs.0.iter().zip(weights.0) {
+                sum = multiply_add::<FMA>(*x0, &w0.0, sum);
+                odd = multiply_add::<FMA>(*x1, &w1.0, odd);
+            }
+            if let ([x], Some(weight)) = (inputs.1, block.weight.get(inputs.0.len() * 2)) {
                 sum = multiply_add::<FMA>(*x, &weight.0, sum);
             }
             for column in columns {
                 if let Some(weight) = block.weight.get(*column) {
-                    sum = std::array::from_fn(|lane| sum[lane] + weight.0[lane]);
+                    odd = std::array::from_fn(|lane| odd[lane] + weight.0[lane]);
                 }
             }
+            let sum: [f32; LANES] = std::array::from_fn(|lane| sum[lane] + odd[lane]);
             // Not `f32::max`, which would turn a NaN into a plausible 0.
             *out = sum.map(|x| if x < 0.0 { 0.0 } else { x });
         }
