@@ -142,8 +142,9 @@ impl Feature {
 struct Vocabulary {
     hashes: Vec<u64>,
     words: Vec<(Box<str>, u32)>,
-    /// Codes of a boolean, no and yes: spreadsheets export check boxes as either pair of words.
-    booleans: [u32; 2],
+    /// Codes of a boolean: spreadsheets export check boxes as either pair of words.
+    no: u32,
+    yes: u32,
 }
 
 impl Vocabulary {
@@ -152,9 +153,9 @@ impl Vocabulary {
             vocabulary.iter().map(|word| word.as_str().into()).zip(0..).collect();
         words.sort_by_key(|(word, _)| hash(word));
         let hashes = words.iter().map(|(word, _)| hash(word)).collect();
-        let mut this = Self { hashes, words, booleans: [0; 2] };
+        let mut this = Self { hashes, words, no: 0, yes: 0 };
         let either = |a, b| this.find(a).or_else(|| this.find(b)).unwrap_or_else(|| this.unseen());
-        this.booleans = [either("false", "no"), either("true", "yes")];
+        (this.no, this.yes) = (either("false", "no"), either("true", "yes"));
         this
     }
 
@@ -167,7 +168,8 @@ impl Vocabulary {
                 let known = write!(text, "{number}").is_ok();
                 known.then(|| self.find(text.as_str())).flatten().unwrap_or_else(|| self.unseen())
             }
-            Value::Boolean(yes) => self.booleans[usize::from(*yes)],
+            Value::Boolean(true) => self.yes,
+            Value::Boolean(false) => self.no,
             Value::Missing => self.unseen(),
         }
     }
@@ -226,10 +228,10 @@ mod tests {
         Encoder::new(&Schema { features: vec![feature] }).unwrap()
     }
 
-    fn check(encoding: Encoding, value: Value<'_>, expected: &[f32]) {
-        let encoder = encoder(encoding);
+    fn check(encoding: &Encoding, value: &Value<'_>, expected: &[f32]) {
+        let encoder = encoder(encoding.clone());
         let mut row = Vec::new();
-        assert!(encoder.encode(|_| &value, &mut row));
+        assert!(encoder.encode(|_| value, &mut row));
         assert_eq!(row, expected, "{value:?}");
     }
 
@@ -240,22 +242,22 @@ mod tests {
     #[test]
     fn numbers_are_standardised_and_imputed() {
         let number = || Encoding::Number { median: 38.0, mean: 40.0, sd: 10.0 };
-        check(number(), Value::Number(55.0), &[1.5, 0.0]);
-        check(number(), Value::Missing, &[-0.2, 1.0]);
-        check(number(), text("55"), &[-0.2, 1.0]);
-        check(number(), Value::Boolean(true), &[-0.2, 1.0]);
-        check(Encoding::Number { median: 3.0, mean: 3.0, sd: 0.0 }, Value::Number(5.0), &[2.0, 0.0]);
+        check(&number(), &Value::Number(55.0), &[1.5, 0.0]);
+        check(&number(), &Value::Missing, &[-0.2, 1.0]);
+        check(&number(), &text("55"), &[-0.2, 1.0]);
+        check(&number(), &Value::Boolean(true), &[-0.2, 1.0]);
+        check(&Encoding::Number { median: 3.0, mean: 3.0, sd: 0.0 }, &Value::Number(5.0), &[2.0, 0.0]);
     }
 
     #[test]
     fn booleans_are_zero_or_one() {
         let boolean = || Encoding::Boolean { imputation: true };
-        check(boolean(), Value::Boolean(false), &[0.0, 0.0]);
-        check(boolean(), Value::Boolean(true), &[1.0, 0.0]);
-        check(boolean(), Value::Number(0.0), &[0.0, 0.0]);
-        check(boolean(), Value::Number(2.0), &[1.0, 1.0]);
-        check(boolean(), Value::Missing, &[1.0, 1.0]);
-        check(boolean(), text("no"), &[1.0, 1.0]);
+        check(&boolean(), &Value::Boolean(false), &[0.0, 0.0]);
+        check(&boolean(), &Value::Boolean(true), &[1.0, 0.0]);
+        check(&boolean(), &Value::Number(0.0), &[0.0, 0.0]);
+        check(&boolean(), &Value::Number(2.0), &[1.0, 1.0]);
+        check(&boolean(), &Value::Missing, &[1.0, 1.0]);
+        check(&boolean(), &text("no"), &[1.0, 1.0]);
     }
 
     #[test]
@@ -263,17 +265,17 @@ mod tests {
         let words =
             |words: &[&str]| Encoding::Category { vocabulary: words.iter().map(|w| (*w).into()).collect() };
         let status = || words(&["web", "advert", "3", "0.5"]);
-        check(status(), text("web"), &[0.0]);
-        check(status(), text("advert"), &[1.0]);
-        check(status(), Value::Number(3.0), &[2.0]);
-        check(status(), Value::Number(0.5), &[3.0]);
-        check(status(), text("phone"), &[4.0]);
-        check(status(), Value::Missing, &[4.0]);
-        check(status(), Value::Number(1e300), &[4.0]);
-        check(status(), Value::Boolean(true), &[4.0]);
-        check(words(&["no", "yes"]), Value::Boolean(true), &[1.0]);
-        check(words(&["false", "true"]), Value::Boolean(false), &[0.0]);
-        check(words(&[]), text("x"), &[0.0]);
+        check(&status(), &text("web"), &[0.0]);
+        check(&status(), &text("advert"), &[1.0]);
+        check(&status(), &Value::Number(3.0), &[2.0]);
+        check(&status(), &Value::Number(0.5), &[3.0]);
+        check(&status(), &text("phone"), &[4.0]);
+        check(&status(), &Value::Missing, &[4.0]);
+        check(&status(), &Value::Number(1e300), &[4.0]);
+        check(&status(), &Value::Boolean(true), &[4.0]);
+        check(&words(&["no", "yes"]), &Value::Boolean(true), &[1.0]);
+        check(&words(&["false", "true"]), &Value::Boolean(false), &[0.0]);
+        check(&words(&[]), &text("x"), &[0.0]);
     }
 
     #[test]

@@ -185,18 +185,16 @@ impl Packed {
             let inputs = inputs.as_chunks::<2>();
             let weights = block.weight.as_chunks::<2>();
             for ([x0, x1], [w0, w1]) in inputs.0.iter().zip(weights.0) {
-                sum = multiply_add::<FMA>(*x0, &w0.0, sum);
-                odd = multiply_add::<FMA>(*x1, &w1.0, odd);
+                multiply_add::<FMA>(&mut sum, *x0, &w0.0);
+                multiply_add::<FMA>(&mut odd, *x1, &w1.0);
             }
             if let ([x], Some(weight)) = (inputs.1, block.weight.get(inputs.0.len() * 2)) {
-                sum = multiply_add::<FMA>(*x, &weight.0, sum);
+                multiply_add::<FMA>(&mut sum, *x, &weight.0);
             }
-            for column in columns {
-                if let Some(weight) = block.weight.get(*column) {
-                    odd = std::array::from_fn(|lane| odd[lane] + weight.0[lane]);
-                }
+            for weight in columns.iter().filter_map(|column| block.weight.get(*column)) {
+                add(&mut odd, &weight.0);
             }
-            let sum: [f32; LANES] = std::array::from_fn(|lane| sum[lane] + odd[lane]);
+            add(&mut sum, &odd);
             // Not `f32::max`, which would turn a NaN into a plausible 0.
             *out = sum.map(|x| if x < 0.0 { 0.0 } else { x });
         }
@@ -218,8 +216,17 @@ fn logit_avx2(kernel: &Kernel, row: &[f32], buffers: &mut Buffers) -> f32 {
 }
 
 #[inline(always)]
-fn multiply_add<const FMA: bool>(x: f32, weight: &[f32; LANES], sum: [f32; LANES]) -> [f32; LANES] {
-    std::array::from_fn(|lane| fused::<FMA>(x, weight[lane], sum[lane]))
+fn multiply_add<const FMA: bool>(sum: &mut [f32; LANES], x: f32, weight: &[f32; LANES]) {
+    for (sum, weight) in sum.iter_mut().zip(weight) {
+        *sum = fused::<FMA>(x, *weight, *sum);
+    }
+}
+
+#[inline(always)]
+fn add<const N: usize>(sum: &mut [f32; N], more: &[f32; N]) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum += more;
+    }
 }
 
 /// `mul_add` only where the processor has it: elsewhere it calls a slow library function.
@@ -228,15 +235,19 @@ fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// Of two slices of whole blocks.
 #[inline(always)]
 fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     let mut sum = [0.0; LANES];
     for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-        sum = std::array::from_fn(|lane| fused::<FMA>(a[lane], b[lane], sum[lane]));
+        for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
+            *sum = fused::<FMA>(*a, *b, *sum);
+        }
     }
-    let eight: [f32; 8] = std::array::from_fn(|i| (sum[i] + sum[i + 16]) + (sum[i + 8] + sum[i + 24]));
-    let two: [f32; 2] = std::array::from_fn(|i| (eight[i] + eight[i + 4]) + (eight[i + 2] + eight[i + 6]));
-    two[0] + two[1]
+    let mut eight = [0.0; 8];
+    sum.as_chunks().0.iter().for_each(|part| add(&mut eight, part));
+    let [a, b, c, d, e, f, g, h] = eight;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 #[cfg(test)]
@@ -286,7 +297,7 @@ mod tests {
         fn rows(&self) -> Vec<Vec<f32>> {
             let row = |i: usize| {
                 let numbers = (0..self.0).map(move |f| ((i * 31 + f * 17) % 23) as f32 / 11.0 - 1.0);
-                let flags = (0..self.0).map(move |f| f32::from((i + f) % 7 == 0));
+                let flags = (0..self.0).map(move |f| f32::from((i + f).is_multiple_of(7)));
                 let codes = (0..self.1).map(move |c| ((i + c) % (c + 4)) as f32);
                 numbers.chain(flags).chain(codes).collect()
             };
