@@ -17,6 +17,10 @@ pub mod recognise;
 pub mod score;
 pub mod enrich;
 pub mod registry;
+<<<<<<< HEAD
 pub mod telemetry;
 pub mod leadlog;
 pub mod proxy;
+=======
+pub mod train;
+>>>>>>> score

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::ModelError;
@@ -72,6 +72,27 @@ impl Network {
             Some(Layer { outputs: 1, .. }) => Ok(network),
             _ => Err(ModelError::Weights("the last layer must have one output".into())),
         }
+    }
+
+    /// The safetensors file that reads back as this; the same weights give the same bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
+        let mut data = Vec::new();
+        for (i, layer) in self.layers().iter().enumerate() {
+            let name = match self {
+                Network::Linear(_) => "linear".to_owned(),
+                Network::Mlp(_) => format!("layers.{i}"),
+            };
+            let bytes =
+                |numbers: &[f32]| -> Vec<u8> { numbers.iter().flat_map(|x| x.to_le_bytes()).collect() };
+            data.push((format!("{name}.weight"), vec![layer.outputs, layer.inputs], bytes(&layer.weight)));
+            data.push((format!("{name}.bias"), vec![layer.outputs], bytes(&layer.bias)));
+        }
+        let unwritable = |error: safetensors::SafeTensorError| ModelError::Weights(error.to_string());
+        let views = data.iter().map(|(name, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(unwritable)?))
+        });
+        let views: Vec<_> = views.collect::<Result<_, ModelError>>()?;
+        safetensors::serialize(views, None).map_err(unwritable)
     }
 
     /// The layers in order.
@@ -169,7 +190,9 @@ mod tests {
             Network::Linear(Layer { inputs: 2, outputs: 1, weight: vec![0.5; 2], bias: vec![0.5] })
         );
         let mlp = fixture::weights(&[("layers.0", 3, 2), ("layers.1", 1, 3)], 0.5);
-        assert_eq!(Network::read(Kind::Mlp, &mlp, 2).unwrap().layers().len(), 2);
+        let network = Network::read(Kind::Mlp, &mlp, 2).unwrap();
+        assert_eq!(network.layers().len(), 2);
+        assert_eq!(Network::read(Kind::Mlp, &network.to_bytes().unwrap(), 2).unwrap(), network);
     }
 
     #[test]

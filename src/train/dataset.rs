@@ -1,0 +1,334 @@
+//! A CSV file becomes typed columns and labels.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use sha2::{Digest, Sha256};
+
+use super::TrainError;
+use crate::lead::Value;
+
+/// More words than that are names or free text: useless as one-hots, and perhaps personal data.
+const MAX_WORDS: usize = 256;
+
+/// Past leads and what became of them.
+#[derive(Clone, Debug)]
+pub(super) struct Dataset {
+    path: PathBuf,
+    pub(super) columns: Vec<Column>,
+    pub(super) labels: Vec<bool>,
+}
+
+/// One feature of every lead.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) cells: Cells,
+}
+
+/// A column's values, `None` where the cell is empty.
+#[derive(Clone, Debug)]
+pub(super) enum Cells {
+    Numbers(Vec<Option<f64>>),
+    Words(Vec<Option<String>>),
+}
+
+impl Dataset {
+    /// Reads a file. Columns whose every value is a finite number are numbers, the rest are words; the columns named in
+    /// `dropped` are left out.
+    pub(super) fn read(path: &Path, target: &str, dropped: &[String]) -> Result<Self, TrainError> {
+        let raw = Raw::read(path, target, dropped)?;
+        let columns =
+            raw.columns.into_iter().map(|(name, cells)| Column { name, cells: Cells::infer(cells) });
+        let dataset = Self { path: path.into(), columns: columns.collect(), labels: raw.labels };
+        for column in &dataset.columns {
+            dataset.check(column)?;
+        }
+        dataset.check_classes(target)?;
+        Ok(dataset)
+    }
+
+    /// Reads a file that must have this one's columns, and read as its types.
+    pub(super) fn read_alike(
+        &self,
+        path: &Path,
+        target: &str,
+        dropped: &[String],
+    ) -> Result<Self, TrainError> {
+        let mut raw = Raw::read(path, target, dropped)?;
+        if raw.columns.len() != self.columns.len() {
+            let reason = format!(
+                "{} feature columns, the training file has {}",
+                raw.columns.len(),
+                self.columns.len()
+            );
+            return Err(TrainError::data(path, reason));
+        }
+        let mut columns = Vec::new();
+        for Column { name, cells } in &self.columns {
+            let Some(at) = raw.columns.iter().position(|(other, _)| other == name) else {
+                return Err(TrainError::data(path, format!("column `{name}` is missing")));
+            };
+            let values = raw.columns.swap_remove(at).1;
+            let cells = cells.alike(values).map_err(|row| {
+                let line = raw.lines.get(row).copied().unwrap_or_default();
+                TrainError::cell(path, line, name, "not a finite number, as in the training file")
+            })?;
+            columns.push(Column { name: name.clone(), cells });
+        }
+        let dataset = Self { path: path.into(), columns, labels: raw.labels };
+        dataset.check_classes(target)?;
+        Ok(dataset)
+    }
+
+    /// Splits off a fifth of the rows, drawn by the seed.
+    pub(super) fn split(self, seed: u64, target: &str) -> Result<(Self, Self), TrainError> {
+        let mut rows: Vec<usize> = (0..self.rows()).collect();
+        rows.shuffle(&mut StdRng::seed_from_u64(seed));
+        let (valid, train) = rows.split_at(self.rows() / 5);
+        let (train, valid) = (self.select(train), self.select(valid));
+        train.check_classes(target)?;
+        valid.check_classes(target)?;
+        Ok((train, valid))
+    }
+
+    /// The file, for errors.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many leads.
+    pub(super) fn rows(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// How many of them converted.
+    pub(super) fn positives(&self) -> usize {
+        self.labels.iter().filter(|label| **label).count()
+    }
+
+    /// The features of one lead, in column order.
+    pub(super) fn lead(&self, row: usize) -> Vec<Value<'_>> {
+        self.columns.iter().map(|column| column.cells.value(row)).collect()
+    }
+
+    /// SHA-256 in hex over names, cells and labels, each ended by a separator that text does not hold.
+    pub(super) fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for column in &self.columns {
+            hash.update(column.name.as_bytes());
+            hash.update([0x1f]);
+        }
+        for (row, label) in self.labels.iter().enumerate() {
+            for column in &self.columns {
+                match column.cells.value(row) {
+                    Value::Number(number) => hash.update(number.to_string()),
+                    Value::Text(text) => hash.update(text.as_bytes()),
+                    Value::Boolean(_) | Value::Missing => {}
+                }
+                hash.update([0x1f]);
+            }
+            hash.update([u8::from(*label), 0x1e]);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn select(&self, rows: &[usize]) -> Self {
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| Column { name: column.name.clone(), cells: column.cells.select(rows) });
+        let labels = rows.iter().filter_map(|row| self.labels.get(*row).copied()).collect();
+        Self { path: self.path.clone(), columns: columns.collect(), labels }
+    }
+
+    fn check(&self, column: &Column) -> Result<(), TrainError> {
+        let refuse =
+            |reason: &str| Err(TrainError::data(&self.path, format!("column `{}` {reason}", column.name)));
+        match &column.cells {
+            Cells::Numbers(numbers) if numbers.iter().all(Option::is_none) => refuse("is empty; drop it"),
+            Cells::Words(words) if words.iter().flatten().collect::<BTreeSet<_>>().len() > MAX_WORDS => {
+                refuse(&format!(
+                    "has more than {MAX_WORDS} different words: an id, a name or free text; drop it"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_classes(&self, target: &str) -> Result<(), TrainError> {
+        match self.positives() {
+            0 => Err(TrainError::data(&self.path, format!("target `{target}` is never yes"))),
+            all if all == self.rows() => {
+                Err(TrainError::data(&self.path, format!("target `{target}` is always yes")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Cells {
+    fn infer(cells: Vec<String>) -> Self {
+        let numbers: Option<Vec<Option<f64>>> = cells.iter().map(|cell| number(cell)).collect();
+        numbers.map_or_else(|| Cells::Words(cells.into_iter().map(word).collect()), Cells::Numbers)
+    }
+
+    /// Cells of the same type; `Err` is the row that is not.
+    fn alike(&self, cells: Vec<String>) -> Result<Self, usize> {
+        match self {
+            Cells::Words(_) => Ok(Cells::Words(cells.into_iter().map(word).collect())),
+            Cells::Numbers(_) => {
+                let numbers = cells.iter().enumerate().map(|(row, cell)| number(cell).ok_or(row));
+                Ok(Cells::Numbers(numbers.collect::<Result<_, _>>()?))
+            }
+        }
+    }
+
+    fn select(&self, rows: &[usize]) -> Self {
+        match self {
+            Cells::Numbers(all) => {
+                Cells::Numbers(rows.iter().filter_map(|row| all.get(*row).copied()).collect())
+            }
+            Cells::Words(all) => Cells::Words(rows.iter().filter_map(|row| all.get(*row).cloned()).collect()),
+        }
+    }
+
+    fn value(&self, row: usize) -> Value<'_> {
+        match self {
+            Cells::Numbers(all) => all.get(row).copied().flatten().map_or(Value::Missing, Value::Number),
+            Cells::Words(all) => all
+                .get(row)
+                .and_then(Option::as_deref)
+                .map_or(Value::Missing, |word| Value::Text(word.into())),
+        }
+    }
+}
+
+/// Cells as they stand in the file.
+struct Raw {
+    columns: Vec<(String, Vec<String>)>,
+    labels: Vec<bool>,
+    lines: Vec<u64>,
+}
+
+impl Raw {
+    fn read(path: &Path, target: &str, dropped: &[String]) -> Result<Self, TrainError> {
+        let unreadable = |source| TrainError::Csv { file: path.into(), source };
+        let mut reader =
+            csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
+        let header = reader.headers().map_err(unreadable)?.clone();
+        let names: BTreeSet<&str> = header.iter().collect();
+        if names.len() != header.len() {
+            return Err(TrainError::data(path, "two columns have one name".into()));
+        }
+        for name in dropped.iter().map(String::as_str).chain([target]) {
+            if !names.contains(name) {
+                return Err(TrainError::data(path, format!("column `{name}` is missing")));
+            }
+        }
+        let kept = |name: &str| name != target && !dropped.iter().any(|drop| drop == name);
+        let columns =
+            header.iter().filter(|name| kept(name)).map(|name| (name.to_owned(), Vec::new())).collect();
+        let mut raw = Self { columns, labels: Vec::new(), lines: Vec::new() };
+        for record in reader.records() {
+            let record = record.map_err(unreadable)?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let mut columns = raw.columns.iter_mut();
+            for (name, cell) in header.iter().zip(&record) {
+                if name == target {
+                    let label = label(cell).ok_or_else(|| {
+                        TrainError::cell(path, line, name, "not one of 0, 1, yes, no, true, false")
+                    })?;
+                    raw.labels.push(label);
+                } else if kept(name)
+                    && let Some((_, cells)) = columns.next()
+                {
+                    cells.push(cell.to_owned());
+                }
+            }
+            raw.lines.push(line);
+        }
+        Ok(raw)
+    }
+}
+
+fn label(cell: &str) -> Option<bool> {
+    match cell.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "true" => Some(true),
+        "0" | "no" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn word(cell: String) -> Option<String> {
+    (!cell.is_empty()).then_some(cell)
+}
+
+/// `Some(None)` for an empty cell, `None` for one that is no finite number.
+#[expect(clippy::option_option, reason = "empty and unreadable are two answers")]
+fn number(cell: &str) -> Option<Option<f64>> {
+    if cell.is_empty() {
+        return Some(None);
+    }
+    cell.parse::<f64>().ok().filter(|number| number.is_finite()).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(csv: &str) -> Result<Dataset, TrainError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), csv).unwrap();
+        Dataset::read(file.path(), "y", &["id".into()])
+    }
+
+    fn refused(csv: &str, expected: &str) {
+        let error = read(csv).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn types_are_inferred() {
+        let dataset =
+            read("id,age,job,vip,code,y\n1,38, clerk ,yes,7,yes\n2,,,no,x,0\n3,1e1,chef,yes,inf,TRUE\n")
+                .unwrap();
+        assert_eq!(dataset.labels, [true, false, true]);
+        let text = |word: &'static str| Value::Text(word.into());
+        assert_eq!(dataset.lead(0), [Value::Number(38.0), text("clerk"), text("yes"), text("7")]);
+        assert_eq!(dataset.lead(1), [Value::Missing, Value::Missing, text("no"), text("x")]);
+        assert_eq!(dataset.lead(2)[3], text("inf"));
+    }
+
+    #[test]
+    fn errors_name_line_and_column() {
+        refused("id,a,y\n1,2,yes\n1,2,maybe\n", "line 3, column `y`: not one of");
+        refused("id,a,y\n1,2,yes\n1,2\n", "line: 3");
+        refused("id,a,z\n1,2,yes\n", "column `y` is missing");
+        refused("a,y\n1,yes\n", "column `id` is missing");
+        refused("id,a,a,y\n", "two columns");
+        refused("id,a,y\n1,2,no\n", "`y` is never yes");
+        refused("id,a,y\n1,2,yes\n", "`y` is always yes");
+        refused("id,a,y\n1,,yes\n1,,no\n", "column `a` is empty");
+        let ids: String = (0..300).map(|i| format!("1,id-{i},{}\n", i % 2)).collect();
+        refused(&format!("id,a,y\n{ids}"), "column `a` has more than 256 different words");
+    }
+
+    #[test]
+    fn a_validation_file_must_be_alike() {
+        let train = read("id,a,b,y\n1,2,x,yes\n1,2,x,no\n").unwrap();
+        let check = |csv: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), csv).unwrap();
+            train.read_alike(file.path(), "y", &["id".into()]).map_err(|error| error.to_string())
+        };
+        let valid = check("b,a,id,y\nw,3,1,yes\n,4,1,no\n").unwrap();
+        assert_eq!(valid.lead(0), [Value::Number(3.0), Value::Text("w".into())]);
+        assert!(check("id,a,y\n1,2,yes\n1,2,no\n").unwrap_err().contains("1 feature columns"));
+        assert!(check("id,a,c,y\n1,2,x,yes\n1,2,x,no\n").unwrap_err().contains("`b` is missing"));
+        assert!(check("id,a,b,y\n1,2,x,yes\n1,two,x,no\n").unwrap_err().contains("line 3, column `a`"));
+    }
+}

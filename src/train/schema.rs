@@ -1,0 +1,87 @@
+//! Columns become a schema, a baseline and a background: what the encoder, drift and reasons need to know of them.
+
+use std::collections::BTreeMap;
+
+use super::dataset::{Cells, Column, Dataset};
+use crate::{
+    registry::{Background, Histogram},
+    score::{Encoding, FeatureSpec, Schema},
+    stats,
+};
+
+/// Parts of a histogram. Drift is judged on ten (20 would warn of noise in nine windows of ten).
+const BINS: usize = 10;
+
+/// The schema of the training columns.
+pub(super) fn schema(dataset: &Dataset) -> Schema {
+    let feature = |column: &Column| FeatureSpec {
+        name: column.name.clone(),
+        required: match &column.cells {
+            Cells::Numbers(numbers) => numbers.iter().all(Option::is_some),
+            Cells::Words(words) => words.iter().all(Option::is_some),
+        },
+        encoding: encoding(&column.cells),
+    };
+    Schema { features: dataset.columns.iter().map(feature).collect() }
+}
+
+/// What the column looked like in training.
+pub(super) fn histogram(cells: &Cells) -> Histogram {
+    match cells {
+        Cells::Numbers(numbers) => {
+            let known: Vec<f64> = numbers.iter().flatten().copied().collect();
+            let missing = (numbers.len() - known.len()) as u64;
+            number_histogram(known, missing)
+        }
+        Cells::Words(words) => {
+            let counts = counts(words);
+            let missing = words.iter().filter(|word| word.is_none()).count() as u64;
+            Histogram::Category { counts, missing }
+        }
+    }
+}
+
+/// A histogram over the values' own quantiles.
+pub(super) fn number_histogram(values: Vec<f64>, missing: u64) -> Histogram {
+    let values = stats::sorted(values);
+    let edges = stats::edges(&values, BINS);
+    Histogram::Number { counts: stats::counts(&values, &edges), edges, missing }
+}
+
+/// The typical lead's value.
+pub(super) fn background(cells: &Cells) -> Background {
+    match cells {
+        Cells::Numbers(numbers) => Background::Number { median: median(numbers) },
+        Cells::Words(words) => {
+            let counts = counts(words);
+            let known: u64 = counts.values().sum();
+            let share = |(word, count)| (word, count as f64 / known as f64);
+            Background::Category { shares: counts.into_iter().map(share).collect() }
+        }
+    }
+}
+
+fn encoding(cells: &Cells) -> Encoding {
+    match cells {
+        Cells::Numbers(numbers) => {
+            let median = median(numbers);
+            let filled: Vec<f64> = numbers.iter().map(|number| number.unwrap_or(median)).collect();
+            let mean = filled.iter().sum::<f64>() / filled.len() as f64;
+            let variance = filled.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / filled.len() as f64;
+            Encoding::Number { median, mean, sd: variance.sqrt() }
+        }
+        Cells::Words(words) => Encoding::Category { vocabulary: counts(words).into_keys().collect() },
+    }
+}
+
+fn median(numbers: &[Option<f64>]) -> f64 {
+    stats::quantile(&stats::sorted(numbers.iter().flatten().copied().collect()), 0.5).unwrap_or_default()
+}
+
+fn counts(words: &[Option<String>]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for word in words.iter().flatten() {
+        *counts.entry(word.clone()).or_default() += 1;
+    }
+    counts
+}
