@@ -31,6 +31,7 @@ fn route(more: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn problems_of_the_whole() {
     for (text, expected) in [
         ("", "1:1: upstream: required key is missing"),
@@ -124,6 +125,7 @@ fn problems_of_the_whole() {
 
 /// A `▸` shows where the problem stands.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn problems_of_a_route() {
     for (text, expected) in [
         ("▸methd: [POST]", r#"methd: unknown key; did you mean "method"?"#),
