@@ -12,3 +12,4 @@
 
 pub mod lead;
 pub mod config;
+pub mod registry;
