@@ -60,7 +60,10 @@ impl Sidecar {
     /// Binds every port, loads what there is to load, and starts. Models may be missing; an address, the state directory
     /// or the token may not.
     pub fn start(config: Config, options: &Options) -> anyhow::Result<Self> {
-        let workers = options.workers.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+        let workers = options
+            .workers
+            .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
+            .unwrap_or(1);
         let listeners = Listeners::bind(config.listen, workers)?;
         let admin_socket = std::net::TcpListener::bind(config.admin)
             .with_context(|| format!("cannot listen on {}", config.admin))?;
@@ -71,7 +74,8 @@ impl Sidecar {
         let writer = Writer::start(&config.state, queue.clone())?;
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
-        let shared = Shared { snapshot: control.snapshot.clone(), latency: latency.clone(), queue: queue.clone() };
+        let shared =
+            Shared { snapshot: control.snapshot.clone(), latency: latency.clone(), queue: queue.clone() };
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
         let state = Admin { metrics, latency, queue, live, refusals, draining: draining.clone(), token };
@@ -191,7 +195,9 @@ impl Control {
             Ok(text) if self.text.as_ref() == Some(&text) => return,
             Ok(text) => text,
             // Between deletion and rename there is no file; the next look finds it.
-            Err(error) => return tracing::warn!(file = %file.display(), %error, "cannot read the configuration"),
+            Err(error) => {
+                return tracing::warn!(file = %file.display(), %error, "cannot read the configuration");
+            }
         };
         let parsed = Config::parse(&text, &|name| std::env::var(name).ok());
         self.text = Some(text);
@@ -202,7 +208,11 @@ impl Control {
                 false
             }
         };
-        if taken { self.metrics.config_reloads.increment(1) } else { self.metrics.config_refused.increment(1) }
+        if taken {
+            self.metrics.config_reloads.increment(1)
+        } else {
+            self.metrics.config_refused.increment(1)
+        }
     }
 
     fn take(&self, config: Arc<Config>) -> bool {
@@ -210,9 +220,12 @@ impl Control {
             return false;
         }
         let old = self.config.swap(config.clone());
-        let fixed = |config: &Config| (config.listen, config.admin, config.models.clone(), config.state.clone());
+        let fixed =
+            |config: &Config| (config.listen, config.admin, config.models.clone(), config.state.clone());
         if fixed(&old) != fixed(&config) || old.admin_token != config.admin_token {
-            tracing::warn!("changes of listen, admin, admin_token, models and state take effect at the next start");
+            tracing::warn!(
+                "changes of listen, admin, admin_token, models and state take effect at the next start"
+            );
         }
         tracing::info!(routes = config.routes.len(), "configuration taken");
         true

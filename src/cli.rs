@@ -92,7 +92,7 @@ fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let file = &options.file.config;
     let config = match Config::load(file) {
         Ok(config) => config,
-        Err(error) => return Ok(invalid(&error)),
+        Err(error) => return Ok(invalid(error)),
     };
     let options =
         Options { file: Some(file.clone()), workers: options.workers.map(usize::from), ..Options::default() };
@@ -102,8 +102,11 @@ fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn invalid(error: &LoadError) -> ExitCode {
-    eprintln!("{error}");
+fn invalid(error: LoadError) -> ExitCode {
+    match error {
+        LoadError::Invalid(problems) => eprintln!("{problems}"),
+        unread => eprintln!("error: {:#}", anyhow::Error::from(unread)),
+    }
     ExitCode::from(USAGE)
 }
 
@@ -115,22 +118,24 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     }
     let file = &options.file.config;
     match Config::load(file) {
-        Ok(config) if options.json => writeln!(out, "{}", serde_json::json!({"problems": [], "routes": config.routes.len()}))?,
+        Ok(config) if options.json => {
+            writeln!(out, "{}", serde_json::json!({"problems": [], "routes": config.routes.len()}))?
+        }
         Ok(config) => {
             let (routes, features) = (config.routes.len(), config.features.len());
             writeln!(out, "{}: ok, {routes} routes, {features} features", file.display())?;
         }
-        Err(LoadError::Problems(problems)) if options.json => {
+        Err(LoadError::Invalid(problems)) if options.json => {
             writeln!(out, "{}", serde_json::json!({"problems": problems}))?;
             return Ok(ExitCode::from(USAGE));
         }
-        Err(error) => return Ok(invalid(&error)),
+        Err(error) => return Ok(invalid(error)),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
-    let report = train::run_with_progress(&command.options)?;
+    let report = train::run(&command.options, train::console())?;
     let mut out = std::io::stdout().lock();
     if command.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;

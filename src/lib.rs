@@ -17,10 +17,10 @@ pub mod recognise;
 pub mod score;
 pub mod enrich;
 pub mod registry;
-<<<<<<< HEAD
 pub mod telemetry;
 pub mod leadlog;
 pub mod proxy;
-=======
 pub mod train;
->>>>>>> score
+pub mod admin;
+pub mod app;
+pub mod cli;

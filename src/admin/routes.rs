@@ -102,14 +102,19 @@ async fn models(State(admin): State<Admin>) -> Json<Json_> {
     let models: Vec<_> = loaded(&admin).into_iter().map(|info| {
         json!({"model": info.model, "version": info.version, "slot": info.slot, "digest": info.digest})
     }).collect();
-    let refused: Vec<_> = admin.refusals.load().iter().map(|refusal| {
-        json!({
-            "model": &*refusal.model,
-            "version": refusal.version.as_deref(),
-            "kind": refusal.kind.as_str(),
-            "reason": refusal.reason,
+    let refused: Vec<_> = admin
+        .refusals
+        .load()
+        .iter()
+        .map(|refusal| {
+            json!({
+                "model": &*refusal.model,
+                "version": refusal.version.as_deref(),
+                "kind": refusal.kind.as_str(),
+                "reason": refusal.reason,
+            })
         })
-    }).collect();
+        .collect();
     Json(json!({"models": models, "refused": refused}))
 }
 

@@ -36,8 +36,8 @@ pub enum TokenError {
 impl Token {
     /// Reads the token from a file, white space around it left out.
     pub fn load(path: &Path) -> Result<Self, TokenError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| TokenError::File { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| TokenError::File { path: path.to_owned(), source })?;
         match text.trim() {
             short if short.len() < 16 => Err(TokenError::Short { path: path.to_owned() }),
             token => Ok(Self(Sha256::digest(token).into())),
@@ -47,7 +47,9 @@ impl Token {
     /// Whether an `Authorization` header's value carries the token. Digests are compared without stopping at the first
     /// difference, so the time taken tells nothing.
     pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
-        let Some(given) = authorization.and_then(|value| value.strip_prefix(b"Bearer ")) else { return false };
+        let Some(given) = authorization.and_then(|value| value.strip_prefix(b"Bearer ")) else {
+            return false;
+        };
         let given: [u8; 32] = Sha256::digest(given).into();
         given.iter().zip(self.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
     }
@@ -64,7 +66,9 @@ mod tests {
         std::fs::write(&path, "0123456789abcdef\n").unwrap();
         let token = Token::load(&path).unwrap();
         assert!(token.admits(Some(b"Bearer 0123456789abcdef")));
-        for wrong in [None, Some(&b"Bearer 0123456789abcdeF"[..]), Some(b"0123456789abcdef"), Some(b"Bearer ")] {
+        for wrong in
+            [None, Some(&b"Bearer 0123456789abcdeF"[..]), Some(b"0123456789abcdef"), Some(b"Bearer ")]
+        {
             assert!(!token.admits(wrong));
         }
         std::fs::write(&path, "short").unwrap();

@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 32;
 /// Longest key in bytes, since keys are repeated in messages.
 const MAX_KEY: usize = 256;
 /// Bytes held by nodes and their text, aliases counted as often as they are used.
-const BUDGET: usize = 8 << 20;
+const BUDGET: usize = 4 << 20;
 
 /// Where a node stands: line and column, counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -110,11 +110,12 @@ impl<'a> Shape<'a> {
 
     fn list(&mut self, items: &[Node], mark: Mark, schema: &'a Json, path: &KeyPath) -> Option<Json> {
         let length = |key: &str| schema.get(key).and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
-        if let (Some(least), Some(most)) = (length("minItems"), length("maxItems"))
-            && !(least..=most).contains(&items.len())
-        {
-            let message = format!("expected {least} values, found {}", items.len());
-            self.findings.spoil(path, mark, message, None);
+        let few =
+            length("minItems").filter(|least| items.len() < *least).map(|least| format!("at least {least}"));
+        let many =
+            length("maxItems").filter(|most| items.len() > *most).map(|most| format!("at most {most}"));
+        if let Some(bound) = few.or(many) {
+            self.findings.spoil(path, mark, format!("expected {bound} values, found {}", items.len()), None);
             return None;
         }
         let of = schema.get("items").unwrap_or(&Json::Bool(true));

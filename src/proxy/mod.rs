@@ -19,6 +19,6 @@ mod respond; // errors become answers, in one place
 
 pub use self::{
     bind::{BindError, Listeners},
-    snapshot::{BindModelError, Snapshot},
+    snapshot::{BindModelError, Snapshot, check_features},
     worker::{Proxy, Shared},
 };

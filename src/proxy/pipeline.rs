@@ -123,6 +123,7 @@ impl Exchange<'_> {
         let (response, lease) = sent?;
         let mut response = response.map(|incoming| Body::Leased(incoming, lease));
         hop::strip(response.headers_mut());
+        *response.version_mut() = Version::HTTP_11;
         Ok(response)
     }
 

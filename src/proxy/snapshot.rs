@@ -15,6 +15,7 @@ use crate::{
     lead::{Arm, ModelId, Value},
     recognise::{Recogniser, Route},
     registry::Version,
+    score::FeatureSpec,
     telemetry::{Metrics, RouteMetrics, UNMATCHED},
 };
 
@@ -106,9 +107,10 @@ impl Snapshot {
         })
     }
 
-    /// Whether every route that scores has its model.
-    pub fn is_ready(&self) -> bool {
-        self.routes.iter().all(|route| route.model.is_some())
+    /// Whether it is made of just these.
+    pub fn serves(&self, config: &Arc<Config>, champions: &[Arc<Version>]) -> bool {
+        let bound = self.models.iter().map(|bound| Arc::as_ptr(&bound.version));
+        Arc::ptr_eq(&self.config, config) && bound.eq(champions.iter().map(Arc::as_ptr))
     }
 
     /// The counters of a route, or of requests that no route matches.
@@ -142,32 +144,34 @@ impl Snapshot {
     }
 }
 
+/// Whether every feature that the version requires is mapped, with the type it was trained with.
+pub fn check_features(version: &Version, config: &Config) -> Result<(), BindModelError> {
+    places(version, config).map(|_| ())
+}
+
+/// For each feature of the model its place among the configuration's.
+fn places(version: &Version, config: &Config) -> Result<Vec<Option<usize>>, BindModelError> {
+    let place = |trained: &FeatureSpec| {
+        let (id, feature) = (version.id.to_string(), trained.name.clone());
+        let place = config.features.iter().position(|configured| *configured.name == *feature);
+        let configured = place.and_then(|place| config.features.get(place)).map(|feature| feature.kind);
+        match configured {
+            None if trained.required => Err(BindModelError::Unmapped { id, feature }),
+            Some(kind) if kind != trained.feature_type() => {
+                let (configured, trained) = (kind.as_str(), trained.feature_type().as_str());
+                Err(BindModelError::Type { id, feature, configured, trained })
+            }
+            _ => Ok(place),
+        }
+    };
+    version.model.features().iter().map(place).collect()
+}
+
 impl Bound {
     fn new(version: &Arc<Version>, config: &Config, metrics: &Metrics) -> Result<Self, BindModelError> {
-        let id = &version.id;
-        let place = |trained: &crate::score::FeatureSpec| {
-            let feature = trained.name.to_string();
-            let place = config.features.iter().position(|configured| *configured.name == *feature);
-            match place.and_then(|place| config.features.get(place)) {
-                None if trained.required => Err(BindModelError::Unmapped { id: id.to_string(), feature }),
-                Some(configured) if configured.kind != trained.feature_type() => Err(BindModelError::Type {
-                    id: id.to_string(),
-                    feature,
-                    configured: configured.kind.as_str(),
-                    trained: trained.feature_type().as_str(),
-                }),
-                _ => Ok(place),
-            }
-        };
-        let places = version.model.features().iter().map(place).collect::<Result<_, _>>()?;
-        let arm = Arm::Champion;
-        Ok(Self {
-            version: version.clone(),
-            id: Arc::new(id.clone()),
-            arm,
-            scores: metrics.scores(id, arm),
-            places,
-        })
+        let (id, arm) = (Arc::new(version.id.clone()), Arm::Champion);
+        let scores = metrics.scores(&id, arm);
+        Ok(Self { version: version.clone(), id, arm, scores, places: places(version, config)? })
     }
 
     /// The value of the model's feature `index` among a lead's values.

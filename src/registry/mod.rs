@@ -1,15 +1,22 @@
-//! Registry: model versions on disk.
+//! Registry: model versions on disk, and the ones that serve.
 //!
 //! A version is a folder `models/<model>/<version>/` with a manifest and the files it names. It is written once, beside
 //! its place and renamed in, and never changed. It is read as hostile input: nothing serves whose digests, names, shapes
-//! or golden samples do not hold.
+//! or golden samples do not hold, and nothing that goes wrong on disk takes a serving version away. The directory is the
+//! truth: whatever changes what is served changes files, and a watcher does the rest.
 
 mod manifest; // what a version says of itself
 mod version; // a folder -> a checked, compiled model; and back
+mod deployment; // models/<model>/deployment.json: which version holds which slot
+mod watch; // hints that something on disk may have changed
+mod live; // the versions that serve, swapped whole
 #[cfg(test)]
 pub(crate) mod fixture; // a small version, for tests of every room
 
 pub use self::{
+    deployment::{Challenger, Deployment, DeploymentError},
+    live::{Live, Models, Refusal, RefusalKind, Registry, Served},
     manifest::{Background, Baseline, Golden, Histogram, Lineage, Manifest, Metrics, Plain},
     version::{MANIFEST, Version, VersionError, WEIGHTS, sha256, write},
+    watch::{POLL, Watch},
 };

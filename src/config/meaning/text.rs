@@ -15,7 +15,7 @@ use crate::config::{
 };
 
 /// Greatest size of a compiled pattern in bytes: `(a{1000}){1000}` must not eat the memory.
-const PATTERN_BYTES: usize = 1 << 20;
+const PATTERN_BYTES: usize = 256 << 10;
 
 /// `127.0.0.1:8080`, `[::1]:8080`
 pub(super) fn address(text: &str) -> Result<SocketAddr, Complaint> {
