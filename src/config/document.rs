@@ -195,7 +195,7 @@ impl Builder {
             return Err(mark.problem("a key must be text"));
         }
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(mark.problem("an alias inside of what it stands for"));
+            return Err(mark.problem("an alias of a key, or inside of what it stands for"));
         };
         let (weight, depth) = measure(node);
         let copy = Node { value: node.value.clone(), mark };

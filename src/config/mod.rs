@@ -8,7 +8,7 @@ mod at; // where a value stands: pointers, selectors, predicates
 mod route; // what a route recognises, and what it writes
 mod settings; // the whole, as it is used
 mod problem; // what is wrong, and where
-mod place; // the way to a key, and where it stands in the file
+mod findings; // what went wrong so far, and where in the file everything stands
 mod document; // YAML text to a tree that knows its places
 mod raw; // what the file says
 mod shape; // the tree against the JSON Schema of `raw`

@@ -3,8 +3,9 @@
 use std::{fs::File, io::Read, path::Path};
 
 use super::{
-    document, meaning,
-    place::Findings,
+    document,
+    findings::Findings,
+    meaning,
     problem::{LoadError, Problem, Problems},
     raw::RawConfig,
     settings::Config,

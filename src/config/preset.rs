@@ -2,7 +2,7 @@
 
 use super::{
     document,
-    place::Findings,
+    findings::Findings,
     raw::{RawPreset, RawRoute},
     shape,
 };

@@ -9,6 +9,10 @@ use serde::Serialize;
 
 /// More than this many mistakes are a wrong file rather than a file with mistakes; the rest is only counted.
 const MOST: usize = 100;
+/// Longest message in characters; texts of the file are repeated in them.
+const MAX_MESSAGE: usize = 400;
+/// Longest word in bytes that is compared with others. No valid word comes near.
+const MAX_WORD: usize = 64;
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,12 +80,18 @@ impl Problems {
         self
     }
 
-    pub(super) fn push(&mut self, problem: Problem) {
-        if self.list.len() < MOST {
-            self.list.push(problem);
-        } else {
+    pub(super) fn push(&mut self, mut problem: Problem) {
+        if self.list.len() >= MOST {
             self.more += 1;
+            return;
         }
+        for text in [&mut problem.message].into_iter().chain(&mut problem.hint) {
+            if let Some((end, _)) = text.char_indices().nth(MAX_MESSAGE) {
+                text.truncate(end);
+                text.push('…');
+            }
+        }
+        self.list.push(problem);
     }
 
     pub(super) fn sort(&mut self) {
@@ -134,6 +144,9 @@ pub enum LoadError {
 
 /// `did you mean "method"?` where one of `words` is close enough to `word` to be what was meant.
 pub(super) fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    if word.len() > MAX_WORD {
+        return None;
+    }
     let near = |candidate: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase());
     let (distance, best) = words.into_iter().map(|candidate| (near(candidate), candidate)).min()?;
     // One slip in three letters is a typing mistake, more is another word.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     document::{Key, Mark, Node, Value},
-    place::{Findings, KeyPath},
+    findings::{Findings, KeyPath},
     problem::nearest_or_all,
 };
 

@@ -37,7 +37,7 @@ fn problems_of_the_whole() {
         ("", "1:1: upstream: required key is missing"),
         ("# nothing\n", "1:1: upstream: required key is missing"),
         ("[]", "1:1: expected a mapping, found a list"),
-        ("upstream: ftp://crm", r#"1:11: upstream: "ftp://crm" is not a URL such as http://127.0.0.1:8069"#),
+        ("upstream: ftp://crm", "1:11: upstream: not a URL such as http://127.0.0.1:8069"),
         ("upstream: https://crm", "1:11: upstream: https is not supported for the upstream, only http"),
         (
             "upstream: http://me:pw@crm",
@@ -461,7 +461,7 @@ fn hostile_text_is_refused_in_bounds() {
         (&dashes, "nested deeper"),
         (&long, "longer than"),
         (&many_keys, "and 19901 more"),
-        ("a: &a [*a]", "an alias inside"),
+        ("a: &a [*a]", "or inside of what it stands for"),
         ("a: *b", "not YAML"),
         ("a:\n\tb: 1", "not YAML"),
         ("a: b: c", "not YAML"),
@@ -476,6 +476,8 @@ fn hostile_text_is_refused_in_bounds() {
         let start = text.get(..40).unwrap_or(text);
         assert!(told.contains(expected), "{start}: {}", told.get(..300).unwrap_or(&told));
     }
+    let shouting = format!("listen: :{}\n{}: 1", "x".repeat(500_000), "k".repeat(250));
+    assert!(told(&shouting).len() < 3000);
     assert_eq!(told("\u{feff}upstream: http://crm\r\n"), "");
     assert_eq!(told("\u{feff}upstrem: x"), told("upstrem: x"));
 }

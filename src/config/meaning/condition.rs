@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::text;
 use crate::config::{
     at::{Place, Predicate, Scalar, Selector, Side, Test},
-    place::{Complaint, Findings, KeyPath},
+    findings::{Complaint, Findings, KeyPath},
     problem::nearest_or_all,
     raw::RawPredicate,
 };

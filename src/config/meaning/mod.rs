@@ -14,7 +14,7 @@ use self::{
 };
 use super::{
     at::{Pointer, Step},
-    place::{Complaint, Findings, KeyPath},
+    findings::{Complaint, Findings, KeyPath},
     problem::nearest_or_all,
     raw::{RawConfig, RawFeature, RawLimits, RawOutcome},
     settings::{Config, Feature, Limits, Mask, OutcomeRule, Upstream},

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::config::{
     at::{Selector, Step},
-    place::{Complaint, Findings, KeyPath},
+    findings::{Complaint, Findings, KeyPath},
     preset,
     problem::nearest_or_all,
     raw::{RawConfig, RawFormat, RawId, RawInject, RawPredicate, RawRoute, RawTarget},

@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 
 use crate::config::{
     at::Pointer,
-    place::Complaint,
+    findings::Complaint,
     problem::nearest_or_all,
     raw::RawSize,
     route::Content,
@@ -40,7 +40,8 @@ pub(super) fn clash(a: SocketAddr, b: SocketAddr) -> bool {
 
 /// `http://host:port`
 pub(super) fn upstream(text: &str) -> Result<Upstream, Complaint> {
-    let shape = || Complaint::from(format!("{text:?} is not a URL such as http://127.0.0.1:8069"));
+    // The text is not repeated: it may hold a password.
+    let shape = || Complaint::from("not a URL such as http://127.0.0.1:8069");
     let uri: Uri = text.parse().map_err(|_| shape())?;
     let authority = uri.authority().ok_or_else(shape)?;
     match uri.scheme_str() {

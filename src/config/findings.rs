@@ -1,4 +1,4 @@
-//! The way to a key, and where in the file it stands.
+//! What went wrong so far, and where in the file everything stands.
 
 use std::{
     collections::{HashMap, HashSet},
