@@ -16,3 +16,7 @@ pub mod stats;
 pub mod score;
 pub mod registry;
 pub mod train;
+
+#[cfg(test)]
+#[path = "../tests/it/goldens.rs"]
+mod goldens; // reference data, for unit and integration tests alike

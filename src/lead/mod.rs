@@ -7,8 +7,6 @@ mod feature; // what was read off the wire: number, text, boolean or missing
 mod score; // probability, points, grade
 mod model; // which version answered, and from which slot
 mod outcome; // what became of the lead
-#[cfg(test)]
-pub(crate) mod goldens; // reference data that tests of every room compare with
 
 pub use self::{
     feature::{FeatureType, Value},

@@ -281,7 +281,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::{lead::goldens, registry::Version};
+    use crate::{goldens, registry::Version};
 
     #[derive(Parser)]
     struct Command {
