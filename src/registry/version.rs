@@ -158,7 +158,8 @@ impl Version {
 }
 
 /// Writes a version to `folder`, `models/<model>/<version>`, which must not exist, with those of the files that the
-/// manifest names. It is checked as if loaded, written beside under a hidden name and renamed in, so that nobody ever sees half of it.
+/// manifest names. It is checked as if loaded, written beside under a hidden name and renamed in, so that nobody ever sees
+/// half of it.
 pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Result<Version, VersionError> {
     if folder.exists() {
         return Err(VersionError::Exists { path: folder.into() });
