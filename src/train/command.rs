@@ -33,7 +33,7 @@ const LINEAR: Recipe = Recipe {
 };
 
 /// One small layer: on the bank data 32 units rank better than 64-32 (validation AUC .792 and .791, three seeds each) and
-/// take 45 ns a lead instead of 115. Dropout earns .001; averaging the weights or several networks earned nothing.
+/// take 45 ns a lead instead of 115. Dropout earns .001, averaging weights nothing, and four networks in one .0003.
 const MLP: Recipe = Recipe {
     kind: Kind::Mlp,
     hidden: &[32],
