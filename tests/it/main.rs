@@ -7,6 +7,7 @@
 )]
 
 mod support; // a raw client, a raw upstream, a sidecar between them
+#[expect(dead_code, reason = "the unit tests use the rest of it")]
 mod goldens; // reference data
 
 mod tidy; // the house rules

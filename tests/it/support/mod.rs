@@ -82,7 +82,11 @@ impl Running {
 
     /// Rewrites the configuration's file.
     pub fn reconfigure(&self, upstream: SocketAddr, config: &str) {
-        std::fs::write(self.folder.path().join("leadwire.yaml"), placed(config, upstream, self.folder.path())).unwrap();
+        std::fs::write(
+            self.folder.path().join("leadwire.yaml"),
+            placed(config, upstream, self.folder.path()),
+        )
+        .unwrap();
     }
 
     /// Drains, and opens the lead log that was flushed.

@@ -26,8 +26,11 @@ impl Upstream {
     /// Answers each request with the bytes `handler` gives; none closes the connection.
     pub fn start(handler: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let upstream =
-            Self { address: listener.local_addr().unwrap(), requests: Arc::default(), connections: Arc::default() };
+        let upstream = Self {
+            address: listener.local_addr().unwrap(),
+            requests: Arc::default(),
+            connections: Arc::default(),
+        };
         let (serving, handler): (_, Arc<Handler>) = (upstream.clone(), Arc::new(handler));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -46,7 +49,11 @@ impl Upstream {
                 stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
             }
             request.read_body(&mut stream, false);
-            let answer = handler(&request);
+            let mut answer = handler(&request);
+            if request.start.starts_with("HEAD ") {
+                let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+                answer.truncate(head + 4);
+            }
             self.requests.lock().unwrap().push(request);
             if answer.is_empty() || stream.get_mut().write_all(&answer).is_err() {
                 return;

@@ -53,7 +53,8 @@ impl Message {
         }
         if self.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
             loop {
-                let size = usize::from_str_radix(line(stream).unwrap().split(';').next().unwrap(), 16).unwrap();
+                let size =
+                    usize::from_str_radix(line(stream).unwrap().split(';').next().unwrap(), 16).unwrap();
                 if size == 0 {
                     self.trailers = fields(stream);
                     return;
@@ -83,7 +84,9 @@ fn line(stream: &mut BufReader<TcpStream>) -> Option<String> {
 
 fn fields(stream: &mut BufReader<TcpStream>) -> Vec<(String, String)> {
     let lines = std::iter::from_fn(|| line(stream).filter(|line| !line.is_empty()));
-    lines.map(|line| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap()).collect()
+    lines
+        .map(|line| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
+        .collect()
 }
 
 /// A client on one connection.
