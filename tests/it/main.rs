@@ -16,4 +16,5 @@ mod scoring; // traffic that is
 mod faults; // whatever goes wrong, the CRM's answer comes through
 mod reload; // configuration and models change under load
 mod replay; // real leads
+mod cli; // what people and scripts see
 mod watch; // files on disk change under a running process
