@@ -1,4 +1,5 @@
 //! Everything that takes more than one room, a disk or a network.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod demo;
 mod watch;
