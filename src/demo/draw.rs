@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::{Feature, Pointer, Step},
     registry::{Histogram, Manifest},
+    score::Encoding,
 };
 
 /// Draws leads as the CRM's clients would send them.
@@ -37,7 +38,8 @@ impl Draw {
     pub(super) fn new(manifest: &Manifest, mapped: &[Feature], seed: u64) -> Self {
         let column = |feature: &Feature| {
             let histogram = manifest.baseline.features.get(&*feature.name)?;
-            Some((feature.from.iter().find_map(member)?, Column::new(histogram)))
+            let trained = manifest.schema.features.iter().find(|trained| trained.name == *feature.name)?;
+            Some((feature.from.iter().find_map(member)?, Column::new(histogram, &trained.encoding)))
         };
         Self { rng: StdRng::seed_from_u64(seed), features: mapped.iter().filter_map(column).collect() }
     }
@@ -66,15 +68,13 @@ fn member(pointer: &Pointer) -> Option<String> {
 }
 
 impl Column {
-    fn new(histogram: &Histogram) -> Self {
+    fn new(histogram: &Histogram, encoding: &Encoding) -> Self {
         match histogram {
             Histogram::Number { edges, counts, .. } => {
-                let parts = match edges.as_slice() {
-                    [only] => vec![(*only, *only)],
-                    edges => edges.array_windows().map(|[low, high]| (*low, *high)).collect(),
-                };
                 let whole = edges.iter().all(|edge| edge.fract() == 0.0);
-                Self { sums: sums(counts.iter()), values: Values::Number { parts, whole } }
+                let parts = parts(edges, whole);
+                let spike = Spike::find(&parts, counts, encoding);
+                Self { sums: sums(counts.iter()), values: Values::Number { parts, whole, spike } }
             }
             Histogram::Category { counts, .. } => {
                 let words = counts.keys().cloned().collect();
@@ -90,18 +90,46 @@ impl Column {
         let part = self.sums.partition_point(|sum| *sum <= at);
         match &self.values {
             Values::Category(words) => Some(json!(words.get(part)?)),
-            Values::Number { parts, whole } => {
+            Values::Number { parts, whole, spike } => {
                 let (low, high) = *parts.get(part)?;
-                let value = if *whole {
-                    // A part holds its upper edge but not its lower one, save the first.
-                    let low = if part == 0 { low } else { low + 1.0 };
-                    low + (rng.random::<f64>() * (high - low + 1.0)).floor()
-                } else {
-                    high - rng.random::<f64>() * (high - low)
-                };
-                Some(json!(value))
+                let within: f64 = rng.random();
+                Some(json!(match spike {
+                    Some(spike) if spike.part == part && rng.random::<f64>() < spike.share => spike.value,
+                    _ if *whole => low + (within * (high - low + 1.0)).floor(),
+                    _ => high - within * (high - low),
+                }))
             }
         }
+    }
+}
+
+/// A part holds its upper edge but not its lower one, save the first.
+fn parts(edges: &[f64], whole: bool) -> Vec<(f64, f64)> {
+    if let [only] = edges {
+        return vec![(*only, *only)];
+    }
+    let step = |part| if whole && part > 0 { 1.0 } else { 0.0 };
+    edges.array_windows().enumerate().map(|(part, [low, high])| (low + step(part), *high)).collect()
+}
+
+impl Spike {
+    /// Where the median is the least or the greatest value, half the rows or more have it. The share is the one that
+    /// makes the mean come out.
+    fn find(parts: &[(f64, f64)], counts: &[u64], encoding: &Encoding) -> Option<Self> {
+        let Encoding::Number { median, mean, .. } = encoding else { return None };
+        let part = match (parts.first()?.0 == *median, parts.last()?.1 == *median) {
+            (true, false) => 0,
+            (false, true) => parts.len() - 1,
+            _ => return None,
+        };
+        let total = counts.iter().sum::<u64>() as f64;
+        let weighed = || {
+            counts.iter().zip(parts).map(|(count, (low, high))| (*count as f64 / total, (low + high) / 2.0))
+        };
+        let (rows, middle) = weighed().nth(part)?;
+        let without: f64 = weighed().map(|(rows, middle)| rows * middle).sum();
+        let share = ((mean - without) / (rows * (median - middle))).clamp(0.0, 1.0);
+        share.is_finite().then_some(Self { part, value: *median, share })
     }
 }
 
@@ -164,6 +192,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_value_that_most_rows_share_is_drawn_as_often() {
+        let leads = drawn(7, LEADS);
+        let check = |name: &str, value: f64, expected: f64| {
+            let same = leads.iter().filter(|lead| lead[name] == value).count() as f64 / LEADS as f64;
+            assert!((same - expected).abs() < 0.05, "{name}: {same} instead of {expected}");
+        };
+        // Their shares in the training data.
+        check("pdays__c", 999.0, 0.963);
+        check("previous__c", 0.0, 0.864);
     }
 
     #[test]

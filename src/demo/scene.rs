@@ -123,15 +123,18 @@ impl Scene {
                 done = &mut swap, if !swapped => { done?; swapped = true }
                 _ = ticks.tick() => {
                     let (tally, stages) = (locked(&tally), told.borrow().clone());
-                    screen.show(&Frame { elapsed: started.elapsed(), listen, admin, tally: &tally, stages: &stages })?;
+                    let elapsed = started.elapsed();
+                    screen.show(&Frame { elapsed, listen, admin, tally: &tally, stages: &stages })?;
                 }
             }
         }
         // Asked while requests still flow: a worker hands its measurements over with the next one.
         let stages = latency::ask(admin).await.unwrap_or_else(|| told.borrow().clone());
-        let seconds = started.elapsed().as_secs_f64();
+        let elapsed = started.elapsed();
         traffic.stop().await;
-        Ok(Played { tally: locked(&tally), stages, seconds })
+        let tally = locked(&tally);
+        screen.show(&Frame { elapsed, listen, admin, tally: &tally, stages: &stages })?;
+        Ok(Played { tally, stages, seconds: elapsed.as_secs_f64() })
     }
 
     /// Drops the second version into the watched folder; the sidecar's watch does the rest.

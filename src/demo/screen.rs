@@ -116,7 +116,7 @@ fn panel(frame: &Frame<'_>, rate: u64) -> Vec<String> {
     let Frame { tally, .. } = frame;
     let mut lines = vec![
         format!(
-            "leadwire demo {:>4} s   CRM behind http://{}   admin http://{}",
+            "leadwire demo {:>4} s  sidecar {}  admin http://{}",
             frame.elapsed.as_secs(),
             frame.listen,
             frame.admin
