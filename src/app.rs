@@ -203,27 +203,24 @@ impl Control {
         let parsed = Config::parse(&text, &|name| std::env::var(name).ok());
         self.text = Some(text);
         let taken = match parsed {
-            Ok(config) => self.take(Arc::new(config)),
+            Ok(config) => self.take(&Arc::new(config)),
             Err(problems) => {
                 tracing::error!("configuration refused; the old one stays:\n{}", problems.in_file(file));
                 false
             }
         };
-        if taken {
-            self.metrics.config_reloads.increment(1)
-        } else {
-            self.metrics.config_refused.increment(1)
-        }
+        let counter = if taken { &self.metrics.config_reloads } else { &self.metrics.config_refused };
+        counter.increment(1);
     }
 
-    fn take(&self, config: Arc<Config>) -> bool {
-        if !self.swap(&config) {
+    fn take(&self, config: &Arc<Config>) -> bool {
+        if !self.swap(config) {
             return false;
         }
         let old = self.config.swap(config.clone());
         let fixed =
             |config: &Config| (config.listen, config.admin, config.models.clone(), config.state.clone());
-        if fixed(&old) != fixed(&config) || old.admin_token != config.admin_token {
+        if fixed(&old) != fixed(config) || old.admin_token != config.admin_token {
             tracing::warn!(
                 "changes of listen, admin, admin_token, models and state take effect at the next start"
             );

@@ -123,7 +123,7 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let file = &options.file.config;
     match Config::load(file) {
         Ok(config) if options.json => {
-            writeln!(out, "{}", serde_json::json!({"problems": [], "routes": config.routes.len()}))?
+            writeln!(out, "{}", serde_json::json!({"problems": [], "routes": config.routes.len()}))?;
         }
         Ok(config) => {
             let (routes, features) = (config.routes.len(), config.features.len());
