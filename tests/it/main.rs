@@ -18,3 +18,4 @@ mod reload; // configuration and models change under load
 mod replay; // real leads
 mod cli; // what people and scripts see
 mod watch; // files on disk change under a running process
+mod demo; // the binary plays every part itself
