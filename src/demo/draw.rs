@@ -126,7 +126,10 @@ impl Spike {
     /// Where the median is the least or the greatest value, half the rows or more have it. The share is the one that
     /// makes the mean come out.
     fn find(parts: &[(f64, f64)], counts: &[u64], encoding: &Encoding) -> Option<Self> {
-        let Encoding::Number { median, mean, .. } = encoding else { return None };
+        let (Encoding::Number { median, mean, .. } | Encoding::Piecewise { median, mean, .. }) = encoding
+        else {
+            return None;
+        };
         let part = match (parts.first()?.0 == *median, parts.last()?.1 == *median) {
             (true, false) => 0,
             (false, true) => parts.len() - 1,

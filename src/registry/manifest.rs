@@ -215,7 +215,7 @@ impl Manifest {
     /// Every feature has a histogram and a background of its type, and nothing else has.
     fn check_features(&self) -> Result<(), String> {
         for FeatureSpec { name, encoding, .. } in &self.schema.features {
-            let number = matches!(encoding, Encoding::Number { .. });
+            let number = matches!(encoding, Encoding::Number { .. } | Encoding::Piecewise { .. });
             match self.baseline.features.get(name) {
                 Some(histogram) if number == matches!(histogram, Histogram::Number { .. }) => {
                     histogram.check().map_err(|reason| format!("baseline.features.{name}: {reason}"))?;

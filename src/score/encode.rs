@@ -1,8 +1,9 @@
 //! One lead's values become a compact row.
 //!
-//! The row holds the standardised numbers, one is-missing flag for each, then one code per category: the one-hot columns
-//! the network was trained on are never written out, because all but one of each are 0. A code is a whole number far
-//! below 2^24, so an f32 holds it exactly and a row can be a row of a tensor.
+//! The row holds the standardised numbers, the places of piecewise numbers, one is-missing flag for each of both, then one
+//! code per category: the one-hot columns the network was trained on are never written out, because all but one of each
+//! are 0, and neither are the ramps, because all but one of each are 0 or 1. A code is a whole number far below 2^24, so
+//! an f32 holds it exactly and a row can be a row of a tensor.
 
 use std::fmt::{self, Write};
 
@@ -13,7 +14,10 @@ use crate::lead::Value;
 #[derive(Clone, Debug)]
 pub struct Encoder {
     features: Vec<Feature>,
-    numbers: usize,
+    /// Standardised numbers and booleans.
+    plain: usize,
+    /// Parts of every piecewise number.
+    ramps: Vec<usize>,
     categories: Vec<usize>,
 }
 
@@ -24,12 +28,18 @@ impl Encoder {
         let features: Vec<Feature> =
             schema.features.iter().map(|spec| Feature::new(&spec.encoding)).collect();
         let categories: Vec<usize> = features.iter().filter_map(Feature::codes).collect();
-        Ok(Self { numbers: features.len() - categories.len(), features, categories })
+        let ramps: Vec<usize> = features.iter().filter_map(Feature::parts).collect();
+        Ok(Self { plain: features.len() - categories.len() - ramps.len(), features, ramps, categories })
     }
 
     /// Numbers and booleans, each of which has a value and a flag.
     pub fn dense(&self) -> usize {
-        self.numbers * 2
+        (self.plain + self.ramps.len()) * 2
+    }
+
+    /// Ramps of each piecewise number. Their places stand last among the values.
+    pub fn ramps(&self) -> &[usize] {
+        &self.ramps
     }
 
     /// Columns each category would take as a one-hot: its vocabulary and one for missing or unseen.
@@ -48,8 +58,11 @@ impl Encoder {
         row.clear();
         row.resize(self.row_width(), 0.0);
         let (dense, codes) = row.split_at_mut(self.dense());
-        let (values, flags) = dense.split_at_mut(self.numbers);
+        let (values, flags) = dense.split_at_mut(self.plain + self.ramps.len());
+        let ((values, places), (flags, place_flags)) =
+            (values.split_at_mut(self.plain), flags.split_at_mut(self.plain));
         let mut numbers = values.iter_mut().zip(flags);
+        let mut places = places.iter_mut().zip(place_flags);
         let mut codes = codes.iter_mut();
         let mut finite = true;
         for (i, encoding) in self.features.iter().enumerate() {
@@ -57,7 +70,10 @@ impl Encoder {
                 if let Some(code) = codes.next() {
                     *code = vocabulary.code(feature(i)) as f32;
                 }
-            } else if let Some((value, flag)) = numbers.next() {
+                continue;
+            }
+            let piecewise = matches!(encoding, Feature::Piecewise(_));
+            if let Some((value, flag)) = if piecewise { places.next() } else { numbers.next() } {
                 let (number, missing) = encoding.number(feature(i));
                 *value = number;
                 *flag = f32::from(missing);
@@ -67,10 +83,17 @@ impl Encoder {
         finite
     }
 
-    /// Appends the input columns a compact row stands for, one-hots written out, for graphs that know no codes.
+    /// Appends the input columns a compact row stands for, ramps and one-hots written out, for graphs that know neither
+    /// places nor codes.
     pub fn expand(&self, row: &[f32], columns: &mut Vec<f32>) {
         let (dense, codes) = row.split_at_checked(self.dense()).unwrap_or_default();
-        columns.extend(dense);
+        let (values, flags) = dense.split_at(dense.len() / 2);
+        let (values, places) = values.split_at_checked(self.plain).unwrap_or_default();
+        columns.extend(values);
+        for (place, parts) in places.iter().zip(&self.ramps) {
+            columns.extend((0..*parts).map(|part| (place - part as f32).clamp(0.0, 1.0)));
+        }
+        columns.extend(flags);
         for (code, width) in codes.iter().zip(&self.categories) {
             columns.extend((0..*width).map(|column| f32::from(column == *code as usize)));
         }
@@ -89,6 +112,7 @@ impl Encoder {
 #[derive(Clone, Debug)]
 enum Feature {
     Number { median: f64, mean: f64, scale: f64 },
+    Piecewise(Places),
     Boolean { imputation: bool },
     Category(Vocabulary),
 }
@@ -101,8 +125,16 @@ impl Feature {
                 mean: *mean,
                 scale: if *sd == 0.0 { 1.0 } else { 1.0 / sd },
             },
+            Encoding::Piecewise { median, edges, .. } => Feature::Piecewise(Places::new(*median, edges)),
             Encoding::Boolean { imputation } => Feature::Boolean { imputation: *imputation },
             Encoding::Category { vocabulary } => Feature::Category(Vocabulary::new(vocabulary)),
+        }
+    }
+
+    fn parts(&self) -> Option<usize> {
+        match self {
+            Feature::Piecewise(places) => Some(places.parts.len()),
+            _ => None,
         }
     }
 
@@ -123,6 +155,10 @@ impl Feature {
                 };
                 (((known.unwrap_or(*median) - mean) * scale) as f32, known.is_none())
             }
+            Feature::Piecewise(places) => match value {
+                Value::Number(number) => (places.of(*number), false),
+                _ => (places.median, true),
+            },
             Feature::Boolean { imputation } => {
                 let known = match value {
                     Value::Boolean(yes) => Some(*yes),
@@ -133,6 +169,31 @@ impl Feature {
             }
             Feature::Category(_) => (0.0, true),
         }
+    }
+}
+
+/// Where numbers stand among edges: a place of 2.25 is a quarter into the third part.
+#[derive(Clone, Debug)]
+struct Places {
+    /// First edge of each part, and the reciprocal of its width.
+    parts: Vec<(f64, f64)>,
+    /// The place of what stands in for a missing value.
+    median: f32,
+}
+
+impl Places {
+    fn new(median: f64, edges: &[f64]) -> Self {
+        let parts = edges.array_windows().map(|[a, b]| (*a, 1.0 / (b - a))).collect();
+        let mut this = Self { parts, median: 0.0 };
+        this.median = this.of(median);
+        this
+    }
+
+    /// From 0, at or below the first edge, to the number of parts. NaN for a NaN.
+    fn of(&self, number: f64) -> f32 {
+        let part = self.parts.partition_point(|(first, _)| *first <= number).saturating_sub(1);
+        let (first, per_width) = self.parts.get(part).copied().unwrap_or_default();
+        (part as f64 + ((number - first) * per_width).clamp(0.0, 1.0)) as f32
     }
 }
 
@@ -247,6 +308,22 @@ mod tests {
         check(&number(), &text("55"), &[-0.2, 1.0]);
         check(&number(), &Value::Boolean(true), &[-0.2, 1.0]);
         check(&Encoding::Number { median: 3.0, mean: 3.0, sd: 0.0 }, &Value::Number(5.0), &[2.0, 0.0]);
+    }
+
+    #[test]
+    fn piecewise_numbers_are_places() {
+        let piecewise = || Encoding::Piecewise { median: 2.0, mean: 2.0, edges: vec![0.0, 1.0, 3.0, 3.5] };
+        for (number, place) in
+            [(0.25, 0.25), (1.0, 1.0), (2.0, 1.5), (3.5, 3.0), (-9.0, 0.0), (1e300, 3.0), (-1e300, 0.0)]
+        {
+            check(&piecewise(), &Value::Number(number), &[place, 0.0]);
+        }
+        check(&piecewise(), &Value::Missing, &[1.5, 1.0]);
+        check(&piecewise(), &text("2"), &[1.5, 1.0]);
+        let (encoder, mut columns) = (encoder(piecewise()), Vec::new());
+        encoder.expand(&[1.5, 1.0], &mut columns);
+        assert_eq!(columns, [1.0, 0.5, 0.0, 1.0]);
+        assert!(!encoder.encode(|_| &Value::Number(f64::NAN), &mut Vec::new()));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! At load the weights are packed so that the inner loop reads them in order: a layer is blocks of 32 outputs, a block is
 //! one row of 32 weights per input. An input is then a multiply-add over four vectors of eight, and a category's one-hot
-//! is the plain addition of one row. Written as plain loops over arrays that the compiler turns into vector code.
+//! is the plain addition of one row. A piecewise number's ramps are one such addition, of the sum of all rows below its
+//! part, and one multiply-add, of the part's own row. A block that reads only some outputs of the layer before, as the
+//! members of an ensemble do, is stored and computed for those alone. Written as plain loops over arrays that the compiler turns into vector code.
 //!
 //! The one `unsafe` of the crate stands here: calling the copy of those loops that was compiled for AVX2 and FMA, on a
 //! processor that was found to have them. 20 numbers and 10 categories through 64-32-1 take it 115 ns; the copy for
@@ -16,8 +18,9 @@ const LANES: usize = 32;
 /// A network packed for one encoder's rows.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// Standardised values at the front of a row; as many flags follow, then the codes.
+    /// Standardised values at the front of a row; the places of `ramps` follow, a flag for each of both, then the codes.
     numbers: usize,
+    ramps: Vec<Ramps>,
     categories: Vec<Category>,
     hidden: Vec<Packed>,
     head: Vec<f32>,
@@ -38,6 +41,8 @@ pub struct Scratch {
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     columns: Vec<usize>,
+    /// Column of the ramp a place stands on, and how far up.
+    slopes: Vec<(usize, f32)>,
     inputs: Vec<f32>,
     outputs: Vec<f32>,
 }
@@ -49,6 +54,14 @@ struct Category {
     last: usize,
 }
 
+/// Where a piecewise number's ramps stand, and the column that is the sum of none of them, of one, of two and so on.
+#[derive(Clone, Copy, Debug)]
+struct Ramps {
+    first: usize,
+    parts: usize,
+    sums: usize,
+}
+
 /// A hidden layer in blocks, the last one padded with zeros.
 #[derive(Clone, Debug)]
 struct Packed {
@@ -58,7 +71,9 @@ struct Packed {
 #[derive(Clone, Debug)]
 struct Block {
     bias: Lanes,
-    /// One per input.
+    /// The first input it reads, a multiple of [`LANES`].
+    first: usize,
+    /// One per input from there.
     weight: Vec<Lanes>,
 }
 
@@ -70,24 +85,38 @@ struct Lanes([f32; LANES]);
 impl Kernel {
     /// Packs a network; its first layer must take the encoder's columns.
     pub fn new(encoder: &Encoder, network: &Network) -> Result<Self, ModelError> {
-        let mut width = encoder.dense();
+        let Some((first, rest)) = network.layers().split_first() else {
+            return Err(ModelError::Weights("no layers".into()));
+        };
+        let numbers = encoder.dense() / 2 - encoder.ramps().len();
+        let ramps: usize = encoder.ramps().iter().sum();
+        let mut width = numbers + ramps + encoder.dense() / 2;
         let mut categories = Vec::new();
         for columns in encoder.categories() {
             categories.push(Category { first: width, last: width + columns - 1 });
             width += columns;
         }
-        let (Some((head, hidden)), true) = (network.layers().split_last(), network.width() == width) else {
+        if network.width() != width {
             return Err(ModelError::Weights(format!(
                 "{} input columns, the schema has {width}",
                 network.width()
             )));
+        }
+        let (ramps, first) = climbed(numbers, encoder.ramps(), first);
+        let (hidden, head) = match rest.split_last() {
+            None => (Vec::new(), &first),
+            Some((head, between)) => {
+                let packed = [Packed::new(&first, false)].into_iter();
+                (packed.chain(between.iter().map(|layer| Packed::new(layer, true))).collect(), head)
+            }
         };
         let mut weight = head.weight.clone();
         weight.resize(weight.len().next_multiple_of(LANES), 0.0);
         Ok(Self {
-            numbers: encoder.dense() / 2,
+            numbers,
+            ramps,
             categories,
-            hidden: hidden.iter().map(Packed::new).collect(),
+            hidden,
             head: weight,
             head_bias: head.bias.first().copied().unwrap_or_default(),
             vectors: vectors(),
@@ -96,7 +125,12 @@ impl Kernel {
 
     /// Length of the rows it takes.
     pub fn row_width(&self) -> usize {
-        self.numbers * 2 + self.categories.len()
+        self.dense() * 2 + self.categories.len()
+    }
+
+    /// Values at the front of a row, each of which has a flag.
+    fn dense(&self) -> usize {
+        self.numbers + self.ramps.len()
     }
 
     /// The same kernel without vector instructions.
@@ -122,16 +156,21 @@ impl Kernel {
 
     #[inline(always)]
     fn forward<const FMA: bool>(&self, row: &[f32], buffers: &mut Buffers) -> f32 {
-        let Buffers { columns, inputs, outputs } = buffers;
-        let Some(numbers) = row.get(..self.numbers) else { return f32::NAN };
-        self.columns(row, columns);
-        let Some((first, rest)) = self.hidden.split_first() else {
-            return self.linear(numbers, columns);
+        let Buffers { columns, slopes, inputs, outputs } = buffers;
+        let Some((numbers, places)) =
+            row.get(..self.dense()).and_then(|row| row.split_at_checked(self.numbers))
+        else {
+            return f32::NAN;
         };
-        first.run::<FMA>(numbers, columns, outputs);
+        self.columns(row, columns);
+        self.climb(places, columns, slopes);
+        let Some((first, rest)) = self.hidden.split_first() else {
+            return self.linear(numbers, columns, slopes);
+        };
+        first.run::<FMA>(numbers, (columns, slopes), outputs);
         for layer in rest {
             std::mem::swap(inputs, outputs);
-            layer.run::<FMA>(inputs, &[], outputs);
+            layer.run::<FMA>(inputs, (&[], &[]), outputs);
         }
         self.head_bias + dot::<FMA>(&self.head, outputs)
     }
@@ -140,13 +179,15 @@ impl Kernel {
     #[inline(always)]
     fn columns(&self, row: &[f32], columns: &mut Vec<usize>) {
         columns.clear();
-        let flags = row.get(self.numbers..self.numbers * 2).unwrap_or_default();
+        let dense = self.dense();
+        let flags = row.get(dense..dense * 2).unwrap_or_default();
         // Most leads miss nothing, and a few vector instructions see that.
         if flags.iter().fold(0, |bits, flag| bits | flag.to_bits()) != 0 {
-            let set = flags.iter().zip(self.numbers..).filter(|(flag, _)| **flag != 0.0);
+            let first = self.ramps.last().map_or(self.numbers, |ramps| ramps.first + ramps.parts);
+            let set = flags.iter().zip(first..).filter(|(flag, _)| **flag != 0.0);
             columns.extend(set.map(|(_, column)| column));
         }
-        let codes = row.iter().skip(self.numbers * 2);
+        let codes = row.iter().skip(dense * 2);
         // A cast from float saturates, so whatever a tensor holds, the column is one of the category's.
         columns.extend(
             self.categories
@@ -156,36 +197,86 @@ impl Kernel {
         );
     }
 
+    /// Adds the columns that sum the ramps climbed, and finds the ramps that places stand on.
     #[inline(always)]
-    fn linear(&self, numbers: &[f32], columns: &[usize]) -> f32 {
+    fn climb(&self, places: &[f32], columns: &mut Vec<usize>, slopes: &mut Vec<(usize, f32)>) {
+        slopes.clear();
+        for (ramps, place) in self.ramps.iter().zip(places) {
+            // The cast saturates, and the clamp keeps a NaN.
+            let part = (*place as usize).min(ramps.parts - 1);
+            columns.push(ramps.sums + part);
+            slopes.push((ramps.first + part, (place - part as f32).clamp(0.0, 1.0)));
+        }
+    }
+
+    #[inline(always)]
+    fn linear(&self, numbers: &[f32], columns: &[usize], slopes: &[(usize, f32)]) -> f32 {
         let dense: f32 = numbers.iter().zip(&self.head).map(|(x, weight)| x * weight).sum();
         let hot: f32 = columns.iter().filter_map(|column| self.head.get(*column)).sum();
-        self.head_bias + dense + hot
+        let ramps = slopes.iter().filter_map(|(column, x)| Some(x * self.head.get(*column)?)).sum::<f32>();
+        self.head_bias + dense + hot + ramps
     }
 }
 
+/// The first layer with one more column for every ramp: the sum of the ramps before it. `ramps` has the parts of each
+/// piecewise number, whose columns follow those of `numbers`.
+fn climbed(numbers: usize, ramps: &[usize], layer: &Layer) -> (Vec<Ramps>, Layer) {
+    let (mut first, mut sums) = (numbers, layer.inputs);
+    let mut places = Vec::new();
+    for parts in ramps.iter().copied() {
+        places.push(Ramps { first, parts, sums });
+        first += parts;
+        sums += parts;
+    }
+    let mut weight = Vec::with_capacity(sums * layer.outputs);
+    for row in layer.weight.chunks_exact(layer.inputs.max(1)) {
+        weight.extend_from_slice(row);
+        for Ramps { first, parts, .. } in &places {
+            let ramps = row.iter().skip(*first).take(*parts);
+            weight.extend(ramps.scan(0.0f64, |sum, ramp| {
+                let before = *sum;
+                *sum += f64::from(*ramp);
+                Some(before as f32)
+            }));
+        }
+    }
+    (places, Layer { inputs: sums, outputs: layer.outputs, weight, bias: layer.bias.clone() })
+}
+
 impl Packed {
-    fn new(layer: &Layer) -> Self {
-        let lanes = |first: usize, value: &dyn Fn(usize) -> Option<f32>| {
-            Lanes(std::array::from_fn(|lane| value(first + lane).unwrap_or_default()))
+    /// `narrow` leaves out the blocks of inputs before the first and after the last that an output block reads.
+    fn new(layer: &Layer, narrow: bool) -> Self {
+        let rows: Vec<&[f32]> = layer.weight.chunks_exact(layer.inputs.max(1)).collect();
+        let block = |(rows, bias): (&[&[f32]], &[f32])| {
+            let used = |input: &usize| rows.iter().any(|row| row.get(*input).is_some_and(|w| *w != 0.0));
+            let (first, end) = if narrow {
+                let first = (0..layer.inputs).find(used).unwrap_or_default();
+                let end = (first..layer.inputs).rfind(used).map_or(first, |last| last + 1);
+                (first - first % LANES, end.next_multiple_of(LANES).min(layer.inputs))
+            } else {
+                (0, layer.inputs)
+            };
+            let weight = |input| Lanes::new(|lane| rows.get(lane)?.get(input).copied());
+            let bias = Lanes::new(|lane| bias.get(lane).copied());
+            Block { bias, first, weight: (first..end).map(weight).collect() }
         };
-        let row = |output: usize| layer.weight.chunks_exact(layer.inputs.max(1)).nth(output);
-        let block = |first: usize| Block {
-            bias: lanes(first, &|output| layer.bias.get(output).copied()),
-            weight: (0..layer.inputs)
-                .map(|input| lanes(first, &|output| row(output)?.get(input).copied()))
-                .collect(),
-        };
-        Self { blocks: (0..layer.outputs).step_by(LANES).map(block).collect() }
+        Self { blocks: rows.chunks(LANES).zip(layer.bias.chunks(LANES)).map(block).collect() }
     }
 
-    /// `relu(weight * inputs + the rows of the columns that are 1 + bias)`, padded to whole blocks.
+    /// `relu(weight * inputs + the rows of the columns that are 1 + those of slopes by how far up + bias)`, padded to
+    /// whole blocks.
     #[inline(always)]
-    fn run<const FMA: bool>(&self, inputs: &[f32], columns: &[usize], outputs: &mut Vec<f32>) {
+    fn run<const FMA: bool>(
+        &self,
+        inputs: &[f32],
+        (columns, slopes): (&[usize], &[(usize, f32)]),
+        outputs: &mut Vec<f32>,
+    ) {
         outputs.resize(self.blocks.len() * LANES, 0.0);
         for (block, out) in self.blocks.iter().zip(outputs.as_chunks_mut::<LANES>().0) {
             // Two sums, as one multiply-add must wait for the one before it but not for its neighbour.
             let (mut sum, mut odd) = (block.bias.0, [0.0; LANES]);
+            let inputs = inputs.get(block.first..).unwrap_or_default();
             // The padding of the layer before is no input, or an odd last one would have no partner.
             let inputs = inputs.get(..block.weight.len()).unwrap_or(inputs).as_chunks::<2>();
             let weights = block.weight.as_chunks::<2>();
@@ -196,6 +287,11 @@ impl Packed {
             if let ([x], Some(weight)) = (inputs.1, block.weight.get(inputs.0.len() * 2)) {
                 multiply_add::<FMA>(&mut sum, *x, &weight.0);
             }
+            for (column, x) in slopes {
+                if let Some(weight) = block.weight.get(*column) {
+                    multiply_add::<FMA>(&mut sum, *x, &weight.0);
+                }
+            }
             for weight in columns.iter().filter_map(|column| block.weight.get(*column)) {
                 add(&mut odd, &weight.0);
             }
@@ -203,6 +299,13 @@ impl Packed {
             // Not `f32::max`, which would turn a NaN into a plausible 0.
             *out = sum.map(|x| if x < 0.0 { 0.0 } else { x });
         }
+    }
+}
+
+impl Lanes {
+    /// Zero where there is no value.
+    fn new(value: impl Fn(usize) -> Option<f32>) -> Self {
+        Lanes(std::array::from_fn(|lane| value(lane).unwrap_or_default()))
     }
 }
 
@@ -262,17 +365,21 @@ mod tests {
     use super::*;
     use crate::score::{Encoding, FeatureSpec, KernelOp, Kind, Schema, fixture};
 
-    /// Numbers, categories of 3, 4, 5, ... words, and the sizes of the hidden layers.
-    struct Shape(usize, usize, &'static [usize]);
+    /// Numbers, piecewise numbers of 2, 3, 4, ... parts, categories of 3, 4, 5, ... words, and the sizes of the hidden
+    /// layers.
+    struct Shape(usize, usize, usize, &'static [usize]);
 
-    const SHAPES: [Shape; 7] = [
-        Shape(20, 10, &[64, 32]),
-        Shape(9, 10, &[]),
-        Shape(1, 0, &[1]),
-        Shape(0, 1, &[33]),
-        Shape(3, 2, &[31, 7, 65]),
-        Shape(0, 2, &[]),
-        Shape(5, 1, &[128]),
+    const SHAPES: [Shape; 10] = [
+        Shape(20, 0, 10, &[64, 32]),
+        Shape(9, 0, 10, &[]),
+        Shape(1, 0, 0, &[1]),
+        Shape(0, 0, 1, &[33]),
+        Shape(3, 0, 2, &[31, 7, 65]),
+        Shape(0, 0, 2, &[]),
+        Shape(5, 0, 1, &[128]),
+        Shape(0, 9, 10, &[64, 64]),
+        Shape(2, 40, 1, &[33]),
+        Shape(1, 3, 2, &[]),
     ];
 
     impl Shape {
@@ -281,7 +388,13 @@ mod tests {
             let words = |i| Encoding::Category {
                 vocabulary: (0..i + 3).map(|word: usize| word.to_string()).collect(),
             };
-            let encodings = (0..self.0).map(number).chain((0..self.1).map(words));
+            let piecewise = |i| Encoding::Piecewise {
+                median: 0.5,
+                mean: 0.5,
+                edges: (0..i + 3).map(|edge: usize| edge as f64).collect(),
+            };
+            let numbers = (0..self.0).map(number).chain((0..self.1).map(piecewise));
+            let encodings = numbers.chain((0..self.2).map(words));
             let features = encodings
                 .enumerate()
                 .map(|(i, encoding)| FeatureSpec { name: i.to_string(), required: false, encoding })
@@ -290,8 +403,10 @@ mod tests {
         }
 
         fn network(&self) -> Network {
-            let width = self.0 * 2 + (0..self.1).map(|i| i + 4).sum::<usize>();
-            let sizes: Vec<usize> = [&[width], self.2, &[1]].concat();
+            let width = self.0 * 2
+                + (0..self.1).map(|i| i + 3).sum::<usize>()
+                + (0..self.2).map(|i| i + 4).sum::<usize>();
+            let sizes: Vec<usize> = [&[width], self.3, &[1]].concat();
             let names: Vec<String> = (0..sizes.len() - 1).map(|i| format!("layers.{i}")).collect();
             let layers: Vec<_> =
                 names.iter().zip(sizes.windows(2)).map(|(n, s)| (n.as_str(), s[1], s[0])).collect();
@@ -310,9 +425,11 @@ mod tests {
         fn rows(&self) -> Vec<Vec<f32>> {
             let row = |i: usize| {
                 let numbers = (0..self.0).map(move |f| ((i * 31 + f * 17) % 23) as f32 / 11.0 - 1.0);
-                let flags = (0..self.0).map(move |f| f32::from((i + f).is_multiple_of(7)));
-                let codes = (0..self.1).map(move |c| ((i + c) % (c + 4)) as f32);
-                numbers.chain(flags).chain(codes).collect()
+                let places =
+                    (0..self.1).map(move |f| ((i * 31 + f * 17) % 23) as f32 / 22.0 * (f + 2) as f32);
+                let flags = (0..self.0 + self.1).map(move |f| f32::from((i + f).is_multiple_of(7)));
+                let codes = (0..self.2).map(move |c| ((i + c) % (c + 4)) as f32);
+                numbers.chain(places).chain(flags).chain(codes).collect()
             };
             (0..40).map(row).collect()
         }
@@ -331,22 +448,46 @@ mod tests {
         x.flatten_all().unwrap().to_vec1().unwrap()
     }
 
+    /// Three networks of 32-40 side by side, but that the second reads one unit of the first's.
+    #[test]
+    fn a_block_is_computed_for_what_it_reads() {
+        let shape = Shape(4, 2, 1, &[96, 120]);
+        let mut network = shape.network();
+        let Network::Mlp(layers) = &mut network else { unreachable!() };
+        for (output, row) in layers[1].weight.chunks_exact_mut(96).enumerate() {
+            let member = output / 40;
+            for (input, weight) in row.iter_mut().enumerate() {
+                if input / 32 != member && (output, input) != (40, 31) {
+                    *weight = 0.0;
+                }
+            }
+        }
+        let kernel = Kernel::new(&shape.encoder(), &network).unwrap();
+        let reads: Vec<_> = kernel.hidden[1].blocks.iter().map(|b| (b.first, b.weight.len())).collect();
+        assert_eq!(reads, [(0, 32), (0, 64), (32, 64), (64, 32)]);
+        check_against_candle(&shape, &network);
+    }
+
     #[test]
     fn agrees_with_candle_with_and_without_vectors() {
         for shape in SHAPES {
-            let (encoder, network, rows) = (shape.encoder(), shape.network(), shape.rows());
-            let mut columns = Vec::new();
-            rows.iter().for_each(|row| encoder.expand(row, &mut columns));
-            let columns = Tensor::from_vec(columns, (rows.len(), network.width()), &Device::Cpu).unwrap();
-            let expected = graph(&network, &columns);
-            let kernel = Kernel::new(&encoder, &network).unwrap();
-            for kernel in [kernel.clone(), kernel.plain()] {
-                let mut buffers = Buffers::default();
-                for (row, expected) in rows.iter().zip(&expected) {
-                    let logit = kernel.logit(row, &mut buffers);
-                    let error = (logit - expected).abs();
-                    assert!(error <= 1e-6 * expected.abs().max(1.0), "{logit} is not {expected}");
-                }
+            check_against_candle(&shape, &shape.network());
+        }
+    }
+
+    fn check_against_candle(shape: &Shape, network: &Network) {
+        let (encoder, rows) = (shape.encoder(), shape.rows());
+        let mut columns = Vec::new();
+        rows.iter().for_each(|row| encoder.expand(row, &mut columns));
+        let columns = Tensor::from_vec(columns, (rows.len(), network.width()), &Device::Cpu).unwrap();
+        let expected = graph(network, &columns);
+        let kernel = Kernel::new(&encoder, network).unwrap();
+        for kernel in [kernel.clone(), kernel.plain()] {
+            let mut buffers = Buffers::default();
+            for (row, expected) in rows.iter().zip(&expected) {
+                let logit = kernel.logit(row, &mut buffers);
+                let error = (logit - expected).abs();
+                assert!(error <= 1e-6 * expected.abs().max(1.0), "{logit} is not {expected}");
             }
         }
     }
@@ -367,7 +508,7 @@ mod tests {
 
     #[test]
     fn rows_that_do_not_fit_are_refused_or_nan() {
-        let shape = Shape(2, 1, &[4]);
+        let shape = Shape(2, 0, 1, &[4]);
         let kernel = Kernel::new(&shape.encoder(), &shape.network()).unwrap();
         let mut buffers = Buffers::default();
         assert!(kernel.logit(&[], &mut buffers).is_nan());
@@ -385,6 +526,6 @@ mod tests {
 
     #[test]
     fn a_network_of_another_width_is_refused() {
-        assert!(Kernel::new(&Shape(2, 0, &[]).encoder(), &Shape(3, 0, &[]).network()).is_err());
+        assert!(Kernel::new(&Shape(2, 0, 0, &[]).encoder(), &Shape(3, 0, 0, &[]).network()).is_err());
     }
 }

@@ -40,6 +40,17 @@ pub enum Encoding {
         /// Training standard deviation; 0, of a constant, is read as 1.
         sd: f64,
     },
+    /// A number's place among edges, one ramp for each part between two of them: 0 below the part, 1 above it, and the
+    /// share of it that lies below the number inside (the piecewise-linear encoding of Gorishniy, Rubachev and Babenko
+    /// 2022); and a flag for missing. A number beyond the first or last edge is read as that edge.
+    Piecewise {
+        /// Stands in for a missing value.
+        median: f64,
+        /// Training mean: says what the column looked like, no part of the encoding.
+        mean: f64,
+        /// At least two, finite and rising.
+        edges: Vec<f64>,
+    },
     /// One column per word of the vocabulary, then one for missing or unseen.
     Category {
         /// The words seen in training, in column order.
@@ -53,8 +64,8 @@ pub enum Encoding {
 }
 
 impl Schema {
-    /// Columns of the expanded input: standardised numbers and booleans, one is-missing flag for each of them, then the
-    /// one-hots of every category.
+    /// Columns of the expanded input: standardised numbers and booleans, the ramps of piecewise numbers, one is-missing
+    /// flag for each of all these, then the one-hots of every category.
     pub fn width(&self) -> usize {
         self.features.iter().map(FeatureSpec::columns).sum()
     }
@@ -77,7 +88,7 @@ impl FeatureSpec {
     /// The type a value must have to be read.
     pub fn feature_type(&self) -> FeatureType {
         match self.encoding {
-            Encoding::Number { .. } => FeatureType::Number,
+            Encoding::Number { .. } | Encoding::Piecewise { .. } => FeatureType::Number,
             Encoding::Category { .. } => FeatureType::Category,
             Encoding::Boolean { .. } => FeatureType::Boolean,
         }
@@ -86,6 +97,7 @@ impl FeatureSpec {
     fn columns(&self) -> usize {
         match &self.encoding {
             Encoding::Number { .. } | Encoding::Boolean { .. } => 2,
+            Encoding::Piecewise { edges, .. } => edges.len().max(1),
             Encoding::Category { vocabulary } => vocabulary.len() + 1,
         }
     }
@@ -96,6 +108,21 @@ impl FeatureSpec {
             Encoding::Number { median, mean, sd } => {
                 if ![median, mean, sd].into_iter().all(|number| number.is_finite()) || *sd < 0.0 {
                     return refuse("median, mean and sd must be finite, and sd not negative");
+                }
+            }
+            Encoding::Piecewise { median, mean, edges } => {
+                let rising = edges.len() >= 2 && edges.array_windows().all(|[a, b]| a < b);
+                // A part narrower than this has no reciprocal that could place a number in it.
+                let wide = edges.array_windows().all(|[a, b]| (b - a).is_normal());
+                if !(median.is_finite()
+                    && mean.is_finite()
+                    && edges.iter().all(|edge| edge.is_finite())
+                    && rising
+                    && wide)
+                {
+                    return refuse(
+                        "median, mean and edges must be finite, and the edges at least two and rising",
+                    );
                 }
             }
             Encoding::Category { vocabulary } => {
@@ -124,11 +151,12 @@ mod tests {
         let schema = parse(
             r#"{"features": [
                 {"name": "age", "required": true, "encoding": {"type": "number", "median": 38, "mean": 40, "sd": 10}},
+                {"name": "debt", "required": true, "encoding": {"type": "piecewise", "median": 1, "mean": 1, "edges": [0, 1, 4]}},
                 {"name": "job", "required": false, "encoding": {"type": "category", "vocabulary": ["chef", "clerk"]}},
                 {"name": "vip", "required": false, "encoding": {"type": "boolean", "imputation": false}}]}"#,
         )
         .unwrap();
-        assert_eq!(schema.width(), 7);
+        assert_eq!(schema.width(), 10);
         assert!(schema.check().is_ok());
         assert_eq!(parse(&serde_json::to_string(&schema).unwrap()).unwrap(), schema);
     }
@@ -157,7 +185,13 @@ mod tests {
                 .collect();
             assert_eq!(Schema { features }.check().is_ok(), accepted);
         };
-        check(vec![("a", number(0.0)), ("b", words(["x", "y"]))], true);
+        let piecewise = |edges: &[f64]| Encoding::Piecewise { median: 0.0, mean: 0.0, edges: edges.to_vec() };
+        check(vec![("a", number(0.0)), ("b", words(["x", "y"])), ("c", piecewise(&[0.0, 1.0]))], true);
+        for edges in
+            [&[][..], &[0.0], &[0.0, 0.0], &[1.0, 0.0], &[0.0, f64::NAN], &[-1e308, 1e308], &[0.0, 1e-310]]
+        {
+            check(vec![("a", piecewise(edges))], false);
+        }
         check(vec![("a", number(1.0)), ("a", number(1.0))], false);
         check(vec![("a", number(f64::INFINITY))], false);
         check(vec![("a", number(-1.0))], false);

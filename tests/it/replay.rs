@@ -96,7 +96,9 @@ impl Library {
         let model = &self.0.model;
         let field = |name: &str| &body[format!("{}__c", name.replace('.', "_"))];
         let value = |feature: &leadwire::score::FeatureSpec| match feature.encoding {
-            Encoding::Number { .. } => Value::Number(field(&feature.name).as_f64().unwrap()),
+            Encoding::Number { .. } | Encoding::Piecewise { .. } => {
+                Value::Number(field(&feature.name).as_f64().unwrap())
+            }
             _ => Value::Text(field(&feature.name).as_str().unwrap().to_owned().into()),
         };
         let values: Vec<Value<'_>> = model.features().iter().map(value).collect();
