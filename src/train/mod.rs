@@ -1,7 +1,7 @@
 //! Train: a table of past leads becomes a version.
 //!
-//! Reads a CSV file, fits a linear network and a small MLP, keeps the one that ranks validation leads better, calibrates
-//! it, and writes it with everything a version must say of itself. The same data and seed give the same bytes.
+//! Reads a CSV file, fits a linear network, a small MLP and an ensemble, keeps the one that ranks validation leads
+//! best, calibrates it, and writes it with everything a version must say of itself. The same data and seed give the same bytes.
 
 mod dataset; // CSV -> typed columns and labels
 mod schema; // columns -> the encoder's numbers

@@ -14,7 +14,7 @@ pub fn console() -> impl FnMut(Epoch) {
         let text = format!("loss {:.4}, validation AUC {:.4}", epoch.loss, epoch.auc);
         if !terminal {
             // A closed stderr is no reason to stop training.
-            let _ = writeln!(stderr(), "{:?} epoch {}/{}: {text}", epoch.kind, epoch.epoch, epoch.epochs);
+            let _ = writeln!(stderr(), "{} epoch {}/{}: {text}", epoch.network, epoch.epoch, epoch.epochs);
             return;
         }
         // The next network starts again at 1.
@@ -28,8 +28,8 @@ pub fn console() -> impl FnMut(Epoch) {
 }
 
 fn new_bar(epoch: &Epoch) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix:6} {bar:30} {pos}/{len} {msg}");
+    let style = ProgressStyle::with_template("{prefix:8} {bar:30} {pos}/{len} {msg}");
     ProgressBar::new(epoch.epochs as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_prefix(format!("{:?}", epoch.kind))
+        .with_prefix(epoch.network)
 }

@@ -12,15 +12,15 @@ use crate::{
 /// Parts of a histogram. Drift is judged on ten (20 would warn of noise in nine windows of ten).
 const BINS: usize = 10;
 
-/// The schema of the training columns.
-pub(super) fn schema(dataset: &Dataset) -> Schema {
+/// The schema of the training columns, numbers piecewise in at most so many `parts` if any.
+pub(super) fn schema(dataset: &Dataset, parts: usize) -> Schema {
     let feature = |column: &Column| FeatureSpec {
         name: column.name.clone(),
         required: match &column.cells {
             Cells::Numbers(numbers) => numbers.iter().all(Option::is_some),
             Cells::Words(words) => words.iter().all(Option::is_some),
         },
-        encoding: encoding(&column.cells),
+        encoding: encoding(&column.cells, parts),
     };
     Schema { features: dataset.columns.iter().map(feature).collect() }
 }
@@ -61,7 +61,7 @@ pub(super) fn background(cells: &Cells) -> Background {
     }
 }
 
-fn encoding(cells: &Cells) -> Encoding {
+fn encoding(cells: &Cells, parts: usize) -> Encoding {
     match cells {
         Cells::Numbers(numbers) => {
             let median = median(numbers);
@@ -71,10 +71,24 @@ fn encoding(cells: &Cells) -> Encoding {
             // A constant's spread is the rounding error of its mean; dividing by that would blow up every other value.
             let sd = variance.sqrt();
             let sd = if sd <= mean.abs() * 1e-9 { 0.0 } else { sd };
-            Encoding::Number { median, mean, sd }
+            match edges(numbers, parts) {
+                edges if edges.len() >= 2 => Encoding::Piecewise { median, mean, edges },
+                _ => Encoding::Number { median, mean, sd },
+            }
         }
         Cells::Words(words) => Encoding::Category { vocabulary: counts(words).into_keys().collect() },
     }
+}
+
+/// Every value where there are few, quantiles where there are many.
+fn edges(numbers: &[Option<f64>], parts: usize) -> Vec<f64> {
+    if parts == 0 {
+        return Vec::new();
+    }
+    let sorted = stats::sorted(numbers.iter().flatten().copied().collect());
+    let mut values = sorted.clone();
+    values.dedup();
+    if values.len() <= parts { values } else { stats::edges(&sorted, parts) }
 }
 
 fn median(numbers: &[Option<f64>]) -> f64 {
