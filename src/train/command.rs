@@ -315,7 +315,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::{goldens, registry::Version};
+    use crate::{goldens, registry::Version, score::Encoding};
 
     #[derive(Parser)]
     struct Command {
@@ -394,6 +394,16 @@ mod tests {
             let text = String::from_utf8(version.manifest.to_bytes().unwrap()).unwrap();
             assert!(!text.contains(folder.path().to_str().unwrap()), "no path of this machine");
         }
+    }
+
+    #[test]
+    fn an_ensemble_reads_numbers_piecewise() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = train(folder.path(), &["--kind", "ensemble", "--drop", "note"]).unwrap();
+        assert!(report.metrics.auc > 0.85, "{report}");
+        let version = Version::load(&report.folder).unwrap();
+        let budget = &version.manifest.schema.features[0].encoding;
+        assert!(matches!(budget, Encoding::Piecewise { edges, .. } if edges.len() == 49), "{budget:?}");
     }
 
     #[test]
