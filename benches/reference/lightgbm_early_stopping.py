@@ -38,7 +38,13 @@ def main() -> None:
     parser.add_argument("--id", default="row_id")
     parser.add_argument("--drop", default="duration")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--metric", default="auc", choices=["auc", "binary_logloss"], help="what stops it")
+    parser.add_argument("--rate", type=float, default=PARAMETERS["learning_rate"])
+    parser.add_argument("--whole", action="store_true", help="every row and feature in every round")
     options = parser.parse_args()
+    parameters = {**PARAMETERS, "metric": options.metric, "learning_rate": options.rate}
+    if options.whole:
+        parameters |= {"feature_fraction": 1.0, "bagging_fraction": 1.0, "bagging_freq": 0}
 
     drop = [options.target, options.id, *options.drop.split(",")]
     train, valid = pd.read_csv(options.train, keep_default_na=False), pd.read_csv(options.valid, keep_default_na=False)
@@ -55,7 +61,7 @@ def main() -> None:
         started = time.process_time()
         data = lgb.Dataset(train[names], labels[0])
         booster = lgb.train(
-            {**PARAMETERS, "seed": seed},
+            {**parameters, "seed": seed},
             data,
             num_boost_round=2000,
             valid_sets=[lgb.Dataset(valid[names], labels[1], reference=data)],
