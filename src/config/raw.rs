@@ -212,7 +212,7 @@ pub(super) struct RawId {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Inject")]
 pub(super) struct RawInject {
-    /// Headers of the answer: score (0..1), points (0..100), grade (A..D) or model (lead/3).
+    /// Headers of the answer: score (0..1), points (0..100), grade (A..D), model (lead/3) or reasons (job: services +).
     pub(super) headers: BTreeMap<String, Field>,
     /// Members of the answer's body, from its root.
     pub(super) response: Vec<RawTarget>,
@@ -227,7 +227,7 @@ pub(super) struct RawInject {
 pub(super) struct RawTarget {
     /// JSON Pointer to the member; in an answer, {i} is the lead's index in the request's array.
     pub(super) at: String,
-    /// score, points, grade or model.
+    /// score, points, grade, model or reasons.
     pub(super) value: Field,
     /// How score and points are written.
     #[serde(default)]

@@ -97,6 +97,14 @@ pub struct Inject {
     pub response: Vec<BodyTarget>,
 }
 
+impl Inject {
+    /// Whether `field` is written into a body, or into a header where `headers` counts too.
+    pub fn writes(&self, field: Field, headers: bool) -> bool {
+        let in_bodies = self.request.iter().chain(&self.response).any(|target| target.value == field);
+        in_bodies || headers && self.headers.iter().any(|target| target.value == field)
+    }
+}
+
 /// A header that is written.
 #[derive(Clone, Debug)]
 pub struct HeaderTarget {
@@ -129,6 +137,8 @@ pub enum Field {
     Grade,
     /// `lead/3`
     Model,
+    /// `job: services +; campaign: high -`
+    Reasons,
 }
 
 /// How a number is written: clamped, then scaled, then rounded.
@@ -144,7 +154,7 @@ pub struct Format {
     pub write_as: WriteAs,
 }
 
-/// The JSON type of a written value. Grade and model are always text.
+/// The JSON type of a written value. Grade, model and reasons are always text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WriteAs {

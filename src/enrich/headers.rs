@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::format::Given;
+use super::{format::Given, reasons};
 use crate::{
     config::{Field, HeaderTarget},
     lead::Skip,
@@ -40,6 +40,10 @@ pub fn write(headers: &mut HeaderMap, targets: &[HeaderTarget], given: Given<'_>
             Field::Grade => Ok(HeaderValue::from_static(given.grade.as_str())),
             Field::Score => HeaderValue::try_from(given.score.probability().to_string()),
             Field::Model => HeaderValue::try_from(given.model.to_string()),
+            Field::Reasons => match reasons::header(given.reasons) {
+                none if none.is_empty() => continue,
+                some => HeaderValue::try_from(some),
+            },
         };
         // Model names are checked when they load; one that fits no header is left out.
         if let Ok(value) = value {
@@ -72,7 +76,7 @@ mod tests {
         write(
             &mut headers,
             &targets,
-            Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model },
+            Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model, reasons: &[] },
         );
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],

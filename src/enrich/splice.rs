@@ -97,7 +97,7 @@ mod tests {
 
     fn apply(body: &str, edits: &[(Spot, &str)]) -> Result<String, Overlap> {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-        let given = Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model };
+        let given = Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model, reasons: &[] };
         let target = |key: &&str| BodyTarget {
             at: Pointer { steps: vec![Step::Key((*key).into())] },
             value: Field::Points,

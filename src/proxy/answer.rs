@@ -114,8 +114,10 @@ impl Verdict<'_> {
             self.record_score(lead, id.clone(), model, decision);
         }
         // The scores of a batch fit in no header.
-        if let [Judged { scored: Some((scored, _)), .. }] = leads.as_slice() {
-            enrich::write(&mut heard.parts.headers, &route.inject.headers, given(scored, model));
+        if let [lead] = leads.as_slice()
+            && let Some(given) = given(lead, model)
+        {
+            enrich::write(&mut heard.parts.headers, &route.inject.headers, given);
         }
         heard.parts.headers.insert(enrich::LEADWIRE, enrich::SCORED);
         heard.finish(patched)
@@ -152,12 +154,12 @@ impl Verdict<'_> {
         let doc = heard.doc()?;
         let mut edits = Edits::default();
         for lead in leads {
-            let Some((scored, _)) = &lead.scored else { continue };
+            let Some(given) = given(lead, model) else { continue };
             for target in targets {
                 let spot = item_of(doc, target, lead.item)
                     .and_then(|from| doc.spot(from, &target.at, lead.item).ok()?);
                 if let Some(spot) = spot {
-                    edits.push(spot, target, given(scored, model));
+                    edits.push(spot, target, given);
                 }
             }
         }

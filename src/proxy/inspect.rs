@@ -10,12 +10,12 @@ use http::HeaderMap;
 
 use super::snapshot::{Bound, Snapshot};
 use crate::{
-    config::Action,
+    config::{Action, Field},
     enrich::{Edits, Given},
-    lead::{LeadId, Skip, Value},
+    lead::{LeadId, Reason, Skip, Value},
     leadlog::Packed,
     recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
-    score::{Scored, Scratch as ScoreScratch},
+    score::{ReasonScratch, Scored, Scratch as ScoreScratch},
     telemetry::{Stage, StageRecorder},
 };
 
@@ -24,6 +24,7 @@ use crate::{
 pub(super) struct Scratch {
     read: ReadScratch,
     score: ScoreScratch,
+    reasons: ReasonScratch,
     values: Vec<Value<'static>>,
 }
 
@@ -51,6 +52,8 @@ pub(super) struct Judged {
     pub(super) id: Option<LeadId>,
     /// Its score, and the features it was computed from.
     pub(super) scored: Option<(Scored, Packed)>,
+    /// Why, where the route writes that.
+    pub(super) reasons: Vec<Reason>,
     /// What the request tells of its fate.
     pub(super) outcome: Option<(bool, Option<f64>)>,
 }
@@ -81,7 +84,7 @@ impl Subject<'_> {
 
     fn run(&self, scratch: &mut Scratch, stages: &mut StageRecorder) -> Result<Option<Inspection>, Skipped> {
         let started = Instant::now();
-        let Scratch { read, score, values: spare } = scratch;
+        let Scratch { read, score, reasons, values: spare } = scratch;
         let mut values = reuse(std::mem::take(spare));
         let route = self.snapshot.recogniser.read(self.candidates, self.body, read, &mut values);
         let recognised = Instant::now();
@@ -91,7 +94,7 @@ impl Subject<'_> {
         if late(recognised) {
             return Err(Skipped { route, reason: Skip::Deadline });
         }
-        let mut judge = Judge { snapshot: self.snapshot, route: &route, score, late: &late };
+        let mut judge = Judge { snapshot: self.snapshot, route: &route, score, reasons, late: &late };
         let (leads, skip) = judge.leads(&read.leads, &values);
         let scored = Instant::now();
         stages.record(Stage::Score, scored - recognised);
@@ -114,22 +117,23 @@ impl Subject<'_> {
         leads: &[Judged],
         tape: &crate::recognise::Tape,
     ) -> Option<Vec<u8>> {
-        let ([found], [Judged { scored: Some((scored, _)), .. }]) = (found, leads) else { return None };
-        let model = self.snapshot.model(route)?;
+        let ([found], [lead]) = (found, leads) else { return None };
+        let given = given(lead, self.snapshot.model(route)?)?;
         let doc = Doc::new(std::str::from_utf8(self.body).ok()?, tape);
         let mut edits = Edits::default();
         for target in &route.inject.request {
             if let Some(spot) = doc.spot(found.at, &target.at, found.item).ok()? {
-                edits.push(spot, target, given(scored, model));
+                edits.push(spot, target, given);
             }
         }
         if edits.is_empty() { None } else { edits.apply(self.body).ok() }
     }
 }
 
-/// What enrich writes of a score.
-pub(super) fn given<'m>(scored: &Scored, model: &'m Bound) -> Given<'m> {
-    Given { score: scored.score, grade: scored.grade, model: &model.id }
+/// What enrich writes of a lead; `None` without a score.
+pub(super) fn given<'m>(lead: &'m Judged, model: &'m Bound) -> Option<Given<'m>> {
+    let (scored, _) = lead.scored.as_ref()?;
+    Some(Given { score: scored.score, grade: scored.grade, model: &model.id, reasons: &lead.reasons })
 }
 
 /// The vector's memory, for values that borrow from another body.
@@ -144,6 +148,7 @@ struct Judge<'j> {
     snapshot: &'j Snapshot,
     route: &'j Route,
     score: &'j mut ScoreScratch,
+    reasons: &'j mut ReasonScratch,
     late: &'j dyn Fn(Instant) -> bool,
 }
 
@@ -154,6 +159,7 @@ impl Judge<'_> {
             item: found.item,
             id: found.id.clone(),
             scored: None,
+            reasons: Vec::new(),
             outcome: found.outcome,
         };
         let mut leads: Vec<Judged> = found.iter().map(unscored).collect();
@@ -164,10 +170,15 @@ impl Judge<'_> {
         let mut first_skip = None;
         let mut any = false;
         let width = self.snapshot.recogniser.width().max(1);
+        // Headers are written of single leads only.
+        let with_reasons = self.route.inject.writes(Field::Reasons, leads.len() == 1);
         for (lead, values) in leads.iter_mut().zip(values.chunks(width)) {
             match self.one(model, values) {
                 Ok(scored) => {
                     any = true;
+                    if with_reasons {
+                        lead.reasons = model.reasons(values, self.reasons);
+                    }
                     lead.scored = Some((scored, Packed::new(values)));
                 }
                 Err(skip) => first_skip = first_skip.or(Some(skip)),
@@ -202,8 +213,37 @@ mod tests {
     use crate::{
         config::Config,
         recognise::RequestHead,
+        registry::fixture,
         telemetry::{Latency, Metrics},
     };
+
+    /// How many reasons a request's leads got, on a route that injects so.
+    fn reasons(inject: &str, body: &[u8]) -> Vec<usize> {
+        let root = tempfile::tempdir().unwrap();
+        let version = crate::registry::Version::load(&fixture::write(root.path(), "lead", "1", 0.5)).unwrap();
+        let yaml = format!(
+            "upstream: http://127.0.0.1:1\nroutes: [{{name: r, method: [POST], path: /r, action: create, \
+             leads: '$[*]', inject: {inject}}}]\nfeatures: {{budget: {{from: [/b], type: number}}}}"
+        );
+        let config = Config::parse(&yaml, &|_| None).unwrap();
+        let snapshot = Snapshot::new(Arc::new(config), &[Arc::new(version)], &Metrics::default()).unwrap();
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+        let candidates = &snapshot.recogniser.candidates(head).unwrap();
+        let (snapshot, headers, may_inject) = (&snapshot, &headers, &|_: &Route| false);
+        let subject = Subject { snapshot, candidates, headers, body, may_inject };
+        let found = subject.inspect(&mut Scratch::default(), &mut Latency::default().recorder()).unwrap();
+        found.unwrap().leads.iter().map(|lead| lead.reasons.len()).collect()
+    }
+
+    #[test]
+    fn reasons_are_looked_for_only_where_they_are_written() {
+        let (one, two) = (br#"[{"b":17}]"#.as_slice(), br#"[{"b":17},{"b":3}]"#.as_slice());
+        assert_eq!(reasons("{headers: {X-S: score, X-M: model}}", one), [0]);
+        assert_eq!(reasons("{headers: {X-R: reasons}}", one), [2]);
+        assert_eq!(reasons("{headers: {X-R: reasons}}", two), [0, 0], "a batch fits in no header");
+        assert_eq!(reasons("{response: [{at: '/{i}/r', value: reasons}]}", two), [2, 2]);
+    }
 
     #[test]
     fn a_panic_is_a_reason_to_skip_and_the_next_request_is_inspected() {

@@ -12,10 +12,10 @@ use metrics::Histogram;
 
 use crate::{
     config::Config,
-    lead::{Arm, ModelId, Value},
+    lead::{Arm, ModelId, Reason, Value},
     recognise::{Recogniser, Route},
     registry::Version,
-    score::FeatureSpec,
+    score::{FeatureSpec, ReasonScratch},
     telemetry::{Metrics, RouteMetrics, UNMATCHED},
 };
 
@@ -172,6 +172,12 @@ impl Bound {
         let (id, arm) = (Arc::new(version.id.clone()), Arm::Champion);
         let scores = metrics.scores(&id, arm);
         Ok(Self { version: version.clone(), id, arm, scores, places: places(version, config)? })
+    }
+
+    /// Why a lead has its score.
+    pub(super) fn reasons(&self, values: &[Value<'_>], scratch: &mut ReasonScratch) -> Vec<Reason> {
+        let Version { model, explainer, .. } = &*self.version;
+        explainer.reasons(model, |index| self.value(values, index), scratch)
     }
 
     /// The value of the model's feature `index` among a lead's values.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Manifest;
 use crate::{
     lead::{ModelId, Value},
-    score::{Model, ModelError, Scratch},
+    score::{Explainer, Model, ModelError, Scratch},
 };
 
 /// The file that makes a folder a version.
@@ -33,6 +33,8 @@ pub struct Version {
     pub manifest: Manifest,
     /// Compiled.
     pub model: Model,
+    /// Gives its scores reasons.
+    pub explainer: Explainer,
 }
 
 /// Why a version was not read or written. Each names the folder and the file.
@@ -147,13 +149,15 @@ impl Version {
         };
         let model = Model::new(manifest.spec(), &weights)
             .map_err(|reason| VersionError::Model { path: folder.into(), reason })?;
+        let explainer = Explainer::new(&model, &weights, manifest.typical())
+            .map_err(|reason| VersionError::Model { path: folder.into(), reason })?;
         check_golden(folder, &manifest, &model)?;
         let id = ModelId {
             model: manifest.model.as_str().into(),
             version: manifest.version.as_str().into(),
             digest: digest.into(),
         };
-        Ok(Self { id, manifest, model })
+        Ok(Self { id, manifest, model, explainer })
     }
 }
 

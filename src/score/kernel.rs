@@ -284,7 +284,7 @@ mod tests {
             let encodings = (0..self.0).map(number).chain((0..self.1).map(words));
             let features = encodings
                 .enumerate()
-                .map(|(i, encoding)| FeatureSpec { name: i.to_string(), required: false, encoding })
+                .map(|(i, encoding)| FeatureSpec::new(i.to_string(), false, encoding))
                 .collect();
             Encoder::new(&Schema { features }).unwrap()
         }

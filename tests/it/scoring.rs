@@ -307,3 +307,23 @@ fn a_chunked_body_stays_chunked_and_a_byte_order_mark_stays_where_it_is() {
     );
     assert!(request.text().starts_with("\u{feff}{\"LastName\"") && request.text().contains("Lead_Score__c"));
 }
+
+#[test]
+fn reasons_are_written_where_a_route_asks_for_them() {
+    let upstream = crm();
+    let route = INJECT.replace(
+        "    inject:\n",
+        "    inject:\n      headers: {X-Lead-Reasons: reasons}\n      response: [{at: /Lead_Reasons__c, value: reasons}]\n",
+    );
+    let sidecar = start(&upstream, &route);
+    let reply = sidecar.post(CREATE, LEAD);
+    let told = reply.header("x-lead-reasons").unwrap();
+    let body: serde_json::Value = serde_json::from_str(reply.text()).unwrap();
+    assert_eq!(body["Lead_Reasons__c"], told);
+    let reasons: Vec<&str> = told.split("; ").collect();
+    assert!((1..=6).contains(&reasons.len()), "{told}");
+    for reason in reasons {
+        assert!(reason.contains(": ") && (reason.ends_with(" +") || reason.ends_with(" -")), "{told}");
+    }
+    assert!(!told.contains("5191") && told.contains("nr employed: "), "bands, not values: {told}");
+}

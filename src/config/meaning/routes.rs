@@ -254,7 +254,7 @@ fn targets(
 fn format(raw: &RawFormat, value: Field, path: &KeyPath, findings: &mut Findings) -> Option<Format> {
     let number = matches!(value, Field::Score | Field::Points);
     if !number && *raw != RawFormat::default() {
-        findings.wrong(path, "grade and model are always text");
+        findings.wrong(path, "grade, model and reasons are always text");
     }
     if let Some([least, greatest]) = raw.clamp
         && least > greatest
