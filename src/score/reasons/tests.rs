@@ -1,3 +1,5 @@
+//! Reasons against the reference, a linear model whose effects are known, and what is shown of them.
+
 use super::*;
 use crate::{
     goldens,
