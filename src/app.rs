@@ -22,7 +22,7 @@ use crate::{
     lead::ModelId,
     leadlog::{self, Queue, Store, Writer},
     proxy::{Listeners, Proxy, Shared, Snapshot, check_features},
-    registry::{Live, Refusal, Registry, Version, Watch},
+    registry::{KeyError, Live, Refusal, Registry, Trust, Version, VersionError, Watch},
     telemetry::{Latency, Metrics},
 };
 
@@ -206,11 +206,14 @@ impl Control {
         counter.increment(1);
     }
 
-    fn take(&self, config: &Arc<Config>) -> bool {
+    fn take(&mut self, config: &Arc<Config>) -> bool {
         if !self.swap(config) {
             return false;
         }
         let old = self.config.swap(config.clone());
+        if old.model_keys != config.model_keys {
+            self.registry.reload();
+        }
         let fixed =
             |config: &Config| (config.listen, config.admin, config.models.clone(), config.state.clone());
         if fixed(&old) != fixed(config) || old.admin_token != config.admin_token {
@@ -227,8 +230,9 @@ impl Control {
 fn registry(config: Arc<ArcSwap<Config>>) -> Registry<Version> {
     let models = config.load().models.clone();
     Registry::new(&models, move |folder: &Path| -> Result<Version, LoadError> {
-        let version = Version::load(folder)?;
-        check_features(&version, &config.load())?;
+        let config = config.load();
+        let version = Version::load_trusted(folder, &Trust::load(&config.model_keys)?)?;
+        check_features(&version, &config)?;
         Ok(version)
     })
 }
@@ -245,7 +249,9 @@ pub fn look_at_models(config: &Config) -> (Vec<ModelId>, Vec<Refusal>) {
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error(transparent)]
-    Version(#[from] crate::registry::VersionError),
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Version(#[from] VersionError),
     #[error(transparent)]
     Features(#[from] crate::proxy::BindModelError),
 }

@@ -24,6 +24,8 @@ pub(super) struct RawConfig {
     pub(super) admin_token: Option<String>,
     /// Watched directory of models. LEADWIRE_MODELS overrides it.
     pub(super) models: String,
+    /// Who may sign versions: ed25519 public keys in hex, or files of them. Once set, unsigned versions are refused.
+    pub(super) model_keys: Vec<String>,
     /// Lead log and ledger; created if missing. LEADWIRE_STATE overrides it.
     pub(super) state: String,
     /// Built-in routes for one CRM each: salesforce. A route below with the same name replaces the preset's.
@@ -49,6 +51,7 @@ impl Default for RawConfig {
             admin: "127.0.0.1:9901".into(),
             admin_token: None,
             models: "models".into(),
+            model_keys: Vec::new(),
             state: "state".into(),
             presets: Vec::new(),
             limits: RawLimits::default(),

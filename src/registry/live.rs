@@ -155,6 +155,15 @@ impl<V> Registry<V> {
         self.told.iter().cloned().collect()
     }
 
+    /// Makes the next look load every version again, because what may be loaded has changed. One that is refused then
+    /// goes on serving, as ever.
+    pub fn reload(&mut self) {
+        for (before, _) in self.known.values_mut().flat_map(|known| known.loaded.values_mut()) {
+            // No manifest has this digest.
+            *before = Hash::default();
+        }
+    }
+
     /// Looks at everything again, loads what changed and swaps it in. Returns what is refused now and was not, or
     /// for another reason, at the look before.
     pub fn look(&mut self) -> Vec<Refusal> {

@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::Manifest;
+use super::{Manifest, Trust};
 use crate::{
     lead::{ModelId, Value},
     score::{Explainer, Model, ModelError, Scratch},
@@ -92,6 +92,14 @@ pub enum VersionError {
         /// The model's; none when it was not finite.
         got: Option<f32>,
     },
+    /// A signature that is missing or wrong, where one is asked for.
+    #[error("{}: {reason}", path.display())]
+    Signature {
+        /// The signature's file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A version is immutable.
     #[error("{}: exists already", path.display())]
     Exists {
@@ -110,15 +118,23 @@ impl VersionError {
             VersionError::Digest { .. } => "digest",
             VersionError::Model { .. } => "model",
             VersionError::Golden { .. } => "golden",
+            VersionError::Signature { .. } => "signature",
             VersionError::Exists { .. } => "exists",
         }
     }
 }
 
 impl Version {
-    /// Loads `models/<model>/<version>`. Everything is checked; what this returns may serve.
+    /// Loads `models/<model>/<version>`, signed or not. Everything else is checked.
     pub fn load(folder: &Path) -> Result<Self, VersionError> {
+        Self::load_trusted(folder, &Trust::default())
+    }
+
+    /// Loads `models/<model>/<version>`. Everything is checked, the signature before the manifest is even parsed; what this
+    /// returns may serve.
+    pub fn load_trusted(folder: &Path, trust: &Trust) -> Result<Self, VersionError> {
         let manifest = read(folder, MANIFEST, MAX_MANIFEST).map_err(file_error(folder, MANIFEST))?;
+        trust.check(folder, &manifest)?;
         let version = Self::from_parts(folder, &manifest, |name| read(folder, name, MAX_FILE))?;
         check_names(folder, &version.manifest)?;
         Ok(version)
@@ -226,7 +242,7 @@ fn file_error(folder: &Path, name: &str) -> impl FnOnce(io::Error) -> VersionErr
 }
 
 /// A regular file's bytes: a pipe would block, and an endless file would fill the memory.
-fn read(folder: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read(folder: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
     let path = folder.join(name);
     if !fs::metadata(&path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

@@ -17,7 +17,7 @@ use super::{
     findings::{Complaint, Findings, KeyPath},
     problem::nearest_or_all,
     raw::{RawConfig, RawFeature, RawLimits, RawOutcome},
-    settings::{Config, Feature, Limits, Mask, OutcomeRule, Upstream},
+    settings::{Config, Feature, Limits, Mask, ModelKey, OutcomeRule, Upstream},
 };
 
 pub(crate) use self::text::time;
@@ -41,6 +41,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     });
     let outcomes = outcomes.collect();
     let limits = limits(&raw.limits, findings);
+    let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
     let Network { listen, upstream, admin, admin_token } = network?;
     Some(Config {
@@ -49,6 +50,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
         admin,
         admin_token,
         models: folder(&raw.models, ("models", "LEADWIRE_MODELS"), env, findings)?,
+        model_keys,
         state: folder(&raw.state, ("state", "LEADWIRE_STATE"), env, findings)?,
         limits: limits?,
         routes: routes.into_iter().map(|(_, route)| route).collect(),
@@ -125,6 +127,14 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
     let answer = time("answer", &raw.answer, ("100ms", "1h"));
     let drain = time("drain", &raw.drain, ("0s", "10m"));
     Some(Limits { body: body?, deadline: deadline?, connect: connect?, answer: answer?, drain: drain? })
+}
+
+fn model_keys(raw: &[String], findings: &mut Findings) -> Vec<ModelKey> {
+    let at = KeyPath::default().key("model_keys");
+    for (index, _) in raw.iter().enumerate().filter(|(_, key)| key.trim().is_empty()) {
+        findings.wrong(&at.item(index), "expected a public key in hex, or the name of a file that holds one");
+    }
+    raw.iter().map(|key| ModelKey::parse(key)).collect()
 }
 
 fn masks(raw: &[String], findings: &mut Findings) -> Vec<Mask> {
