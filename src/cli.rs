@@ -13,6 +13,7 @@ use crate::{
     app::{self, Options, Sidecar},
     config::{self, Config, LoadError},
     demo::DemoOptions,
+    registry::{self, ModelsOptions},
     telemetry::{LogFormat, init_logging},
     train::{self, TrainOptions},
 };
@@ -35,6 +36,8 @@ enum Command {
     Demo(DemoOptions),
     /// Train a model on a table of past leads and write it as a new version.
     Train(TrainCommand),
+    /// Look at the versions on disk, compare and sign them.
+    Models(ModelsOptions),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +91,7 @@ impl Cli {
             Command::Check(options) => check(&options),
             Command::Demo(options) => demo(&options),
             Command::Train(command) => train(&command),
+            Command::Models(options) => models(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
             // Whoever read the output has seen enough, as `head` does.
@@ -184,4 +188,10 @@ fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
         writeln!(out, "{report}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn models(options: &ModelsOptions) -> anyhow::Result<ExitCode> {
+    let told = registry::models(options)?;
+    write!(std::io::stdout().lock(), "{}", told.text)?;
+    Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
