@@ -31,9 +31,11 @@ impl Shown {
     pub fn to_json(&self) -> Result<Json, ReportError> {
         let manifest = &self.version.manifest;
         let mut json = serde_json::to_value(manifest)?;
-        json["digest"] = json!(&*self.version.id.digest);
-        json["signed"] = json!(self.signed);
-        json["golden"] = json!(manifest.golden.len());
+        if let Json::Object(keys) = &mut json {
+            keys.insert("digest".to_owned(), json!(&*self.version.id.digest));
+            keys.insert("signed".to_owned(), json!(self.signed));
+            keys.insert("golden".to_owned(), json!(manifest.golden.len()));
+        }
         Ok(json)
     }
 }

@@ -207,11 +207,8 @@ impl Mixer {
                     return Err(ModelError::Schema { feature, reason });
                 }
             };
-            if slot[0] == slot[1] {
-                category += 1
-            } else {
-                number += 1
-            }
+            let next = if slot[0] == slot[1] { &mut category } else { &mut number };
+            *next += 1;
             slots.push(slot);
         }
         let network = with_average_words(network, encoder, &shares);
