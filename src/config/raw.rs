@@ -24,7 +24,7 @@ pub(super) struct RawConfig {
     pub(super) admin_token: Option<String>,
     /// Watched directory of models. LEADWIRE_MODELS overrides it.
     pub(super) models: String,
-    /// Who may sign versions: ed25519 public keys in hex, or files of them. Once set, unsigned versions are refused.
+    /// Who may sign versions: ed25519 public keys in hex, or files of them. Once set, others are not loaded any more.
     pub(super) model_keys: Vec<String>,
     /// Lead log and ledger; created if missing. LEADWIRE_STATE overrides it.
     pub(super) state: String,
