@@ -24,3 +24,7 @@ pub mod train;
 pub mod admin;
 pub mod app;
 pub mod cli;
+
+#[cfg(test)]
+#[path = "../tests/it/goldens.rs"]
+mod goldens; // reference data, for unit and integration tests alike

@@ -9,8 +9,6 @@ mod model; // which version answered, and from which slot
 mod outcome; // what became of the lead
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
-#[cfg(test)]
-pub(crate) mod goldens; // reference data that tests of every room compare with
 
 pub use self::{
     feature::{FeatureType, Value},

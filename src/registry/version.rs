@@ -297,6 +297,14 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_version_loads() {
+        let version = Version::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/lead/1")).unwrap();
+        assert_eq!(version.manifest.golden.len(), 32);
+        // scikit-learn's logistic regression on the same rows: .788; .95 would be a leak.
+        assert!((0.788..0.82).contains(&version.manifest.metrics.auc));
+    }
+
+    #[test]
     fn refuses_broken_files() {
         refused(|folder| fs::remove_file(folder.join(MANIFEST)).unwrap(), "file", MANIFEST);
         refused(|folder| fs::remove_file(folder.join(WEIGHTS)).unwrap(), "file", WEIGHTS);

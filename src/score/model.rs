@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        lead::goldens,
+        goldens,
         score::{Encoding, fixture},
     };
 

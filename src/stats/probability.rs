@@ -23,7 +23,7 @@ pub fn brier(probabilities: &[f64], labels: &[bool]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{lead::goldens, stats::auc};
+    use crate::{goldens, stats::auc};
 
     #[test]
     fn agrees_with_scikit_learn() {

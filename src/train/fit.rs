@@ -85,7 +85,6 @@ pub(super) fn fit(
     let mut optimizer = AdamW::new(graph.vars(), params)?;
     let mut order: Vec<u32> = (0..train.labels.len() as u32).collect();
     let mut best: Option<Fitted> = None;
-    let mut average = Average::new(&graph)?;
     for epoch in 1..=recipe.epochs {
         let angle = std::f64::consts::PI * (epoch - 1) as f64 / recipe.epochs as f64;
         optimizer.set_learning_rate(recipe.rate * (1.0 + angle.cos()) / 2.0);
@@ -97,11 +96,9 @@ pub(super) fn fit(
                 graph.logits(&train.columns.index_select(&rows, 0)?, Some((recipe.dropout, &mut rng)))?;
             let loss = log_loss(&logits, &train.targets.index_select(&rows, 0)?)?;
             optimizer.backward_step(&loss)?;
-            average.add(&graph)?;
             sum += f64::from(loss.to_scalar::<f32>()?) * rows.elem_count() as f64;
         }
-        let snapshot = average.graph()?;
-        let auc = snapshot.auc(valid)?;
+        let auc = graph.auc(valid)?;
         progress(Epoch {
             kind: recipe.kind,
             epoch,
@@ -115,7 +112,7 @@ pub(super) fn fit(
                     break;
                 }
             }
-            _ => best = Some(Fitted { network: snapshot.network(recipe.kind)?, auc, epoch }),
+            _ => best = Some(Fitted { network: graph.network(recipe.kind)?, auc, epoch }),
         }
     }
     best.ok_or_else(|| candle_core::Error::Msg("no epoch was run".into()))
@@ -184,39 +181,6 @@ impl Graph {
             (Kind::Linear, 1) => Ok(Network::Linear(layers.remove(0))),
             _ => Ok(Network::Mlp(layers)),
         }
-    }
-}
-
-/// The moving average of the weights over the last few hundred steps: steadier than any one of them, and worth more
-/// validation AUC than dropout or decay.
-struct Average {
-    weights: Vec<Tensor>,
-    steps: u32,
-}
-
-impl Average {
-    const KEEP: f64 = 0.995;
-
-    fn new(graph: &Graph) -> Result<Self> {
-        let zeros = graph.vars().iter().map(|var| var.zeros_like()).collect::<Result<_>>()?;
-        Ok(Self { weights: zeros, steps: 0 })
-    }
-
-    fn add(&mut self, graph: &Graph) -> Result<()> {
-        self.steps += 1;
-        for (average, var) in self.weights.iter_mut().zip(graph.vars()) {
-            *average = ((&*average * Self::KEEP)? + (var.as_tensor() * (1.0 - Self::KEEP))?)?.detach();
-        }
-        Ok(())
-    }
-
-    /// The averaged network; the start at zero is divided out.
-    fn graph(&self) -> Result<Graph> {
-        let scale = 1.0 / (1.0 - Self::KEEP.powf(f64::from(self.steps)));
-        let vars: Vec<Var> =
-            self.weights.iter().map(|weight| Var::from_tensor(&(weight * scale)?)).collect::<Result<_>>()?;
-        let (pairs, _) = vars.as_chunks::<2>();
-        Ok(Graph { layers: pairs.iter().map(|[weight, bias]| (weight.clone(), bias.clone())).collect() })
     }
 }
 
