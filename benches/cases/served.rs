@@ -1,0 +1,188 @@
+//! The path of one lead, whole and in parts.
+
+use std::{hint::black_box, path::Path, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use leadwire::{
+    config::{Config, Field, Format, Pointer},
+    enrich::{Edits, Given},
+    lead::{Grade, Score, Value},
+    proxy::{Scratch as InspectScratch, Snapshot, Subject},
+    recognise::{Candidates, Doc, Recogniser, RequestHead, Scratch as ReadScratch},
+    registry::Version,
+    score::{Model, Scratch as ScoreScratch},
+    telemetry::{Latency, Metrics},
+};
+
+use super::Case;
+
+const BODY: &[u8] = include_bytes!("lead.json");
+const PATH: &str = "/services/data/v64.0/sobjects/Lead";
+
+/// The shipped configuration, but for scores that go into the request: the costlier way.
+fn config() -> Config {
+    let shipped = include_str!("../../config/leadwire.yaml");
+    let injecting = shipped.replace("request: []", "request: [{at: /Lead_Score__c, value: points}]");
+    assert_ne!(shipped, injecting, "the shipped configuration has no `request: []` to replace");
+    Config::parse(&injecting, &|_| None).expect("the shipped configuration is valid")
+}
+
+fn version() -> Version {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/lead/1");
+    Version::load(&folder).expect("the shipped version loads")
+}
+
+/// Cases live as long as the process, and so does what they read.
+fn kept<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+pub fn cases() -> Vec<Case> {
+    let lead = kept(Lead::new());
+    vec![
+        lead.score(),
+        lead.recognise(),
+        lead.splice(),
+        lead.bytes_to_score(),
+        lead.bytes_to_bytes(),
+        inspect(),
+    ]
+}
+
+/// What the parts share.
+struct Lead {
+    recogniser: &'static Recogniser,
+    headers: &'static HeaderMap,
+    model: Model,
+    version: Version,
+    /// For each feature of the model its place among the configuration's.
+    places: Vec<usize>,
+    target: Pointer,
+}
+
+/// What one part reuses from run to run.
+#[derive(Default)]
+struct Memory {
+    read: ReadScratch,
+    score: ScoreScratch,
+    values: Vec<Value<'static>>,
+}
+
+impl Lead {
+    fn new() -> Self {
+        let (config, version) = (config(), version());
+        let model = version.model.clone();
+        let place = |name: &str| config.features.iter().position(|feature| *feature.name == *name);
+        let places = model.features().iter().map(|spec| place(&spec.name).expect("mapped")).collect();
+        let recogniser = kept(Recogniser::new(&config));
+        let target = Pointer::parse("/Lead_Score__c").expect("a pointer");
+        Self { recogniser, headers: kept(headers()), model, version, places, target }
+    }
+
+    fn head(&self) -> RequestHead<'static> {
+        RequestHead { method: &Method::POST, headers: self.headers, query: None }
+    }
+
+    fn candidates(&self) -> Candidates<'static, 'static> {
+        self.recogniser.candidates(PATH, self.head()).expect("the path is a route's")
+    }
+
+    fn read(&self, candidates: &Candidates<'_, '_>, memory: &mut Memory) {
+        memory.values.clear();
+        let Memory { read, values, .. } = memory;
+        let route = self.recogniser.read(candidates, self.head(), black_box(BODY), read, values);
+        assert!(matches!(route, Ok(Some(_))), "{route:?}");
+    }
+
+    fn scored(&self, memory: &mut Memory) -> (Score, Grade) {
+        let Memory { score, values, .. } = memory;
+        let value =
+            |i: usize| self.places.get(i).and_then(|place| values.get(*place)).unwrap_or(&Value::Missing);
+        let scored = self.model.score(value, score).expect("finite");
+        (scored.score, scored.grade)
+    }
+
+    fn patched(&self, memory: &Memory, (score, grade): (Score, Grade)) -> Vec<u8> {
+        let text = std::str::from_utf8(BODY).expect("text");
+        let doc = Doc::new(text, &memory.read.tape);
+        let spot = doc.spot(Doc::ROOT, &self.target, None).expect("no duplicates").expect("an object");
+        let mut edits = Edits::default();
+        let given = Given { score, grade, model: &self.version.id };
+        edits.push(spot, "Lead_Score__c", Field::Points, &Format::default(), given);
+        edits.apply(BODY).expect("one edit")
+    }
+
+    /// A memory that has been through all of it once.
+    fn warm(&self) -> (Memory, (Score, Grade)) {
+        let mut memory = Memory::default();
+        self.read(&self.candidates(), &mut memory);
+        let scored = self.scored(&mut memory);
+        (memory, scored)
+    }
+
+    fn score(&'static self) -> Case {
+        let (mut memory, _) = self.warm();
+        Case::new("score: lead/1, values to score", 1, move || {
+            black_box(self.scored(&mut memory));
+        })
+    }
+
+    fn recognise(&'static self) -> Case {
+        let (mut memory, candidates) = (Memory::default(), self.candidates());
+        Case::new("recognise: body bytes to values", 1, move || self.read(&candidates, &mut memory))
+    }
+
+    fn splice(&'static self) -> Case {
+        let (memory, scored) = self.warm();
+        Case::new("splice: score to patched body", 1, move || {
+            black_box(self.patched(&memory, black_box(scored)));
+        })
+    }
+
+    fn bytes_to_score(&'static self) -> Case {
+        let (mut memory, candidates) = (Memory::default(), self.candidates());
+        Case::new("recognise + score: body bytes to score", 1, move || {
+            self.read(&candidates, &mut memory);
+            black_box(self.scored(&mut memory));
+        })
+    }
+
+    fn bytes_to_bytes(&'static self) -> Case {
+        let (mut memory, candidates) = (Memory::default(), self.candidates());
+        Case::new("recognise + score + splice: body bytes to patched body", 1, move || {
+            self.read(&candidates, &mut memory);
+            let scored = self.scored(&mut memory);
+            black_box(self.patched(&memory, scored));
+        })
+    }
+}
+
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::AUTHORIZATION, HeaderValue::from_static("Bearer 00D")),
+        (header::ACCEPT, HeaderValue::from_static("application/json")),
+    ])
+}
+
+/// Everything that happens to a request between its bytes and the upstream: routing, the parts above, the packed record
+/// for the lead log, clocks and histograms.
+fn inspect() -> Case {
+    let metrics = Metrics::default();
+    let snapshot = Snapshot::new(Arc::new(config()), &[Arc::new(version())], &metrics);
+    let snapshot = kept(snapshot.expect("the shipped version fits the shipped configuration"));
+    let headers = kept(headers());
+    let mut stages = Latency::default().recorder();
+    let mut scratch = InspectScratch::default();
+    Case::new("inspect: path, head and body to record and patched body", 1, move || {
+        let head = RequestHead { method: &Method::POST, headers, query: None };
+        let candidates =
+            snapshot.recogniser.candidates(black_box(PATH), head).expect("the path is a route's");
+        let body = black_box(BODY);
+        let subject = Subject { snapshot, candidates: &candidates, head, body, may_inject: &|_| true };
+        let inspected = subject.inspect(&mut scratch, &mut stages);
+        let found = inspected.ok().flatten().expect("a lead");
+        assert!(found.patched.is_some() && found.leads.iter().all(|lead| lead.scored.is_some()));
+        black_box(found);
+    })
+}
