@@ -47,15 +47,16 @@ const RUNS: u64 = 256;
 fn main() -> ExitCode {
     println!("{:>12} {:>12}  case", "allocations", "bytes");
     let mut scoring_allocates = false;
-    for mut case in cases::all() {
-        (0..WARM_UP).for_each(|_| (case.run)());
+    for case in cases::all() {
+        let (name, leads, mut run) = (case.name.clone(), case.leads, case.ready());
+        (0..WARM_UP).for_each(|_| run());
         let before = (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed));
-        (0..RUNS).for_each(|_| (case.run)());
+        (0..RUNS).for_each(|_| run());
         let after = (ALLOCATIONS.load(Relaxed), BYTES.load(Relaxed));
-        let per_lead = |before: u64, after: u64| (after - before) as f64 / (RUNS * case.leads) as f64;
+        let per_lead = |before: u64, after: u64| (after - before) as f64 / (RUNS * leads) as f64;
         let (allocations, bytes) = (per_lead(before.0, after.0), per_lead(before.1, after.1));
-        println!("{allocations:>12.2} {bytes:>12.1}  {}", case.name);
-        scoring_allocates |= case.name.starts_with("score: ") && allocations > 0.0;
+        println!("{allocations:>12.2} {bytes:>12.1}  {name}");
+        scoring_allocates |= name.starts_with("score: ") && allocations > 0.0;
     }
     if scoring_allocates {
         eprintln!("scoring must not allocate");

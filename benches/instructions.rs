@@ -18,8 +18,9 @@ fn main() -> ExitCode {
 /// The inner process: one case, so many times.
 fn run(name: &str, runs: &str) -> ExitCode {
     let runs: u64 = runs.parse().expect("a number of runs");
-    let mut case = cases::all().into_iter().find(|case| case.name == name).expect("a case's name");
-    (0..runs).for_each(|_| (case.run)());
+    let case = cases::all().into_iter().find(|case| case.name == name).expect("a case's name");
+    let mut run = case.ready();
+    (0..runs).for_each(|_| run());
     ExitCode::SUCCESS
 }
 

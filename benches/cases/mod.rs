@@ -12,13 +12,24 @@ pub struct Case {
     pub name: String,
     /// Leads in one run.
     pub leads: u64,
-    /// One run, set up before and repeatable.
-    pub run: Box<dyn FnMut()>,
+    setup: Box<dyn FnOnce() -> Run>,
 }
 
+/// One run, repeatable.
+pub type Run = Box<dyn FnMut()>;
+
 impl Case {
-    fn new(name: impl Into<String>, leads: u64, run: impl FnMut() + 'static) -> Self {
-        Self { name: name.into(), leads, run: Box::new(run) }
+    fn new<R: FnMut() + 'static>(
+        name: impl Into<String>,
+        leads: u64,
+        setup: impl FnOnce() -> R + 'static,
+    ) -> Self {
+        Self { name: name.into(), leads, setup: Box::new(|| Box::new(setup())) }
+    }
+
+    /// Sets it up. Only then does it cost anything, so that no case disturbs another.
+    pub fn ready(self) -> Run {
+        (self.setup)()
     }
 }
 

@@ -17,39 +17,42 @@ const WORDS: usize = 9;
 const BATCHES: [usize; 3] = [1, 64, 512];
 
 pub fn cases() -> Vec<Case> {
-    let schema = schema();
-    let network = network(schema.width());
-    let layers = network.layers().iter().map(as_candle).collect::<Vec<_>>();
-    let weights = network.to_bytes().expect("finite weights");
-    let cutoffs = Cutoffs { a: 0.75, b: 0.5, c: 0.25 };
-    let spec = Spec { kind: Kind::Mlp, schema, calibration: Calibration::Platt { a: 1.1, b: 0.1 }, cutoffs };
-    let model = Model::new(spec, &weights).expect("a network that fits its schema");
-
-    let mut cases = vec![score(model.clone())];
+    let mut cases = vec![Case::new("score: 20 numbers + 10 categories, 64-32-1, values to score", 1, || {
+        let (model, lead, mut scratch) = (model(), lead(7), Scratch::default());
+        move || {
+            let value = |i: usize| lead.get(i).unwrap_or(&Value::Missing);
+            black_box(model.score(value, &mut scratch).expect("finite"));
+        }
+    })];
     for batch in BATCHES {
-        let (rows, columns) = rows(&model, batch);
-        let expected = candle(&layers, &columns);
-        let close = expected.iter().zip(kernel(&model, &rows)).all(|(a, b)| (a - b).abs() < 1e-5);
-        assert!(close, "kernel and candle-nn compute different networks");
         let leads = batch as u64;
-        let op = model.clone();
         cases.push(Case::new(format!("kernel as a candle op, batch {batch}"), leads, move || {
-            black_box(kernel(&op, black_box(&rows)));
+            let model = model();
+            let (rows, _) = rows(&model, batch);
+            move || {
+                black_box(kernel(&model, black_box(&rows)));
+            }
         }));
-        let layers = layers.clone();
         cases.push(Case::new(format!("candle-nn as one writes it, batch {batch}"), leads, move || {
-            black_box(candle(&layers, black_box(&columns)));
+            let (model, layers) = (model(), network().layers().iter().map(as_candle).collect::<Vec<_>>());
+            let (rows, columns) = rows(&model, batch);
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+            let same = candle(&layers, &columns).iter().zip(&kernel(&model, &rows)).all(close);
+            assert!(same, "kernel and candle-nn compute different networks");
+            move || {
+                black_box(candle(&layers, black_box(&columns)));
+            }
         }));
     }
     cases
 }
 
-fn score(model: Model) -> Case {
-    let (lead, mut scratch) = (lead(7), Scratch::default());
-    Case::new("score: 20 numbers + 10 categories, 64-32-1, values to score", 1, move || {
-        let value = |i: usize| lead.get(i).unwrap_or(&Value::Missing);
-        black_box(model.score(value, &mut scratch).expect("finite"));
-    })
+fn model() -> Model {
+    let weights = network().to_bytes().expect("finite weights");
+    let calibration = Calibration::Platt { a: 1.1, b: 0.1 };
+    let cutoffs = Cutoffs { a: 0.75, b: 0.5, c: 0.25 };
+    let spec = Spec { kind: Kind::Mlp, schema: schema(), calibration, cutoffs };
+    Model::new(spec, &weights).expect("a network that fits its schema")
 }
 
 /// Compact rows to logits.
@@ -79,9 +82,9 @@ fn schema() -> Schema {
     Schema { features: numbers.chain(categories).collect() }
 }
 
-fn network(width: usize) -> Network {
+fn network() -> Network {
     let mut seed = 7u64;
-    let mut inputs = width;
+    let mut inputs = schema().width();
     let layers = [64, 32, 1].map(|outputs| {
         let scale = 1.0 / (inputs as f32).sqrt();
         let weight = (0..outputs * inputs).map(|_| random(&mut seed) * scale).collect();
