@@ -6,7 +6,7 @@ use std::{collections::HashSet, fmt, io, path::Path, sync::LazyLock};
 
 use http::{HeaderMap, Method};
 use leadwire::{
-    config::{Action, Config, Field, Format, Pointer, Step},
+    config::{Action, BodyTarget, Config, Field, Format, Pointer, Step},
     enrich::{Edits, Given},
     lead::{Grade, ModelId, Score, Skip, Spot, Value as Feature},
     recognise::{Doc, Recogniser, RequestHead, Scratch, Tape},
@@ -29,8 +29,8 @@ pub fn config(data: &[u8]) {
             {
                 let path = filled(&route.path);
                 let headers = HeaderMap::new();
-                let head = RequestHead { method, headers: &headers, query: None };
-                assert!(recogniser.candidates(&path, head).is_some(), "{path} does not reach its route");
+                let head = RequestHead { method, path: &path, headers: &headers, query: None };
+                assert!(recogniser.candidates(head).is_some(), "{path} does not reach its route");
             }
         }
         Err(problems) => {
@@ -110,10 +110,10 @@ fn check_route(
     select: impl Fn(&Value) -> Vec<&Value>,
 ) {
     let headers = HeaderMap::new();
-    let head = RequestHead { method: &Method::POST, headers: &headers, query: None };
-    let candidates = RECOGNISER.candidates(path, head).expect("the path is a route's");
+    let head = RequestHead { method: &Method::POST, path, headers: &headers, query: None };
+    let candidates = RECOGNISER.candidates(head).expect("the path is a route's");
     let (mut scratch, mut values) = (Scratch::default(), Vec::new());
-    let read = RECOGNISER.read(&candidates, head, data, &mut scratch, &mut values);
+    let read = RECOGNISER.read(&candidates, data, &mut scratch, &mut values);
     let root = match (oracle, &read) {
         (Ok(root), _) => root,
         (Err(_), Err(skipped)) if skipped.reason == Skip::Parse => return,
@@ -274,9 +274,9 @@ fn check_splice(body: &str, mut root: Value, pointer: &Pointer, spot: Spot, fiel
     let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
     let score = Score::new(0.73).expect("a probability");
     let given = Given { score, grade: Grade::B, model: &model };
-    let Some(Step::Key(key)) = pointer.steps.last() else { panic!("a place without a name") };
+    let target = BodyTarget { at: pointer.clone(), value: field, format: Format::default() };
     let mut edits = Edits::default();
-    edits.push(spot.clone(), key, field, &Format::default(), given);
+    edits.push(spot.clone(), &target, given);
     let patched = edits.apply(body.as_bytes()).expect("one edit overlaps with none");
     let patched = String::from_utf8(patched).expect("text spliced into text");
 
@@ -295,6 +295,7 @@ fn check_splice(body: &str, mut root: Value, pointer: &Pointer, spot: Spot, fiel
     };
     let object = parent(pointer).and_then(|object| root.pointer_mut(&object)?.as_object_mut());
     let members = object.expect("a place in an object");
+    let Some(Step::Key(key)) = pointer.steps.last() else { panic!("a place without a name") };
     members.insert(key.to_string(), written);
     assert_eq!(parse(&patched).expect("still JSON"), root);
     Tape::default().scan(&patched).expect("still JSON to the scanner");

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::{
     admin::{self, Admin, Token},
     config::Config,
+    lead::ModelId,
     leadlog::{self, Queue, Writer},
     proxy::{Listeners, Proxy, Shared, Snapshot, check_features},
     registry::{Live, Refusal, Registry, Version, Watch},
@@ -138,16 +139,8 @@ struct Control {
 impl Control {
     fn new(config: Config, file: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let snapshot = Snapshot::new(Arc::new(config.clone()), &[], &metrics)?;
-        let models = config.models.clone();
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let current = config.clone();
-        // A version that the configuration cannot feed is refused like a broken one.
-        let load = move |folder: &Path| -> Result<Version, LoadError> {
-            let version = Version::load(folder)?;
-            check_features(&version, &current.load())?;
-            Ok(version)
-        };
-        let registry = Registry::new(&models, load);
+        let registry = registry(config.clone());
         let live = registry.live();
         let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
         let (snapshot, refusals) = (Arc::new(ArcSwap::from_pointee(snapshot)), Arc::default());
@@ -202,27 +195,24 @@ impl Control {
         let parsed = Config::parse(&text, &|name| std::env::var(name).ok());
         self.text = Some(text);
         let taken = match parsed {
-            Ok(config) => self.take(Arc::new(config)),
+            Ok(config) => self.take(&Arc::new(config)),
             Err(problems) => {
                 tracing::error!("configuration refused; the old one stays:\n{}", problems.in_file(file));
                 false
             }
         };
-        if taken {
-            self.metrics.config_reloads.increment(1)
-        } else {
-            self.metrics.config_refused.increment(1)
-        }
+        let counter = if taken { &self.metrics.config_reloads } else { &self.metrics.config_refused };
+        counter.increment(1);
     }
 
-    fn take(&self, config: Arc<Config>) -> bool {
-        if !self.swap(&config) {
+    fn take(&self, config: &Arc<Config>) -> bool {
+        if !self.swap(config) {
             return false;
         }
         let old = self.config.swap(config.clone());
         let fixed =
             |config: &Config| (config.listen, config.admin, config.models.clone(), config.state.clone());
-        if fixed(&old) != fixed(&config) || old.admin_token != config.admin_token {
+        if fixed(&old) != fixed(config) || old.admin_token != config.admin_token {
             tracing::warn!(
                 "changes of listen, admin, admin_token, models and state take effect at the next start"
             );
@@ -230,6 +220,24 @@ impl Control {
         tracing::info!(routes = config.routes.len(), "configuration taken");
         true
     }
+}
+
+/// The versions under the configuration's directory. One that the configuration cannot feed is refused like a broken one.
+fn registry(config: Arc<ArcSwap<Config>>) -> Registry<Version> {
+    let models = config.load().models.clone();
+    Registry::new(&models, move |folder: &Path| -> Result<Version, LoadError> {
+        let version = Version::load(folder)?;
+        check_features(&version, &config.load())?;
+        Ok(version)
+    })
+}
+
+/// The champions that would serve under a configuration, and what would be refused.
+pub fn look_at_models(config: &Config) -> (Vec<ModelId>, Vec<Refusal>) {
+    let mut registry = registry(Arc::new(ArcSwap::from_pointee(config.clone())));
+    let refused = registry.look();
+    let champions = registry.live().models().values().map(|served| served.champion.id.clone()).collect();
+    (champions, refused)
 }
 
 /// A version cannot serve.

@@ -1,8 +1,13 @@
 //! Subcommands.
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    io::{ErrorKind, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::json;
 
 use crate::{
     app::{self, Options, Sidecar},
@@ -23,7 +28,7 @@ pub struct Cli {
 enum Command {
     /// Run the sidecar.
     Run(RunOptions),
-    /// Read a configuration and say what is wrong with it; exit code 2 if anything is.
+    /// Read a configuration and its models and say what is wrong with them; exit code 2 if anything is.
     Check(CheckOptions),
     /// Train a model on a table of past leads and write it as a new version.
     Train(TrainCommand),
@@ -80,9 +85,13 @@ impl Cli {
             Command::Check(options) => check(&options),
             Command::Train(command) => train(&command),
         };
-        done.unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+        done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
+            // Whoever read the output has seen enough, as `head` does.
+            Some(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            _ => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
         })
     }
 }
@@ -117,21 +126,34 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let file = &options.file.config;
-    match Config::load(file) {
-        Ok(config) if options.json => {
-            writeln!(out, "{}", serde_json::json!({"problems": [], "routes": config.routes.len()}))?
-        }
-        Ok(config) => {
-            let (routes, features) = (config.routes.len(), config.features.len());
-            writeln!(out, "{}: ok, {routes} routes, {features} features", file.display())?;
-        }
+    let config = match Config::load(file) {
+        Ok(config) => config,
         Err(LoadError::Invalid(problems)) if options.json => {
-            writeln!(out, "{}", serde_json::json!({"problems": problems}))?;
+            writeln!(out, "{}", json!({"problems": problems}))?;
             return Ok(ExitCode::from(USAGE));
         }
         Err(error) => return Ok(invalid(error)),
+    };
+    // A directory that is yet to come is no mistake.
+    let (models, refused) =
+        if config.models.exists() { app::look_at_models(&config) } else { Default::default() };
+    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    let models: Vec<String> = models.iter().map(ToString::to_string).collect();
+    let (routes, features) = (config.routes.len(), config.features.len());
+    if options.json {
+        let report = json!({"problems": [], "routes": routes, "features": features, "models": models, "refused": refused});
+        writeln!(out, "{report}")?;
+    } else if refused.is_empty() {
+        let models = if models.is_empty() { "none yet".to_owned() } else { models.join(" ") };
+        writeln!(out, "{}: ok, {routes} routes, {features} features, models: {models}", file.display())?;
     }
-    Ok(ExitCode::SUCCESS)
+    if refused.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !options.json {
+        refused.iter().for_each(|refusal| eprintln!("{}: {refusal}", config.models.display()));
+    }
+    Ok(ExitCode::from(USAGE))
 }
 
 fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,7 @@ use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use leadwire::{
-    config::{Config, Field, Format, Pointer},
+    config::{BodyTarget, Config, Field, Format, Pointer},
     enrich::{Edits, Given},
     lead::{Grade, Score, Value},
     proxy::{Scratch as InspectScratch, Snapshot, Subject},
@@ -81,13 +81,12 @@ pub fn cases() -> Vec<Case> {
 /// What the parts share.
 struct Lead {
     recogniser: &'static Recogniser,
-    candidates: Candidates<'static, 'static>,
-    headers: &'static HeaderMap,
+    candidates: Candidates<'static>,
     model: Model,
     version: Version,
     /// For each feature of the model its place among the configuration's.
     places: Vec<usize>,
-    target: Pointer,
+    target: BodyTarget,
 }
 
 /// What one part reuses from run to run.
@@ -104,10 +103,11 @@ impl Lead {
         let model = version.model.clone();
         let place = |name: &str| config.features.iter().position(|feature| *feature.name == *name);
         let places = model.features().iter().map(|spec| place(&spec.name).expect("mapped")).collect();
-        let (recogniser, headers) = (kept(Recogniser::new(&config)), kept(headers()));
-        let candidates = recogniser.candidates(PATH, head(headers)).expect("the path is a route's");
-        let target = Pointer::parse("/Lead_Score__c").expect("a pointer");
-        Self { recogniser, candidates, headers, model, version, places, target }
+        let recogniser = kept(Recogniser::new(&config));
+        let candidates = recogniser.candidates(head(kept(headers()))).expect("the path is a route's");
+        let at = Pointer::parse("/Lead_Score__c").expect("a pointer");
+        let target = BodyTarget { at, value: Field::Points, format: Format::default() };
+        Self { recogniser, candidates, model, version, places, target }
     }
 
     /// With memory that holds the body's values.
@@ -120,8 +120,7 @@ impl Lead {
     fn read(&self, memory: &mut Memory) {
         memory.values.clear();
         let Memory { read, values, .. } = memory;
-        let head = head(self.headers);
-        let route = self.recogniser.read(&self.candidates, head, black_box(BODY), read, values);
+        let route = self.recogniser.read(&self.candidates, black_box(BODY), read, values);
         assert!(matches!(route, Ok(Some(_))), "{route:?}");
     }
 
@@ -136,16 +135,16 @@ impl Lead {
     fn patched(&self, memory: &Memory, (score, grade): (Score, Grade)) -> Vec<u8> {
         let text = std::str::from_utf8(BODY).expect("text");
         let doc = Doc::new(text, &memory.read.tape);
-        let spot = doc.spot(Doc::ROOT, &self.target, None).expect("no duplicates").expect("an object");
+        let spot = doc.spot(Doc::ROOT, &self.target.at, None).expect("no duplicates").expect("an object");
         let mut edits = Edits::default();
         let given = Given { score, grade, model: &self.version.id };
-        edits.push(spot, "Lead_Score__c", Field::Points, &Format::default(), given);
+        edits.push(spot, &self.target, given);
         edits.apply(BODY).expect("one edit")
     }
 }
 
 fn head(headers: &HeaderMap) -> RequestHead<'_> {
-    RequestHead { method: &Method::POST, headers, query: None }
+    RequestHead { method: &Method::POST, path: black_box(PATH), headers, query: None }
 }
 
 fn headers() -> HeaderMap {
@@ -166,11 +165,9 @@ fn inspect() -> impl FnMut() {
     let mut stages = Latency::default().recorder();
     let mut scratch = InspectScratch::default();
     move || {
-        let head = head(headers);
-        let candidates =
-            snapshot.recogniser.candidates(black_box(PATH), head).expect("the path is a route's");
+        let candidates = snapshot.recogniser.candidates(head(headers)).expect("the path is a route's");
         let body = black_box(BODY);
-        let subject = Subject { snapshot, candidates: &candidates, head, body, may_inject: &|_| true };
+        let subject = Subject { snapshot, candidates: &candidates, headers, body, may_inject: &|_| true };
         let inspected = subject.inspect(&mut scratch, &mut stages);
         let found = inspected.ok().flatten().expect("a lead");
         assert!(found.patched.is_some() && found.leads.iter().all(|lead| lead.scored.is_some()));

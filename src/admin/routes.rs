@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -60,7 +60,7 @@ pub async fn serve(
 }
 
 async fn admit(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     match &admin.token {
         Some(token) if !token.admits(authorization) => {
             let body = Json(json!({"error": "a bearer token is required"}));

@@ -61,37 +61,37 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn check(probability: f32, field: Field, format: Format, expected: &str) {
+    fn check(probability: f32, field: Field, format: &Format, expected: &str) {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
         let given = Given { score: Score::new(probability).unwrap(), grade: Grade::B, model: &model };
         let mut out = Vec::new();
-        given.write_json(field, &format, &mut out);
+        given.write_json(field, format, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{field:?} {format:?}");
     }
 
     #[test]
     fn values_are_written_as_the_crm_takes_them() {
         let plain = Format::default;
-        check(0.731_234_56, Field::Score, plain(), "0.73123455");
-        check(0.731_234_56, Field::Points, plain(), "73");
-        check(0.731_234_56, Field::Grade, plain(), "\"B\"");
-        check(0.731_234_56, Field::Model, plain(), "\"lead/3\"");
-        check(0.731_25, Field::Score, Format { decimals: Some(4), ..plain() }, "0.7312");
-        check(0.5, Field::Score, Format { decimals: Some(4), ..plain() }, "0.5");
-        check(0.0, Field::Score, Format { scale: Some(-1.0), decimals: Some(2), ..plain() }, "0");
+        check(0.731_234_56, Field::Score, &plain(), "0.73123455");
+        check(0.731_234_56, Field::Points, &plain(), "73");
+        check(0.731_234_56, Field::Grade, &plain(), "\"B\"");
+        check(0.731_234_56, Field::Model, &plain(), "\"lead/3\"");
+        check(0.731_25, Field::Score, &Format { decimals: Some(4), ..plain() }, "0.7312");
+        check(0.5, Field::Score, &Format { decimals: Some(4), ..plain() }, "0.5");
+        check(0.0, Field::Score, &Format { scale: Some(-1.0), decimals: Some(2), ..plain() }, "0");
         check(
             0.417,
             Field::Score,
-            Format { scale: Some(100.0), write_as: WriteAs::Integer, ..plain() },
+            &Format { scale: Some(100.0), write_as: WriteAs::Integer, ..plain() },
             "42",
         );
         check(
             0.417,
             Field::Points,
-            Format { decimals: Some(1), write_as: WriteAs::Text, ..plain() },
+            &Format { decimals: Some(1), write_as: WriteAs::Text, ..plain() },
             "\"41.7\"",
         );
-        check(0.999, Field::Score, Format { clamp: Some((0.05, 0.95)), ..plain() }, "0.95");
-        check(0.00001, Field::Score, plain(), "0.00001");
+        check(0.999, Field::Score, &Format { clamp: Some((0.05, 0.95)), ..plain() }, "0.95");
+        check(0.00001, Field::Score, &plain(), "0.00001");
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::format::Given;
 use crate::{
-    config::{Field, Format},
+    config::{BodyTarget, Step},
     lead::Spot,
 };
 
@@ -29,10 +29,12 @@ struct Edit<'a> {
 pub struct Overlap;
 
 impl<'a> Edits<'a> {
-    /// Adds one: `key` is the member's name as it is compared, unescaped.
-    pub fn push(&mut self, spot: Spot, key: &'a str, field: Field, format: &Format, given: Given<'_>) {
+    /// Adds one: what `target` asks for, at the place that its pointer was found to mean.
+    pub fn push(&mut self, spot: Spot, target: &'a BodyTarget, given: Given<'_>) {
+        // The configuration refuses targets that name no member.
+        let Some(Step::Key(key)) = target.at.steps.last() else { return };
         let start = self.values.len();
-        given.write_json(field, format, &mut self.values);
+        given.write_json(target.value, &target.format, &mut self.values);
         self.edits.push(Edit { spot, key, value: start..self.values.len() });
     }
 
@@ -88,14 +90,23 @@ impl Spot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lead::{Grade, ModelId, Score};
+    use crate::{
+        config::{Field, Format, Pointer},
+        lead::{Grade, ModelId, Score},
+    };
 
     fn apply(body: &str, edits: &[(Spot, &str)]) -> Result<String, Overlap> {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
         let given = Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model };
+        let target = |key: &&str| BodyTarget {
+            at: Pointer { steps: vec![Step::Key((*key).into())] },
+            value: Field::Points,
+            format: Format::default(),
+        };
+        let targets: Vec<BodyTarget> = edits.iter().map(|(_, key)| target(key)).collect();
         let mut all = Edits::default();
-        for (spot, key) in edits {
-            all.push(spot.clone(), key, Field::Points, &Format::default(), given);
+        for ((spot, _), target) in edits.iter().zip(&targets) {
+            all.push(spot.clone(), target, given);
         }
         all.apply(body.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap())
     }

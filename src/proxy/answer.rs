@@ -15,7 +15,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    config::{BodyTarget, Step},
+    config::BodyTarget,
     enrich::{self, Edits},
     lead::{LeadId, Outcome, Skip},
     leadlog::{Decision, Entry, OutcomeRecord, ScoreRecord},
@@ -156,8 +156,8 @@ impl Verdict<'_> {
             for target in targets {
                 let spot = item_of(doc, target, lead.item)
                     .and_then(|from| doc.spot(from, &target.at, lead.item).ok()?);
-                if let (Some(spot), Some(Step::Key(key))) = (spot, target.at.steps.last()) {
-                    edits.push(spot, key, target.value, &target.format, given(scored, model));
+                if let Some(spot) = spot {
+                    edits.push(spot, target, given(scored, model));
                 }
             }
         }

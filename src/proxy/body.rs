@@ -45,6 +45,14 @@ pub(super) enum Read {
 }
 
 impl Body {
+    /// An answer's body. One that is empty is never polled, so its connection is given back at once.
+    pub(super) fn leased(incoming: Incoming, mut lease: Lease) -> Self {
+        if incoming.is_end_stream() {
+            lease.release();
+        }
+        Body::Leased(incoming, lease)
+    }
+
     /// Nothing.
     pub(super) fn empty() -> Self {
         Body::Whole(Whole::default())

@@ -34,11 +34,8 @@ impl Expiry {
             interval.tick().await;
             let now = self.now.get() + 1;
             self.now.set(now);
-            let due = |slot: &Option<(u64, Waker)>| slot.as_ref().is_some_and(|(at, _)| *at <= now);
-            for slot in self.waiting.borrow().iter().filter(|slot| due(slot)) {
-                if let Some((_, waker)) = slot {
-                    waker.wake_by_ref();
-                }
+            for (_, waker) in self.waiting.borrow().iter().flatten().filter(|(at, _)| *at <= now) {
+                waker.wake_by_ref();
             }
         }
     }

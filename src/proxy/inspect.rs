@@ -6,13 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderMap;
+
 use super::snapshot::{Bound, Snapshot};
 use crate::{
-    config::{Action, Step},
+    config::Action,
     enrich::{Edits, Given},
     lead::{LeadId, Skip, Value},
     leadlog::Packed,
-    recognise::{Candidates, Doc, Found, RequestHead, Route, Scratch as ReadScratch, Skipped},
+    recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
     score::{Scored, Scratch as ScoreScratch},
     telemetry::{Stage, StageRecorder},
 };
@@ -60,9 +62,9 @@ pub struct Subject<'r> {
     /// What it is inspected with.
     pub snapshot: &'r Snapshot,
     /// The routes its path allows.
-    pub candidates: &'r Candidates<'r, 'r>,
-    /// Its head.
-    pub head: RequestHead<'r>,
+    pub candidates: &'r Candidates<'r>,
+    /// Its headers.
+    pub headers: &'r HeaderMap,
     /// Its body, whole.
     pub body: &'r [u8],
     /// Whether the route's scores may go into the request's body.
@@ -79,8 +81,7 @@ impl Subject<'_> {
         let caught = catch_unwind(AssertUnwindSafe(|| self.run(scratch, stages)));
         caught.unwrap_or_else(|_| {
             *scratch = Scratch::default();
-            let route = self.snapshot.recogniser.likely(self.candidates, self.head);
-            route.map_or(Ok(None), |route| Err(Skipped { route, reason: Skip::Panic }))
+            self.candidates.likely().map_or(Ok(None), |route| Err(Skipped { route, reason: Skip::Panic }))
         })
     }
 
@@ -88,7 +89,7 @@ impl Subject<'_> {
         let started = Instant::now();
         let Scratch { read, score, values: spare } = scratch;
         let mut values = reuse(std::mem::take(spare));
-        let route = self.snapshot.recogniser.read(self.candidates, self.head, self.body, read, &mut values);
+        let route = self.snapshot.recogniser.read(self.candidates, self.body, read, &mut values);
         let recognised = Instant::now();
         stages.record(Stage::Recognise, recognised - started);
         let Some(route) = route? else { return Ok(None) };
@@ -100,7 +101,7 @@ impl Subject<'_> {
         let (leads, skip) = judge.leads(&read.leads, &values);
         let scored = Instant::now();
         stages.record(Stage::Score, scored - recognised);
-        let signed = route.signed_by.as_ref().is_some_and(|name| self.head.headers.contains_key(name));
+        let signed = route.signed_by.as_ref().is_some_and(|name| self.headers.contains_key(name));
         let may_patch = skip.is_none() && !signed && (self.may_inject)(&route);
         let patched = if may_patch { self.patch(&route, &read.leads, &leads, &read.tape) } else { None };
         if may_patch {
@@ -124,9 +125,8 @@ impl Subject<'_> {
         let doc = Doc::new(std::str::from_utf8(self.body).ok()?, tape);
         let mut edits = Edits::default();
         for target in &route.inject.request {
-            let spot = doc.spot(found.at, &target.at, found.item).ok()?;
-            if let (Some(spot), Some(Step::Key(key))) = (spot, target.at.steps.last()) {
-                edits.push(spot, key, target.value, &target.format, given(scored, model));
+            if let Some(spot) = doc.spot(found.at, &target.at, found.item).ok()? {
+                edits.push(spot, target, given(scored, model));
             }
         }
         if edits.is_empty() { None } else { edits.apply(self.body).ok() }
@@ -197,5 +197,42 @@ impl Judge<'_> {
             return Err(Skip::Features);
         }
         version.score(value, self.score).map_err(|_| Skip::Score)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        recognise::RequestHead,
+        telemetry::{Latency, Metrics},
+    };
+
+    #[test]
+    fn a_panic_is_a_reason_to_skip_and_the_next_request_is_inspected() {
+        let yaml =
+            "upstream: http://127.0.0.1:1\nroutes: [{name: r, method: [POST], path: /r, action: outcome}]";
+        let config = Config::parse(yaml, &|_| None).unwrap();
+        let snapshot = Snapshot::new(Arc::new(config), &[], &Metrics::default()).unwrap();
+        let (headers, mut scratch) = (HeaderMap::new(), Scratch::default());
+        let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+        let candidates = snapshot.recogniser.candidates(head).unwrap();
+        let mut stages = Latency::default().recorder();
+        let mut inspect = |may_inject: &dyn Fn(&Route) -> bool| {
+            let subject = Subject {
+                snapshot: &snapshot,
+                candidates: &candidates,
+                headers: &headers,
+                body: b"{}",
+                may_inject,
+            };
+            subject.inspect(&mut scratch, &mut stages).map(|found| found.map(|found| found.leads.len()))
+        };
+        let skipped = inspect(&|_| panic!("as a defect of ours would")).unwrap_err();
+        assert_eq!((&*skipped.route.name, skipped.reason), ("r", Skip::Panic));
+        assert_eq!(inspect(&|_| false).unwrap(), Some(1));
     }
 }

@@ -80,17 +80,16 @@ impl Exchange<'_> {
     }
 
     async fn plan(&self, parts: &Parts, body: Body) -> Plan {
-        let head = RequestHead { method: &parts.method, headers: &parts.headers, query: parts.uri.query() };
-        let recogniser = &self.snapshot.recogniser;
-        let Some(candidates) = recogniser.candidates(parts.uri.path(), head) else { return Plan::Pass(body) };
-        if let Err(skipped) = recogniser.precheck(&candidates, head) {
+        let Parts { method, uri, headers, .. } = parts;
+        let head = RequestHead { method, path: uri.path(), query: uri.query(), headers };
+        let Some(candidates) = self.snapshot.recogniser.candidates(head) else { return Plan::Pass(body) };
+        if let Err(skipped) = candidates.precheck() {
             return Plan::Skip(skipped, body);
         }
         let whole = match body.read(self.snapshot.config.limits.body).await {
             Read::Broken => return Plan::Broken,
             Read::TooLarge(body) => {
-                let route = recogniser.likely(&candidates, head);
-                return match route {
+                return match candidates.likely() {
                     Some(route) => Plan::Skip(Skipped { route, reason: Skip::Body }, body),
                     None => Plan::Pass(body),
                 };
@@ -101,7 +100,7 @@ impl Exchange<'_> {
         let subject = Subject {
             snapshot: self.snapshot,
             candidates: &candidates,
-            head,
+            headers,
             body: &whole.bytes,
             may_inject: &may_inject,
         };
@@ -121,7 +120,7 @@ impl Exchange<'_> {
             self.worker.pool.send(request, &config.upstream, &config.limits, &self.worker.expiry).await;
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let (response, lease) = sent?;
-        let mut response = response.map(|incoming| Body::Leased(incoming, lease));
+        let mut response = response.map(|incoming| Body::leased(incoming, lease));
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(response)

@@ -11,7 +11,7 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{body::Body, expiry::Expiry};
+use super::{body::Body, expiry::Expiry, worker::BUFFER};
 use crate::config::{Limits, Upstream};
 
 /// Idle connections a worker keeps. A CRM's clients rarely hold more than this many requests open at a time.
@@ -147,8 +147,11 @@ async fn connect(upstream: &Upstream) -> Result<http1::SendRequest<Body>, Upstre
     let stream = TcpStream::connect((host, upstream.port)).await?;
     // An error here only costs latency.
     _ = stream.set_nodelay(true);
-    let (sender, connection) =
-        http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(true)
+        .max_buf_size(BUFFER)
+        .handshake(TokioIo::new(stream))
+        .await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");

@@ -26,6 +26,10 @@ use crate::{
     telemetry::{Latency, StageRecorder},
 };
 
+/// Most of a message that is held at a time, and so the longest head. hyper's 400 KiB on both sides of both connections
+/// would be most of the process's memory.
+pub(super) const BUFFER: usize = 128 << 10;
+
 /// What workers share: the current snapshot, and where their numbers and records go.
 #[derive(Clone, Debug)]
 pub struct Shared {
@@ -160,6 +164,7 @@ impl Worker {
         });
         let mut builder = http1::Builder::new();
         // Transparent: names keep their case, and no header is added.
+        builder.max_buf_size(BUFFER);
         builder.preserve_header_case(true).auto_date_header(false).half_close(true).pipeline_flush(true);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let slot = self.enter();

@@ -79,10 +79,10 @@ fn boolean(text: &str) -> Value<'static> {
 mod tests {
     use super::{super::scan::Tape, *};
 
-    fn check(json: &str, kind: FeatureType, expected: Value<'static>) {
+    fn check(json: &str, kind: FeatureType, expected: &Value<'static>) {
         let mut tape = Tape::default();
         tape.scan(json).unwrap();
-        assert_eq!(read(Doc::new(json, &tape), 0, kind).into_owned(), expected, "{json} as {kind:?}");
+        assert_eq!(read(Doc::new(json, &tape), 0, kind).into_owned(), *expected, "{json} as {kind:?}");
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
             ("\" 12,000.00 \"", 12000.0),
             ("\"-1,234,567\"", -1_234_567.0),
         ] {
-            check(json, FeatureType::Number, Value::Number(number));
+            check(json, FeatureType::Number, &Value::Number(number));
         }
         for json in [
             "null",
@@ -110,31 +110,31 @@ mod tests {
             "\"1,2345\"",
             "\"é\"",
         ] {
-            check(json, FeatureType::Number, Value::Missing);
+            check(json, FeatureType::Number, &Value::Missing);
         }
     }
 
     #[test]
     fn categories_are_text_or_codes() {
         let text = |text: &'static str| Value::Text(Cow::Borrowed(text));
-        check("\"Web\"", FeatureType::Category, text("Web"));
-        check("\"a\\u006d\"", FeatureType::Category, text("am"));
-        check("100000001", FeatureType::Category, text("100000001"));
+        check("\"Web\"", FeatureType::Category, &text("Web"));
+        check("\"a\\u006d\"", FeatureType::Category, &text("am"));
+        check("100000001", FeatureType::Category, &text("100000001"));
         for json in ["\"\"", "null", "false", "[1]"] {
-            check(json, FeatureType::Category, Value::Missing);
+            check(json, FeatureType::Category, &Value::Missing);
         }
     }
 
     #[test]
     fn booleans_are_words_or_bits() {
         for json in ["true", "\"true\"", "\"On\"", "1", "\"1\"", "\"yes\""] {
-            check(json, FeatureType::Boolean, Value::Boolean(true));
+            check(json, FeatureType::Boolean, &Value::Boolean(true));
         }
         for json in ["false", "\"no\"", "0", "\"FALSE\""] {
-            check(json, FeatureType::Boolean, Value::Boolean(false));
+            check(json, FeatureType::Boolean, &Value::Boolean(false));
         }
         for json in ["null", "\"\"", "2", "\"maybe\"", "{}"] {
-            check(json, FeatureType::Boolean, Value::Missing);
+            check(json, FeatureType::Boolean, &Value::Missing);
         }
     }
 }

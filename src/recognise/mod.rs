@@ -17,7 +17,7 @@ mod answer; // accepted? under which id?
 pub use self::{
     answer::Answer,
     doc::{At, Doc, Duplicate},
-    request::{Found, Recogniser, RequestHead, Scratch, Skipped},
-    routes::{Candidates, Route},
+    request::{Found, Recogniser, Scratch, Skipped},
+    routes::{Candidates, RequestHead, Route},
     scan::{Kind, Malformed, Node, Tape},
 };

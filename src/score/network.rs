@@ -223,6 +223,11 @@ mod tests {
         for end in 0..linear.len() {
             assert!(Network::read(Kind::Linear, &linear[..end], 2).is_err(), "{end}");
         }
+        for at in 0..linear.len() {
+            let mut spoilt = linear.clone();
+            spoilt[at] = spoilt[at].wrapping_add(1);
+            let _ = Network::read(Kind::Linear, &spoilt, 2); // a weight may well be another; nothing may panic
+        }
         let mut lying = u64::MAX.to_le_bytes().to_vec();
         lying.extend(b"{}");
         assert!(Network::read(Kind::Linear, &lying, 2).is_err());

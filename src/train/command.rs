@@ -32,8 +32,8 @@ const LINEAR: Recipe = Recipe {
     patience: 5,
 };
 
-/// One small layer: on the bank data 32 units rank better than 64-32 (validation AUC .792 and .791 over four seeds), and
-/// score a lead in half the time.
+/// One small layer: on the bank data 32 units rank better than 64-32 (validation AUC .792 and .791, three seeds each) and
+/// take 45 ns a lead instead of 115. Dropout earns .001, averaging weights nothing, and four networks in one .0003.
 const MLP: Recipe = Recipe {
     kind: Kind::Mlp,
     hidden: &[32],
@@ -60,7 +60,8 @@ pub struct TrainOptions {
     /// Column that only names the lead.
     #[arg(long, value_name = "COLUMN")]
     pub id: Option<String>,
-    /// Columns to leave out, above all those that are known only after the lead was worked.
+    /// Columns to leave out, above all those that are known only after the lead was worked, and personal data: values
+    /// of the others stand in the manifest's golden samples.
     #[arg(long, value_name = "COLUMN,COLUMN", value_delimiter = ',')]
     pub drop: Vec<String>,
     /// Seed of everything random: the same data and seed give the same bytes.
@@ -136,12 +137,12 @@ pub struct Candidate {
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A file that cannot be read as CSV.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {reason}", file.display())]
     Csv {
         /// The file.
         file: PathBuf,
         /// What happened, with the line.
-        source: csv::Error,
+        reason: csv::Error,
     },
     /// A cell that cannot be used.
     #[error("{}: line {line}, column `{column}`: {reason}", file.display())]
@@ -173,7 +174,7 @@ pub enum TrainError {
     },
     /// The tensor library.
     #[error("fitting: {0}")]
-    Fit(#[from] candle_core::Error),
+    Fit(String),
     /// The network and its schema make no model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -189,6 +190,12 @@ impl TrainError {
 
     pub(super) fn cell(file: &Path, line: u64, column: &str, reason: &'static str) -> Self {
         TrainError::Cell { file: file.into(), line, column: column.into(), reason }
+    }
+}
+
+impl From<candle_core::Error> for TrainError {
+    fn from(error: candle_core::Error) -> Self {
+        TrainError::Fit(error.to_string())
     }
 }
 

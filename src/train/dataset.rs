@@ -216,7 +216,7 @@ struct Raw {
 
 impl Raw {
     fn read(path: &Path, target: &str, dropped: &[String]) -> Result<Self, TrainError> {
-        let unreadable = |source| TrainError::Csv { file: path.into(), source };
+        let unreadable = |reason| TrainError::Csv { file: path.into(), reason };
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
         let header = reader.headers().map_err(unreadable)?.clone();

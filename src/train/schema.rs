@@ -68,7 +68,10 @@ fn encoding(cells: &Cells) -> Encoding {
             let filled: Vec<f64> = numbers.iter().map(|number| number.unwrap_or(median)).collect();
             let mean = filled.iter().sum::<f64>() / filled.len() as f64;
             let variance = filled.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / filled.len() as f64;
-            Encoding::Number { median, mean, sd: variance.sqrt() }
+            // A constant's spread is the rounding error of its mean; dividing by that would blow up every other value.
+            let sd = variance.sqrt();
+            let sd = if sd <= mean.abs() * 1e-9 { 0.0 } else { sd };
+            Encoding::Number { median, mean, sd }
         }
         Cells::Words(words) => Encoding::Category { vocabulary: counts(words).into_keys().collect() },
     }

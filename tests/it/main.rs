@@ -1,6 +1,22 @@
 //! Everything that takes more than one room, a disk or a network.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot be set up has failed"
+)]
 
-mod watch;
+mod support; // a raw client, a raw upstream, a sidecar between them
+#[expect(dead_code, reason = "the unit tests use the rest of it")]
+mod goldens; // reference data
+
+mod tidy; // the house rules
+mod transparent; // traffic that is not ours
+mod scoring; // traffic that is
+mod faults; // whatever goes wrong, the CRM's answer comes through
+mod reload; // configuration and models change under load
+mod replay; // real leads
+mod cli; // what people and scripts see
+mod watch; // files on disk change under a running process
 mod splice; // properties of what is written into bodies
 mod fuzz; // corpora, replayed

@@ -1,7 +1,7 @@
 //! Properties of what is written into bodies: whatever JSON a client writes, every byte that is not ours stays.
 
 use leadwire::{
-    config::{Field, Format, Pointer, Step, WriteAs},
+    config::{BodyTarget, Field, Format, Pointer, Step, WriteAs},
     enrich::{Edits, Given},
     lead::{Grade, ModelId, Score, Spot},
     recognise::{Doc, Tape},
@@ -88,15 +88,16 @@ fn written() -> impl Strategy<Value = (Field, Format, serde_json::Value)> {
 }
 
 /// Writes one value; where it went, and the body after it.
-fn splice(body: &str, steps: &[&str], field: Field, format: &Format) -> (Spot, String) {
+fn splice(body: &str, steps: &[&str], value: Field, format: Format) -> (Spot, String) {
     let mut tape = Tape::default();
     tape.scan(body).unwrap();
-    let pointer = Pointer { steps: steps.iter().map(|step| Step::Key((*step).into())).collect() };
-    let spot = Doc::new(body, &tape).spot(Doc::ROOT, &pointer, None).unwrap().unwrap();
+    let at = Pointer { steps: steps.iter().map(|step| Step::Key((*step).into())).collect() };
+    let spot = Doc::new(body, &tape).spot(Doc::ROOT, &at, None).unwrap().unwrap();
     let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
     let given = Given { score: Score::new(0.731).unwrap(), grade: Grade::B, model: &model };
+    let target = BodyTarget { at, value, format };
     let mut edits = Edits::default();
-    edits.push(spot.clone(), KEY, field, format, given);
+    edits.push(spot.clone(), &target, given);
     (spot, String::from_utf8(edits.apply(body.as_bytes()).unwrap()).unwrap())
 }
 
@@ -114,7 +115,7 @@ proptest! {
     ) {
         let lead = object(&with(inner, at, Some(member(&old, escaped))));
         let body = object(&with(outer, at / 7, Some(format!("\"lead\": {lead}"))));
-        let (spot, patched) = splice(&body, &["lead", KEY], field, &format);
+        let (spot, patched) = splice(&body, &["lead", KEY], field, format);
         let Spot::Replace(range) = spot else { panic!("{spot:?}") };
         prop_assert_eq!(&body[range.clone()], old);
         let ours = patched.strip_prefix(&body[..range.start]).and_then(|rest| rest.strip_suffix(&body[range.end..]));
@@ -129,7 +130,7 @@ proptest! {
     ) {
         let lead = object(&inner);
         let body = object(&with(more, at, Some(format!("\"lead\":{lead}"))));
-        let (spot, patched) = splice(&body, &["lead", KEY], field, &format);
+        let (spot, patched) = splice(&body, &["lead", KEY], field, format);
         let Spot::Add { at, empty } = spot else { panic!("{spot:?}") };
         prop_assert_eq!(empty, inner.is_empty());
         let ours = patched.strip_prefix(&body[..at]).and_then(|rest| rest.strip_suffix(&body[at..])).unwrap();

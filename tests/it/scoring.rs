@@ -1,0 +1,309 @@
+//! Traffic that is ours: leads are scored once, the score is written where the route says, and every other byte stays.
+
+use leadwire::leadlog::Store;
+
+use crate::support::{
+    CONFIG, CREATE, LEAD, Message, Running, Upstream, answer, copy_folder, created, shipped_model,
+};
+
+const ID: &str = "00Q8d0000000000001";
+
+/// An upstream that accepts every lead.
+fn crm() -> Upstream {
+    Upstream::start(|_| created(ID))
+}
+
+/// The shipped configuration with other routes.
+pub fn config(routes: &str) -> String {
+    let (before, rest) = CONFIG.split_once("\nroutes:\n").unwrap();
+    let (_, features) = rest.split_once("\nfeatures:\n").unwrap();
+    let (features, _) = features.split_once("\noutcomes:\n").unwrap();
+    format!("{before}\nroutes:\n{routes}\nfeatures:\n{features}\n")
+        .replace("presets: [salesforce]", "presets: []")
+}
+
+pub fn start(upstream: &Upstream, routes: &str) -> Running {
+    Running::with(upstream.address, &config(routes), |models| {
+        copy_folder(&shipped_model(), &models.join("lead/1"));
+    })
+}
+
+#[test]
+fn a_created_lead_is_scored_into_headers_and_answer_and_recorded_under_the_answers_id() {
+    let upstream = crm();
+    let sidecar = Running::start(upstream.address);
+    let spoofed = [
+        ("Content-Type", "application/json"),
+        ("X-Lead-Score", "100"),
+        ("Leadwire", "scored"),
+        ("Accept-Encoding", "gzip"),
+    ];
+    let reply = sidecar.client().exchange("POST", CREATE, &spoofed, LEAD.as_bytes());
+    let request = upstream.request();
+    assert_eq!(request.text(), LEAD, "the request's body is not touched");
+    let forged = ["x-lead-score", "leadwire"].map(|name| request.header(name));
+    assert_eq!((forged, request.header("accept-encoding")), ([None, None], Some("identity")));
+    let points: u8 = reply.header("x-lead-score").unwrap().parse().unwrap();
+    assert_eq!(
+        reply.text(),
+        format!(r#"{{"id":"{ID}","success":true,"errors":[],"Lead_Score__c":{points}}}"#)
+    );
+    assert_eq!(reply.header("content-length"), Some(reply.body.len().to_string().as_str()));
+    assert_eq!(
+        (reply.status(), reply.header("leadwire"), reply.header("x-lead-model")),
+        (201, Some("scored"), Some("lead/1"))
+    );
+    let version = leadwire::registry::Version::load(&shipped_model()).unwrap();
+    assert_eq!(sidecar.metric(r#"leadwire_requests_total{route="lead.create",outcome="scored"}"#), 1.0);
+    assert_eq!(sidecar.metric(r#"leadwire_score_count{model="lead",version="1",arm="champion"}"#), 1.0);
+    let (store, _folder) = sidecar.stop();
+    let [row] = store.scores_of(ID).unwrap().try_into().unwrap();
+    assert_eq!((row.score * 100.0).round() as u8, points);
+    assert_eq!(row.grade, reply.header("x-lead-grade").unwrap());
+    assert_eq!(
+        (row.route.as_str(), row.arm.as_str(), row.decision.as_str()),
+        ("lead.create", "champion", "response")
+    );
+    assert_eq!(
+        (row.model.as_str(), row.version.as_str(), row.digest.as_str()),
+        ("lead", "1", &*version.id.digest)
+    );
+    let features: serde_json::Value = serde_json::from_str(&row.features).unwrap();
+    assert_eq!(
+        (&features["age"], &features["job"], features.as_object().unwrap().len()),
+        (&56.0.into(), &"housemaid".into(), 19)
+    );
+    assert!(row.latency_ns > 0);
+}
+
+#[test]
+fn nothing_of_a_lead_but_its_features_and_id_is_stored() {
+    let upstream = crm();
+    let sidecar = Running::start(upstream.address);
+    let lead = LEAD.replace("Lead00000", "Zweistein").replace("[not provided]", "Geheim GmbH");
+    let headers = [("Authorization", "Bearer geheim-token"), ("Content-Type", "application/json")];
+    assert_eq!(
+        sidecar.client().exchange("POST", CREATE, &headers, lead.as_bytes()).header("leadwire"),
+        Some("scored")
+    );
+    let metrics = sidecar.admin("/metrics");
+    let (_, folder) = sidecar.stop();
+    let mut everything = metrics.into_bytes();
+    for file in std::fs::read_dir(folder.path().join("state")).unwrap() {
+        everything.extend(std::fs::read(file.unwrap().path()).unwrap());
+    }
+    let text = String::from_utf8_lossy(&everything);
+    for secret in ["Zweistein", "Geheim", "geheim-token"] {
+        assert!(!text.contains(secret), "{secret} is stored");
+    }
+    assert!(text.contains("housemaid"), "features are");
+}
+
+const INJECT: &str = r#"
+  - name: lead.create
+    method: [POST]
+    path: /services/data/{version}/sobjects/Lead
+    id: {from: response, at: /id}
+    action: create
+    inject:
+      request:
+        - {at: /Lead_Score__c, value: score, format: {clamp: [0, 1], decimals: 4}}
+        - {at: /Status, value: grade}
+"#;
+
+#[test]
+fn a_score_goes_into_the_request_and_every_other_byte_stays() {
+    let upstream = crm();
+    let sidecar = start(&upstream, INJECT);
+    let lead = LEAD.replacen('{', "{ \"Odd\" : 12000.00,\"Odd\":1e2,\n", 1);
+    let reply = sidecar.post(CREATE, &lead);
+    assert_eq!((reply.status(), reply.header("leadwire")), (201, Some("scored")));
+    assert_eq!(reply.text(), String::from_utf8(created(ID)).unwrap().split("\r\n\r\n").nth(1).unwrap());
+    let request = upstream.request();
+    let sent: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    let (score, grade) = (&sent["Lead_Score__c"], sent["Status"].as_str().unwrap());
+    let expected = lead.replace("\"Status\":\"Open - Not Contacted\"", &format!("\"Status\":\"{grade}\""));
+    assert_eq!(
+        request.text(),
+        format!("{},\"Lead_Score__c\":{score}}}", expected.strip_suffix('}').unwrap())
+    );
+    assert_eq!(request.header("content-length"), Some(request.body.len().to_string().as_str()));
+    let (store, _folder) = sidecar.stop();
+    let row = &store.scores_of(ID).unwrap()[0];
+    assert_eq!(row.decision, "request");
+    assert!((row.score - score.as_f64().unwrap()).abs() < 5.1e-5);
+}
+
+/// What the CRM says of a field it does not know.
+fn picky(request: &Message) -> Vec<u8> {
+    if request.text().contains("Lead_Score__c") {
+        let body = r#"[{"message":"No such column 'Lead_Score__c'","errorCode":"INVALID_FIELD"}]"#;
+        return answer("400 Bad Request", &[("Content-Type", "application/json")], body);
+    }
+    created(ID)
+}
+
+#[test]
+fn a_refused_field_is_left_out_once_and_then_for_a_while() {
+    let upstream = Upstream::start(picky);
+    let sidecar = start(&upstream, INJECT);
+    let reply = sidecar.post(CREATE, LEAD);
+    assert_eq!(
+        (reply.status(), reply.header("leadwire")),
+        (201, Some("scored")),
+        "the client sees the success only"
+    );
+    assert_eq!(upstream.requests().len(), 2);
+    assert_eq!(upstream.requests()[1].text(), LEAD, "the original bytes, once");
+    assert_eq!(sidecar.post(CREATE, LEAD).status(), 201);
+    assert_eq!(upstream.requests().len(), 3, "the injection rests");
+    assert_eq!(sidecar.metric(r#"leadwire_injection_refused_total{route="lead.create"}"#), 1.0);
+    let (store, _folder) = sidecar.stop();
+    let decisions: Vec<String> = store.scores_of(ID).unwrap().into_iter().map(|row| row.decision).collect();
+    assert_eq!(decisions, ["recorded", "recorded"]);
+}
+
+#[test]
+fn a_request_refused_without_the_field_too_pauses_nothing() {
+    let upstream = Upstream::start(|_| answer("400 Bad Request", &[], "[]"));
+    let sidecar = start(&upstream, INJECT);
+    for sent in [2, 4] {
+        let reply = sidecar.post(CREATE, LEAD);
+        assert_eq!((reply.status(), reply.header("leadwire")), (400, Some("skipped;reason=refused")));
+        assert_eq!(upstream.requests().len(), sent);
+    }
+    assert_eq!(sidecar.metric(r#"leadwire_injection_refused_total{route="lead.create"}"#), 0.0);
+    assert_eq!(sidecar.stop().0.score_count().unwrap(), 0, "only accepted leads are recorded");
+}
+
+#[test]
+fn after_a_server_error_nothing_is_sent_again() {
+    let upstream = Upstream::start(|_| answer("500 Internal Server Error", &[], "oops"));
+    let sidecar = start(&upstream, INJECT);
+    let reply = sidecar.post(CREATE, LEAD);
+    assert_eq!((reply.status(), reply.text(), upstream.requests().len()), (500, "oops", 1));
+}
+
+#[test]
+fn a_collection_scores_its_leads_and_records_the_accepted_ones() {
+    let upstream = Upstream::start(|_| {
+        let body = r#"[{"id":"001A","success":true,"errors":[]},{"id":"00Q1","success":true,"errors":[]},
+            {"success":false,"errors":[{"statusCode":"INVALID_FIELD"}]},{"id":"00Q3","success":true,"errors":[]}]"#;
+        answer("200 OK", &[("Content-Type", "application/json")], body)
+    });
+    let sidecar = Running::start(upstream.address);
+    let record = |kind: &str| LEAD.replacen('{', &format!(r#"{{"attributes":{{"type":"{kind}"}},"#), 1);
+    let records = [record("Account"), record("Lead"), record("Lead"), record("Lead")].join(", ");
+    let body = format!(r#"{{"allOrNone": false, "records": [{records}]}}"#);
+    let reply = sidecar.post("/services/data/v59.0/composite/sobjects/", &body);
+    assert_eq!(upstream.request().text(), body);
+    assert_eq!(
+        (reply.header("leadwire"), reply.header("x-lead-score")),
+        (Some("scored"), None),
+        "three fit in no header"
+    );
+    let (store, _folder) = sidecar.stop();
+    let recorded = ["001A", "00Q1", "00Q3"].map(|id| store.scores_of(id).unwrap().len());
+    assert_eq!((recorded, store.score_count().unwrap()), ([0, 1, 1], 2));
+}
+
+#[test]
+fn an_update_without_the_required_features_is_not_scored_but_its_outcome_is_recorded() {
+    let upstream = Upstream::start(|_| answer("204 No Content", &[], ""));
+    let sidecar = Running::start(upstream.address);
+    let update = |body: &str| {
+        let path = format!("{CREATE}/{ID}");
+        sidecar.client().exchange("PATCH", &path, &[("Content-Type", "application/json")], body.as_bytes())
+    };
+    let partial = update(r#"{"Status":"Closed - Converted","IsConverted":true}"#);
+    assert_eq!((partial.status(), partial.header("leadwire")), (204, Some("skipped;reason=features")));
+    assert_eq!((partial.header("content-length"), partial.body.len()), (None, 0));
+    let whole = update(LEAD);
+    assert_eq!((whole.status(), whole.header("leadwire")), (204, Some("scored")));
+    assert!(whole.header("x-lead-score").is_some());
+    let (store, _folder): (Store, _) = sidecar.stop();
+    let outcome = store.outcome_of(ID).unwrap().unwrap();
+    assert_eq!((outcome.won, outcome.route.as_str(), outcome.revenue), (true, "lead.update", None));
+    assert_eq!(store.scores_of(ID).unwrap().len(), 1);
+}
+
+#[test]
+fn an_id_may_come_from_a_header_of_the_answer() {
+    let upstream = Upstream::start(|_| {
+        answer(
+            "204 No Content",
+            &[("OData-EntityId", "https://crm/api/data/v9.2/leads(11111111-2222-3333-4444-555555555555)")],
+            "",
+        )
+    });
+    let routes = r#"
+  - name: dynamics.create
+    method: [POST]
+    path: /api/data/{v}/leads
+    content: json
+    id: {from: "header:OData-EntityId", regex: 'leads\(([0-9A-Fa-f-]{36})\)'}
+    action: create
+"#;
+    let sidecar = start(&upstream, routes);
+    assert_eq!(sidecar.post("/api/data/v9.2/leads", LEAD).status(), 204);
+    assert_eq!(sidecar.stop().0.scores_of("11111111-2222-3333-4444-555555555555").unwrap().len(), 1);
+}
+
+#[test]
+fn predicates_tell_requests_to_one_path_apart() {
+    let upstream = Upstream::start(|_| answer("200 OK", &[], r#"{"jsonrpc":"2.0","id":1,"result":42}"#));
+    let routes = r#"
+  - name: odoo.create
+    method: [POST]
+    path: /jsonrpc
+    when: [{at: /params/method, in: [execute, execute_kw]}, {at: "$.params.args[3]", eq: crm.lead}, {at: "header:x-db", exists: true}]
+    leads: $.params.args[5]
+    ok: [{at: "resp:/error", absent: true}]
+    id: {from: response, at: "/result/{i}"}
+    action: create
+"#;
+    let sidecar = start(&upstream, routes);
+    let call = |method: &str| {
+        format!(r#"{{"params":{{"method":"{method}","args":["db",2,"pw","crm.lead","create",{LEAD}]}}}}"#)
+    };
+    let post =
+        |body: &str, db: &str| sidecar.client().exchange("POST", "/jsonrpc", &[(db, "1")], body.as_bytes());
+    assert_eq!(post(&call("execute"), "X-Db").header("leadwire"), Some("scored"));
+    assert_eq!(post(&call("read"), "X-Db").header("leadwire"), None, "no predicate, no route");
+    assert_eq!(post(&call("execute"), "X-Other").header("leadwire"), None);
+    assert_eq!(sidecar.stop().0.scores_of("42").unwrap().len(), 1);
+}
+
+#[test]
+fn a_signed_body_is_left_alone_both_ways() {
+    let upstream = crm();
+    let routes = INJECT.to_owned()
+        + "      response: [{at: /score, value: points}]\n      headers: {X-S: points}\n    signed_by: X-Signature\n";
+    let sidecar = start(&upstream, &routes);
+    let reply = sidecar.client().exchange("POST", CREATE, &[("X-Signature", "ab")], LEAD.as_bytes());
+    assert_eq!(upstream.request().text(), LEAD);
+    assert_eq!(reply.text(), String::from_utf8(created(ID)).unwrap().split("\r\n\r\n").nth(1).unwrap());
+    assert!(reply.header("x-s").is_some(), "headers are written");
+}
+
+#[test]
+fn a_chunked_body_stays_chunked_and_a_byte_order_mark_stays_where_it_is() {
+    let upstream = crm();
+    let sidecar = start(&upstream, INJECT);
+    let mut client = sidecar.client();
+    let lead = format!("\u{feff}{LEAD}");
+    let (a, b) = lead.as_bytes().split_at(100);
+    client
+        .send(format!("POST {CREATE} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").as_bytes());
+    for part in [a, b] {
+        client.send(&[format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat());
+    }
+    client.send(b"0\r\n\r\n");
+    assert_eq!(client.receive().header("leadwire"), Some("scored"));
+    let request = upstream.request();
+    assert_eq!(
+        (request.header("transfer-encoding"), request.header("content-length")),
+        (Some("chunked"), None)
+    );
+    assert!(request.text().starts_with("\u{feff}{\"LastName\"") && request.text().contains("Lead_Score__c"));
+}
