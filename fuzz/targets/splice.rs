@@ -1,2 +1,4 @@
+//! `leadwire_fuzz::splice`, fed by libFuzzer.
 #![no_main]
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| leadwire_fuzz::splice(data));
