@@ -1,4 +1,3 @@
-//! `leadwire_fuzz::splice`, fed by libFuzzer.
+//! Fuzzes what is written into any body; the check stands in `checks.rs`.
 #![no_main]
-
 libfuzzer_sys::fuzz_target!(|data: &[u8]| leadwire_fuzz::splice(data));
