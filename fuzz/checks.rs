@@ -207,9 +207,9 @@ fn check_category(read: &Feature<'_>, json: &Value) {
         (Feature::Text(text), Value::Number(expected)) => {
             check_number(&Feature::Number(text.parse().expect("a number's text")), expected.as_f64());
         }
-        (Feature::Text(text), Value::Bool(true)) => assert_eq!(text, "true"),
+        (Feature::Boolean(yes), Value::Bool(expected)) => assert_eq!(yes, expected),
         (Feature::Missing, Value::String(text)) => assert!(text.is_empty(), "{text:?} is missing"),
-        (Feature::Missing, Value::Number(_) | Value::Bool(true)) => panic!("{json} is missing"),
+        (Feature::Missing, Value::Number(_) | Value::Bool(_)) => panic!("{json} is missing"),
         (Feature::Missing, _) => {}
         other => panic!("{other:?}"),
     }

@@ -108,10 +108,11 @@ impl Subject<'_> {
             stages.record(Stage::Enrich, scored.elapsed());
         }
         *spare = reuse(values);
+        read.trim();
         Ok(Some(Inspection { route, leads, skip, patched, signed, took: started.elapsed() }))
     }
 
-    /// The body with the score in it. Only requests with one lead are changed: were a batch accepted in part, it could
+    /// The body with the score in it. Only a lead that stands alone is changed: were a batch accepted in part, it could
     /// not be sent again without the field.
     fn patch(
         &self,
@@ -121,6 +122,9 @@ impl Subject<'_> {
         tape: &crate::recognise::Tape,
     ) -> Option<Vec<u8>> {
         let ([found], [Judged { scored: Some((scored, _)), .. }]) = (found, leads) else { return None };
+        if found.item.is_some() {
+            return None;
+        }
         let model = self.snapshot.model(route)?;
         let doc = Doc::new(std::str::from_utf8(self.body).ok()?, tape);
         let mut edits = Edits::default();
@@ -170,7 +174,10 @@ impl Judge<'_> {
         let mut first_skip = None;
         let mut any = false;
         let width = self.snapshot.recogniser.width().max(1);
-        for (lead, values) in leads.iter_mut().zip(values.chunks(width)) {
+        for (index, (lead, values)) in leads.iter_mut().zip(values.chunks(width)).enumerate() {
+            if index % 64 == 63 && (self.late)(Instant::now()) {
+                break;
+            }
             match self.one(model, values) {
                 Ok(scored) => {
                     any = true;

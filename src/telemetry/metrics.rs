@@ -141,7 +141,7 @@ fn describe() {
 #[derive(Clone, Debug)]
 pub struct RouteMetrics {
     requests: [Counter; 4],
-    skipped: [Counter; 12],
+    skipped: [Counter; Skip::ALL.len()],
     injection_refused: Counter,
 }
 
