@@ -59,8 +59,8 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Binds every port, loads what there is to load, and starts. Models may be missing; an address, the state directory
-    /// or the token may not.
+    /// Binds every port, loads what there is to load, and starts. Models may be missing, and so may a place for the lead
+    /// log; an address or the token may not.
     pub fn start(config: Config, options: &Options) -> anyhow::Result<Self> {
         let workers = options
             .workers
