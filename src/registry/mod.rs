@@ -17,6 +17,6 @@ pub use self::{
     deployment::{Challenger, Deployment, DeploymentError},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served},
     manifest::{Background, Baseline, Golden, Histogram, Lineage, Manifest, Metrics, Plain},
-    version::{MANIFEST, Version, VersionError, WEIGHTS, sha256, write},
+    version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},
     watch::{POLL, Watch},
 };

@@ -33,7 +33,7 @@ fn a_good_configuration_is_taken_and_a_bad_one_leaves_the_old() {
 }
 
 /// The shipped model as another version whose scores differ.
-fn write_version(models: &std::path::Path, version: &str) {
+pub fn write_version(models: &std::path::Path, version: &str) {
     let original = leadwire::registry::Version::load(&shipped_model()).unwrap();
     let mut manifest = original.manifest.clone();
     manifest.version = version.to_owned();
