@@ -200,6 +200,7 @@ impl Control {
     fn swap(&self, config: &Arc<Config>) -> Result<(), BindModelError> {
         let champions = self.champions();
         let snapshot = Snapshot::new(config.clone(), &champions, &self.metrics)?;
+        snapshot.inherit_pauses(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
         let serving: Vec<String> = champions.iter().map(|version| version.id.to_string()).collect();
         tracing::info!(models = serving.join(" "), "serving");
