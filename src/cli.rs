@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::{
-    app::{self, Options, Sidecar},
+    app::{self, Options, Sidecar, Signals},
     config::{self, Config, LoadError},
     demo::DemoOptions,
     registry::{self, ModelsOptions},
@@ -113,8 +113,10 @@ fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     };
     let options =
         Options { file: Some(file.clone()), workers: options.workers.map(usize::from), ..Options::default() };
+    let mut signals = Signals::install()?;
     let sidecar = Sidecar::start(config, &options)?;
-    app::until_signal()?;
+    signals.wait();
+    signals.exit_at_next()?;
     sidecar.stop();
     Ok(ExitCode::SUCCESS)
 }

@@ -32,7 +32,7 @@ pub(super) struct RawConfig {
     pub(super) presets: Vec<String>,
     /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m or h.
     pub(super) limits: RawLimits,
-    /// Rules that recognise leads. Of two that match, the one with fewer templates in its path takes the request.
+    /// Rules that recognise leads. Of two that match, the one that is literal where the other has a template goes first.
     #[schemars(length(max = 1000))]
     pub(super) routes: Vec<RawRoute>,
     /// What models may know of a lead, by the name in the model's schema; mapped once for all routes.

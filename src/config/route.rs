@@ -98,10 +98,12 @@ pub struct Inject {
 }
 
 impl Inject {
-    /// Whether `field` is written into a body, or into a header where `headers` counts too.
-    pub fn writes(&self, field: Field, headers: bool) -> bool {
-        let in_bodies = self.request.iter().chain(&self.response).any(|target| target.value == field);
-        in_bodies || headers && self.headers.iter().any(|target| target.value == field)
+    /// Whether `field` is written of a request's leads. Headers take that of a single lead, requests' bodies only where
+    /// it stands in no array.
+    pub fn writes(&self, field: Field, is_single: bool, in_array: bool) -> bool {
+        let into = |targets: &[BodyTarget]| targets.iter().any(|target| target.value == field);
+        let into_headers = || self.headers.iter().any(|target| target.value == field);
+        into(&self.response) || is_single && (into_headers() || !in_array && into(&self.request))
     }
 }
 

@@ -14,6 +14,9 @@ pub const LEADWIRE: HeaderName = HeaderName::from_static("leadwire");
 /// `Leadwire: scored`
 pub const SCORED: HeaderValue = HeaderValue::from_static("scored");
 
+/// `Leadwire: passed`: a route matched that does not score.
+pub const PASSED: HeaderValue = HeaderValue::from_static("passed");
+
 /// `Leadwire: failed`: the upstream did not answer.
 pub const FAILED: HeaderValue = HeaderValue::from_static("failed");
 
@@ -24,7 +27,7 @@ pub fn skipped(reason: Skip) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("skipped"))
 }
 
-/// Removes every header that only Leadwire may write, whoever sent it.
+/// Removes from a request every header that only Leadwire may write.
 pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) {
     headers.remove(LEADWIRE);
     for target in targets {

@@ -111,10 +111,11 @@ impl Subject<'_> {
             stages.record(Stage::Enrich, scored.elapsed());
         }
         *spare = reuse(values);
+        read.trim();
         Ok(Some(Inspection { route, leads, skip, patched, signed, took: started.elapsed() }))
     }
 
-    /// The body with the score in it. Only requests with one lead are changed: were a batch accepted in part, it could
+    /// The body with the score in it. Only a lead that stands alone is changed: were a batch accepted in part, it could
     /// not be sent again without the field.
     fn patch(
         &self,
@@ -124,6 +125,9 @@ impl Subject<'_> {
         tape: &crate::recognise::Tape,
     ) -> Option<Vec<u8>> {
         let ([found], [lead]) = (found, leads) else { return None };
+        if found.item.is_some() {
+            return None;
+        }
         let given = given(lead, self.snapshot.model(route)?)?;
         let doc = Doc::new(std::str::from_utf8(self.body).ok()?, tape);
         let mut edits = Edits::default();
@@ -176,9 +180,13 @@ impl Judge<'_> {
         let mut first_skip = None;
         let mut any = false;
         let width = self.snapshot.recogniser.width().max(1);
-        // Headers are written of single leads only.
-        let with_reasons = self.route.inject.writes(Field::Reasons, leads.len() == 1);
-        for (lead, values) in leads.iter_mut().zip(values.chunks(width)) {
+        let in_array = leads.iter().any(|lead| lead.item.is_some());
+        let with_reasons = self.route.inject.writes(Field::Reasons, leads.len() == 1, in_array);
+        for (index, (lead, values)) in leads.iter_mut().zip(values.chunks(width)).enumerate() {
+            // Reasons take as long as the scores of dozens of leads.
+            if (with_reasons || index % 64 == 63) && (self.late)(Instant::now()) {
+                break;
+            }
             match self.one(model, values) {
                 Ok(scored) => {
                     any = true;
@@ -249,6 +257,7 @@ mod tests {
         assert_eq!(reasons("{headers: {X-R: reasons}}", one), [1]);
         assert_eq!(reasons("{headers: {X-R: reasons}}", two), [0, 0], "a batch fits in no header");
         assert_eq!(reasons("{response: [{at: '/{i}/r', value: reasons}]}", two), [1, 1]);
+        assert_eq!(reasons("{request: [{at: /r, value: reasons}]}", one), [0], "items are not injected");
     }
 
     #[test]

@@ -21,6 +21,6 @@ pub use self::{
     manifest::{Background, Baseline, Golden, Histogram, Lineage, Manifest, Metrics, Plain},
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
     trust::{KeyError, SIGNATURE, Trust, keygen, sign},
-    version::{MANIFEST, Version, VersionError, WEIGHTS, sha256, write},
+    version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},
     watch::{POLL, Watch},
 };

@@ -15,7 +15,7 @@ use ed25519_dalek::{
 };
 use rand::{TryRng, rngs::SysRng};
 
-use super::{MANIFEST, Version, VersionError};
+use super::{MANIFEST, Version, VersionError, hex};
 use crate::config::ModelKey;
 
 /// The file that holds a version's signature.
@@ -150,10 +150,6 @@ pub fn sign(folder: &Path, key: &Path) -> Result<String, KeyError> {
     };
     replace().map_err(file_error(&path))?;
     Ok(hex(key.verifying_key().as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError {

@@ -19,7 +19,8 @@ pub const MANIFEST: &str = "manifest.json";
 /// The file that holds a network's weights.
 pub const WEIGHTS: &str = "weights.safetensors";
 
-const MAX_MANIFEST: u64 = 16 << 20;
+/// Longest manifest in bytes.
+pub(super) const MAX_MANIFEST: u64 = 16 << 20;
 const MAX_FILE: u64 = 256 << 20;
 /// The kernel's sums differ by processor in the last digits; anything else is another model.
 const GOLDEN_TOLERANCE: f32 = 1e-5;
@@ -207,7 +208,12 @@ pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Res
 
 /// SHA-256 in lower-case hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_names(folder: &Path, manifest: &Manifest) -> Result<(), VersionError> {

@@ -4,7 +4,7 @@
 //! one row of 32 weights per input. An input is then a multiply-add over four vectors of eight, and a category's one-hot
 //! is the plain addition of one row. Written as plain loops over arrays that the compiler turns into vector code.
 //!
-//! The one `unsafe` of the crate stands here: calling the copy of those loops that was compiled for AVX2 and FMA, on a
+//! The one `unsafe` of the library stands here: calling the copy of those loops that was compiled for AVX2 and FMA, on a
 //! processor that was found to have them. 20 numbers and 10 categories through 64-32-1 take it 115 ns; the copy for
 //! any x86-64 takes 257. The binary must run on any, so the choice is made when a kernel is built.
 

@@ -14,6 +14,7 @@ mod tidy; // the house rules
 mod transparent; // traffic that is not ours
 mod scoring; // traffic that is
 mod faults; // whatever goes wrong, the CRM's answer comes through
+mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
 mod replay; // real leads
 mod cli; // what people and scripts see

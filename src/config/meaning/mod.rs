@@ -162,11 +162,17 @@ fn read_feature(name: &str, raw: &RawFeature, masks: &[Mask], findings: &mut Fin
 /// A pointer that is relative to the lead object and may be recorded.
 fn lead_pointer(text: &str, path: &KeyPath, masks: &[Mask], findings: &mut Findings) -> Option<Pointer> {
     let pointer = findings.take(path, text::pointer(text, false))?;
-    if masks.iter().any(|mask| matches!(mask, Mask::Body(mask) if covers(mask, &pointer))) {
+    let hidden = |mask: &Pointer| covers(mask, &pointer) || ends_with(mask, &pointer);
+    if masks.iter().any(|mask| matches!(mask, Mask::Body(mask) if hidden(mask))) {
         findings.wrong(path, "is masked by secrets.mask");
         return None;
     }
     Some(pointer)
+}
+
+/// Whether the pointer, followed from a lead somewhere inside the body, could lead to what the mask hides.
+fn ends_with(mask: &Pointer, pointer: &Pointer) -> bool {
+    mask.steps.ends_with(&pointer.steps)
 }
 
 /// Whether a mask hides what the pointer points at. `{i}` may be any index.

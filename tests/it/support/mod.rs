@@ -119,7 +119,8 @@ fn placed(config: &str, upstream: SocketAddr, folder: &Path) -> String {
         Some((key, value)) => format!("{key}{value}\n"),
         None => format!("{line}\n"),
     };
-    config.lines().map(line).collect()
+    // A busy machine is no reason to skip; the test of the deadline sets its own.
+    config.replace("deadline: 10ms", "deadline: 1s").lines().map(line).collect()
 }
 
 /// models/lead/1 of this repository.
