@@ -13,7 +13,10 @@ use std::{
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 
 use crate::{
     admin::{self, Admin, Token},
@@ -21,8 +24,8 @@ use crate::{
     demo::{DemoOptions, Logged, Scene, Summary},
     lead::ModelId,
     leadlog::{self, Queue, Store, Writer},
-    proxy::{Listeners, Proxy, Shared, Snapshot, check_features},
-    registry::{Live, Refusal, Registry, Version, Watch},
+    proxy::{BindModelError, Listeners, Proxy, Shared, Snapshot, check_features},
+    registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
     telemetry::{Latency, Metrics},
 };
 
@@ -59,8 +62,8 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Binds every port, loads what there is to load, and starts. Models may be missing; an address, the state directory
-    /// or the token may not.
+    /// Binds every port, loads what there is to load, and starts. Models may be missing, and so may a place for the lead
+    /// log; an address or the token may not.
     pub fn start(config: Config, options: &Options) -> anyhow::Result<Self> {
         let workers = options
             .workers
@@ -130,8 +133,12 @@ struct Control {
     live: Live<Version>,
     config: Arc<ArcSwap<Config>>,
     file: Option<PathBuf>,
-    /// The file's text as last read, so that each change is told once.
+    /// The file's text as last read, so that each change is told once. None before the first look, which reads the file
+    /// again, since it may have changed after it was parsed.
     text: Option<String>,
+    /// Valid, and refused for the sake of the versions that serve. It may fit versions that are yet to come.
+    candidate: Option<Arc<Config>>,
+    warned_of_slots: bool,
     metrics: Arc<Metrics>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     refusals: Arc<ArcSwap<Vec<Refusal>>>,
@@ -140,25 +147,48 @@ struct Control {
 impl Control {
     fn new(config: Config, file: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let snapshot = Snapshot::new(Arc::new(config.clone()), &[], &metrics)?;
+        let models = config.models.clone();
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let registry = registry(config.clone());
+        let registry = registry(&models, config.clone());
         let live = registry.live();
-        let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
         let (snapshot, refusals) = (Arc::new(ArcSwap::from_pointee(snapshot)), Arc::default());
-        Ok(Self { registry, live, config, file, text, metrics, snapshot, refusals })
+        let (text, candidate, warned_of_slots) = (None, None, false);
+        Ok(Self {
+            registry,
+            live,
+            config,
+            file,
+            text,
+            candidate,
+            warned_of_slots,
+            metrics,
+            snapshot,
+            refusals,
+        })
     }
 
     /// Looks at everything again.
     fn look(&mut self) {
         self.look_at_config();
+        self.look_at_models();
+        let config = self.config.load_full();
+        if !self.snapshot.load().serves(&config, &self.champions())
+            && let Err(error) = self.swap(&config)
+        {
+            tracing::error!(%error, "refused; what served keeps serving");
+        }
+    }
+
+    fn look_at_models(&mut self) {
         for refusal in self.registry.look() {
             tracing::error!(model = %refusal.model, kind = refusal.kind.as_str(), "refused: {refusal}");
             self.metrics.model_refused(&refusal.model, refusal.kind.as_str());
         }
         self.refusals.store(Arc::new(self.registry.refusals()));
-        let config = self.config.load_full();
-        if !self.snapshot.load().serves(&config, &self.champions()) {
-            self.swap(&config);
+        let has_more = |served: &Arc<Served<Version>>| served.versions().nth(1).is_some();
+        if !self.warned_of_slots && self.live.models().values().any(has_more) {
+            self.warned_of_slots = true;
+            tracing::warn!("challenger and shadows are not served yet; champions answer every request");
         }
     }
 
@@ -166,27 +196,21 @@ impl Control {
         self.live.models().values().map(|served| served.champion.clone()).collect()
     }
 
-    /// Puts a configuration in service with the versions that serve; false, with a log line, where they do not fit.
-    fn swap(&self, config: &Arc<Config>) -> bool {
+    /// Puts a configuration in service with the versions that serve, unless they do not fit.
+    fn swap(&self, config: &Arc<Config>) -> Result<(), BindModelError> {
         let champions = self.champions();
-        match Snapshot::new(config.clone(), &champions, &self.metrics) {
-            Ok(snapshot) => {
-                self.snapshot.store(Arc::new(snapshot));
-                let serving: Vec<String> = champions.iter().map(|version| version.id.to_string()).collect();
-                tracing::info!(models = serving.join(" "), "serving");
-                true
-            }
-            Err(error) => {
-                tracing::error!(%error, "refused; what served keeps serving");
-                false
-            }
-        }
+        let snapshot = Snapshot::new(config.clone(), &champions, &self.metrics)?;
+        snapshot.inherit_pauses(&self.snapshot.load());
+        self.snapshot.store(Arc::new(snapshot));
+        let serving: Vec<String> = champions.iter().map(|version| version.id.to_string()).collect();
+        tracing::info!(models = serving.join(" "), "serving");
+        Ok(())
     }
 
     fn look_at_config(&mut self) {
         let Some(file) = &self.file else { return };
         let text = match std::fs::read_to_string(file) {
-            Ok(text) if self.text.as_ref() == Some(&text) => return,
+            Ok(text) if self.text.as_ref() == Some(&text) => return self.try_candidate(),
             Ok(text) => text,
             // Between deletion and rename there is no file; the next look finds it.
             Err(error) => {
@@ -194,23 +218,54 @@ impl Control {
             }
         };
         let parsed = Config::parse(&text, &|name| std::env::var(name).ok());
-        self.text = Some(text);
+        let is_first = self.text.replace(text).is_none();
+        self.candidate = None;
         let taken = match parsed {
-            Ok(config) => self.take(&Arc::new(config)),
+            Ok(config) => self.take_or_keep(Arc::new(config)),
             Err(problems) => {
                 tracing::error!("configuration refused; the old one stays:\n{}", problems.in_file(file));
                 false
             }
         };
-        let counter = if taken { &self.metrics.config_reloads } else { &self.metrics.config_refused };
-        counter.increment(1);
+        match taken {
+            // Most likely what the process started with.
+            true if is_first => {}
+            true => self.metrics.config_reloads.increment(1),
+            false => self.metrics.config_refused.increment(1),
+        }
     }
 
-    fn take(&self, config: &Arc<Config>) -> bool {
-        if !self.swap(config) {
-            return false;
+    /// Whether the configuration serves now. One that does not fit the versions on disk is tried again at every look.
+    fn take_or_keep(&mut self, config: Arc<Config>) -> bool {
+        match self.take(&config) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "configuration refused until a version fits it; the old one stays");
+                self.candidate = Some(config);
+                false
+            }
         }
-        let old = self.config.swap(config.clone());
+    }
+
+    fn try_candidate(&mut self) {
+        // Told when it was refused; told again when it is taken.
+        if let Some(config) = self.candidate.clone()
+            && self.take(&config).is_ok()
+        {
+            self.candidate = None;
+            self.metrics.config_reloads.increment(1);
+        }
+    }
+
+    fn take(&mut self, config: &Arc<Config>) -> Result<(), BindModelError> {
+        let old = match self.swap(config) {
+            Ok(()) => self.config.swap(config.clone()),
+            Err(error) if !self.fits_disk(config) => return Err(error),
+            Err(_) => self.take_with_versions(config)?,
+        };
+        if old.model_keys != config.model_keys {
+            self.registry.reload();
+        }
         let fixed =
             |config: &Config| (config.listen, config.admin, config.models.clone(), config.state.clone());
         if fixed(&old) != fixed(config) || old.admin_token != config.admin_token {
@@ -219,23 +274,41 @@ impl Control {
             );
         }
         tracing::info!(routes = config.routes.len(), "configuration taken");
-        true
+        Ok(())
+    }
+
+    /// Whether each model that serves has a version on disk to serve under a configuration.
+    fn fits_disk(&self, config: &Config) -> bool {
+        let folder = &self.config.load().models;
+        let mut registry = registry(folder, Arc::new(ArcSwap::from_pointee(config.clone())));
+        registry.look();
+        let found = registry.live().models();
+        self.live.models().keys().all(|model| found.contains_key(model))
+    }
+
+    /// Takes a configuration together with versions that were refused under the old one, which it returns.
+    fn take_with_versions(&mut self, config: &Arc<Config>) -> Result<Arc<Config>, BindModelError> {
+        let old = self.config.swap(config.clone());
+        self.look_at_models();
+        // Fails only if the disk has changed since it was asked.
+        self.swap(config).inspect_err(|_| self.config.store(old.clone()))?;
+        Ok(old)
     }
 }
 
-/// The versions under the configuration's directory. One that the configuration cannot feed is refused like a broken one.
-fn registry(config: Arc<ArcSwap<Config>>) -> Registry<Version> {
-    let models = config.load().models.clone();
-    Registry::new(&models, move |folder: &Path| -> Result<Version, LoadError> {
-        let version = Version::load(folder)?;
-        check_features(&version, &config.load())?;
+/// The versions under a directory. One that the configuration cannot feed is refused like a broken one.
+fn registry(models: &Path, config: Arc<ArcSwap<Config>>) -> Registry<Version> {
+    Registry::new(models, move |folder: &Path| -> Result<Version, LoadError> {
+        let config = config.load();
+        let version = Version::load_trusted(folder, &Trust::load(&config.model_keys)?)?;
+        check_features(&version, &config)?;
         Ok(version)
     })
 }
 
 /// The champions that would serve under a configuration, and what would be refused.
 pub fn look_at_models(config: &Config) -> (Vec<ModelId>, Vec<Refusal>) {
-    let mut registry = registry(Arc::new(ArcSwap::from_pointee(config.clone())));
+    let mut registry = registry(&config.models, Arc::new(ArcSwap::from_pointee(config.clone())));
     let refused = registry.look();
     let champions = registry.live().models().values().map(|served| served.champion.id.clone()).collect();
     (champions, refused)
@@ -245,23 +318,51 @@ pub fn look_at_models(config: &Config) -> (Vec<ModelId>, Vec<Refusal>) {
 #[derive(Debug, thiserror::Error)]
 enum LoadError {
     #[error(transparent)]
-    Version(#[from] crate::registry::VersionError),
+    Key(#[from] KeyError),
     #[error(transparent)]
-    Features(#[from] crate::proxy::BindModelError),
+    Version(#[from] VersionError),
+    #[error(transparent)]
+    Features(#[from] BindModelError),
 }
 
-/// Returns when the process is told to stop, by SIGTERM or Ctrl-C.
-pub fn until_signal() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(signalled())?)
+/// SIGTERM and Ctrl-C, heard from [`Signals::install`] on.
+#[derive(Debug)]
+pub struct Signals {
+    runtime: tokio::runtime::Runtime,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn signalled() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted,
+impl Signals {
+    /// Takes the place of the system's handlers, which end the process where it stands.
+    pub fn install() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let context = runtime.enter();
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        drop(context);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    /// Returns when the process is told to stop.
+    pub fn wait(&mut self) {
+        let Self { runtime, terminate, interrupt } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+    }
+
+    /// Ends the process with exit code 1 when it is told to stop once more: whoever says so twice does not want to wait
+    /// for the drain.
+    pub fn exit_at_next(mut self) -> std::io::Result<()> {
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            self.wait();
+            tracing::warn!("told to stop again; open requests are cut off");
+            std::process::exit(1);
+        })?;
+        Ok(())
     }
 }
 
@@ -276,6 +377,14 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
     sidecar.stop();
     let scores = Store::open_read_only(&state)?.score_count()?;
     Ok(played?.summary(Logged { scores }))
+}
+
+async fn signalled() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
 }
 
 /// Clients and CRM take a core each, and a laptop should stay cool.

@@ -10,9 +10,10 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::{
-    app::{self, Options, Sidecar},
+    app::{self, Options, Sidecar, Signals},
     config::{self, Config, LoadError},
     demo::DemoOptions,
+    registry::{self, ModelsOptions},
     telemetry::{LogFormat, init_logging},
     train::{self, TrainOptions},
 };
@@ -35,6 +36,8 @@ enum Command {
     Demo(DemoOptions),
     /// Train a model on a table of past leads and write it as a new version.
     Train(TrainCommand),
+    /// Look at the versions on disk, compare and sign them.
+    Models(ModelsOptions),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +91,7 @@ impl Cli {
             Command::Check(options) => check(&options),
             Command::Demo(options) => demo(&options),
             Command::Train(command) => train(&command),
+            Command::Models(options) => models(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
             // Whoever read the output has seen enough, as `head` does.
@@ -109,8 +113,10 @@ fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     };
     let options =
         Options { file: Some(file.clone()), workers: options.workers.map(usize::from), ..Options::default() };
+    let mut signals = Signals::install()?;
     let sidecar = Sidecar::start(config, &options)?;
-    app::until_signal()?;
+    signals.wait();
+    signals.exit_at_next()?;
     sidecar.stop();
     Ok(ExitCode::SUCCESS)
 }
@@ -184,4 +190,10 @@ fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
         writeln!(out, "{report}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn models(options: &ModelsOptions) -> anyhow::Result<ExitCode> {
+    let told = registry::models(options)?;
+    write!(std::io::stdout().lock(), "{}", told.text)?;
+    Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,8 +1,12 @@
 //! The endpoints: `/live /ready /metrics /version /api/latency /api/models`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -15,11 +19,12 @@ use axum::{
     routing::get,
 };
 use serde_json::{Value as Json_, json};
+use tokio::sync::oneshot;
 
 use super::token::Token;
 use crate::{
     leadlog::Queue,
-    registry::{Live, Refusal, Version},
+    registry::{Live, Refusal, Served, Version},
     telemetry::{Latency, Metrics, ModelInfo, render},
 };
 
@@ -42,7 +47,13 @@ pub struct Admin {
     pub token: Option<Token>,
 }
 
-/// Serves the endpoints until `stop` resolves.
+/// Open requests get this long after the stop. Without a bound, whoever holds half a request head open holds the process.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Samples of histograms wait in memory until somebody folds them into buckets, and nobody may ever ask for /metrics.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Serves the endpoints until `stop` resolves, and a second longer where a connection is busy.
 pub async fn serve(
     listener: tokio::net::TcpListener,
     admin: Admin,
@@ -56,7 +67,31 @@ pub async fn serve(
         .layer(middleware::from_fn_with_state(admin.clone(), admit));
     // The kubelet's probes carry no token, and tell nothing but yes or no.
     let open = Router::new().route("/live", get(live)).route("/ready", get(ready));
-    axum::serve(listener, open.merge(guarded).with_state(admin)).with_graceful_shutdown(stop).await
+    let metrics = admin.metrics.clone();
+    let (tell, told) = oneshot::channel::<Infallible>();
+    let stop = async move {
+        stop.await;
+        drop(tell);
+    };
+    let patience = async {
+        // Ends with an error when the other end is dropped, which is what it is for.
+        _ = told.await;
+        tokio::time::sleep(PATIENCE).await;
+    };
+    let app = open.merge(guarded).with_state(admin);
+    tokio::select! {
+        served = axum::serve(listener, app).with_graceful_shutdown(stop) => served,
+        () = patience => Ok(()),
+        never = upkeep(&metrics) => match never {},
+    }
+}
+
+async fn upkeep(metrics: &Metrics) -> Infallible {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+    }
 }
 
 async fn admit(State(admin): State<Admin>, request: Request, next: Next) -> Response {
@@ -97,7 +132,7 @@ async fn latency(State(admin): State<Admin>) -> Json<Json_> {
     Json(json!({"stages": admin.latency.report()}))
 }
 
-/// The versions in their slots, and what was refused.
+/// The versions that serve, and what was refused.
 async fn models(State(admin): State<Admin>) -> Json<Json_> {
     let models: Vec<_> = loaded(&admin).into_iter().map(|info| {
         json!({"model": info.model, "version": info.version, "slot": info.slot, "digest": info.digest})
@@ -118,20 +153,12 @@ async fn models(State(admin): State<Admin>) -> Json<Json_> {
     Json(json!({"models": models, "refused": refused}))
 }
 
+/// The versions that requests reach: a deployment's challenger and shadows are in memory, and nothing routes to them yet.
 fn loaded(admin: &Admin) -> Vec<ModelInfo> {
-    let info = |slot| {
-        move |version: &Arc<Version>| ModelInfo {
-            model: version.id.model.to_string(),
-            version: version.id.version.to_string(),
-            slot,
-            digest: version.id.digest.to_string(),
-        }
+    let info = |served: &Arc<Served<Version>>| {
+        let id = &served.champion.id;
+        let [model, version, digest] = [&id.model, &id.version, &id.digest].map(ToString::to_string);
+        ModelInfo { model, version, slot: "champion", digest }
     };
-    let models = admin.live.models();
-    let of_model = models.values().flat_map(|served| {
-        let champion = [&served.champion].into_iter().map(info("champion"));
-        let challenger = served.challenger.iter().map(info("challenger"));
-        champion.chain(challenger).chain(served.shadows.iter().map(info("shadow")))
-    });
-    of_model.collect()
+    admin.live.models().values().map(info).collect()
 }

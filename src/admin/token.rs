@@ -18,7 +18,7 @@ impl std::fmt::Debug for Token {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// It cannot be read.
-    #[error("admin_token: cannot read {}: {source}", path.display())]
+    #[error("admin_token: cannot read {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -73,5 +73,8 @@ mod tests {
         }
         std::fs::write(&path, "short").unwrap();
         assert!(Token::load(&path).unwrap_err().to_string().contains("fewer than 16"));
+        std::fs::remove_file(&path).unwrap();
+        let told = format!("{:#}", anyhow::Error::from(Token::load(&path).unwrap_err()));
+        assert_eq!(told.matches("No such file").count(), 1, "{told}");
     }
 }

@@ -21,7 +21,7 @@ pub use self::{
     parse::schema,
     problem::{LoadError, Problem, Problems},
     route::{Action, BodyTarget, Content, Field, Format, HeaderTarget, IdSource, Inject, Route, WriteAs},
-    settings::{Config, Feature, Limits, Mask, OutcomeRule, Upstream},
+    settings::{Config, Feature, Limits, Mask, ModelKey, OutcomeRule, Upstream},
 };
 
 pub(crate) use self::meaning::time;

@@ -24,13 +24,15 @@ pub(super) struct RawConfig {
     pub(super) admin_token: Option<String>,
     /// Watched directory of models. LEADWIRE_MODELS overrides it.
     pub(super) models: String,
+    /// Who may sign versions: ed25519 public keys in hex, or files of them. Once set, others are not loaded any more.
+    pub(super) model_keys: Vec<String>,
     /// Lead log and ledger; created if missing. LEADWIRE_STATE overrides it.
     pub(super) state: String,
     /// Built-in routes for one CRM each: salesforce. A route below with the same name replaces the preset's.
     pub(super) presets: Vec<String>,
     /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m or h.
     pub(super) limits: RawLimits,
-    /// Rules that recognise leads. Of two that match, the one with fewer templates in its path takes the request.
+    /// Rules that recognise leads. Of two that match, the one that is literal where the other has a template goes first.
     #[schemars(length(max = 1000))]
     pub(super) routes: Vec<RawRoute>,
     /// What models may know of a lead, by the name in the model's schema; mapped once for all routes.
@@ -49,6 +51,7 @@ impl Default for RawConfig {
             admin: "127.0.0.1:9901".into(),
             admin_token: None,
             models: "models".into(),
+            model_keys: Vec::new(),
             state: "state".into(),
             presets: Vec::new(),
             limits: RawLimits::default(),
@@ -212,7 +215,7 @@ pub(super) struct RawId {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Inject")]
 pub(super) struct RawInject {
-    /// Headers of the answer: score (0..1), points (0..100), grade (A..D) or model (lead/3).
+    /// Headers of the answer: score (0..1), points (0..100), grade (A..D), model (lead/3) or reasons (job: services +).
     pub(super) headers: BTreeMap<String, Field>,
     /// Members of the answer's body, from its root.
     pub(super) response: Vec<RawTarget>,
@@ -227,7 +230,7 @@ pub(super) struct RawInject {
 pub(super) struct RawTarget {
     /// JSON Pointer to the member; in an answer, {i} is the lead's index in the request's array.
     pub(super) at: String,
-    /// score, points, grade or model.
+    /// score, points, grade, model or reasons.
     pub(super) value: Field,
     /// How score and points are written.
     #[serde(default)]

@@ -97,6 +97,16 @@ pub struct Inject {
     pub response: Vec<BodyTarget>,
 }
 
+impl Inject {
+    /// Whether `field` is written of a request's leads. Headers take that of a single lead, requests' bodies only where
+    /// it stands in no array.
+    pub fn writes(&self, field: Field, is_single: bool, in_array: bool) -> bool {
+        let into = |targets: &[BodyTarget]| targets.iter().any(|target| target.value == field);
+        let into_headers = || self.headers.iter().any(|target| target.value == field);
+        into(&self.response) || is_single && (into_headers() || !in_array && into(&self.request))
+    }
+}
+
 /// A header that is written.
 #[derive(Clone, Debug)]
 pub struct HeaderTarget {
@@ -129,6 +139,8 @@ pub enum Field {
     Grade,
     /// `lead/3`
     Model,
+    /// `job: services +; campaign: high -`
+    Reasons,
 }
 
 /// How a number is written: clamped, then scaled, then rounded.
@@ -144,7 +156,7 @@ pub struct Format {
     pub write_as: WriteAs,
 }
 
-/// The JSON type of a written value. Grade and model are always text.
+/// The JSON type of a written value. Grade, model and reasons are always text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WriteAs {

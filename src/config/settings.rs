@@ -23,6 +23,8 @@ pub struct Config {
     pub admin_token: Option<PathBuf>,
     /// The watched directory of models.
     pub models: PathBuf,
+    /// The keys that may sign versions; without any, versions need no signature.
+    pub model_keys: Vec<ModelKey>,
     /// Lead log and ledger; created if missing.
     pub state: PathBuf,
     /// What is refused or cut short.
@@ -35,6 +37,31 @@ pub struct Config {
     pub outcomes: Vec<OutcomeRule>,
     /// What must never be read into a feature, an id or a log.
     pub masks: Vec<Mask>,
+}
+
+/// An ed25519 public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelKey {
+    /// The key itself.
+    Inline([u8; 32]),
+    /// A file that holds it, in hex or PEM.
+    File(PathBuf),
+}
+
+impl ModelKey {
+    /// 64 hex digits are a key, anything else names a file.
+    pub fn parse(text: &str) -> Self {
+        Self::hex(text).map_or_else(|| ModelKey::File(text.into()), ModelKey::Inline)
+    }
+
+    /// `N` bytes in hex, with space around them or not.
+    pub fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+        let (pairs, odd) = text.trim().as_bytes().as_chunks::<2>();
+        let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |[high, low]: &[u8; 2]| Some(nibble(*high)? << 4 | nibble(*low)?);
+        let bytes: Vec<u8> = pairs.iter().map(byte).collect::<Option<_>>()?;
+        if odd.is_empty() { bytes.try_into().ok() } else { None }
+    }
 }
 
 /// The CRM's address: `http://host:port`.

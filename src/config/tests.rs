@@ -222,7 +222,7 @@ fn problems_of_a_route() {
         ),
         (
             "inject: {response: [{at: /r, value: grade, format: ▸{scale: 2}}]}",
-            "inject.response[0].format: grade and model are always text",
+            "inject.response[0].format: grade, model and reasons are always text",
         ),
         (
             "inject: {response: [{at: /r, value: score, format: {decimals: ▸10}}]}",

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
+use super::reasons;
 use crate::{
     config::{Field, Format, WriteAs},
-    lead::{Grade, ModelId, Score},
+    lead::{Grade, ModelId, Reason, Score},
 };
 
 /// What a lead was given, as far as it can be written somewhere.
@@ -16,6 +17,8 @@ pub struct Given<'a> {
     pub grade: Grade,
     /// The version that answered.
     pub model: &'a ModelId,
+    /// Why, the strongest first. Empty where nothing asks for them.
+    pub reasons: &'a [Reason],
 }
 
 impl Given<'_> {
@@ -30,6 +33,7 @@ impl Given<'_> {
             }
             Field::Grade => return write_text(self.grade.as_str(), out),
             Field::Model => return write_text(&self.model.to_string(), out),
+            Field::Reasons => return write_text(&reasons::text(self.reasons), out),
         };
         match format.write_as {
             WriteAs::Number | WriteAs::Integer => out.extend_from_slice(number.as_bytes()),
@@ -63,7 +67,8 @@ mod tests {
 
     fn check(probability: f32, field: Field, format: &Format, expected: &str) {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-        let given = Given { score: Score::new(probability).unwrap(), grade: Grade::B, model: &model };
+        let given =
+            Given { score: Score::new(probability).unwrap(), grade: Grade::B, model: &model, reasons: &[] };
         let mut out = Vec::new();
         given.write_json(field, format, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{field:?} {format:?}");

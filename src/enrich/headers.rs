@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::format::Given;
+use super::{format::Given, reasons};
 use crate::{
     config::{Field, HeaderTarget},
     lead::Skip,
@@ -14,6 +14,9 @@ pub const LEADWIRE: HeaderName = HeaderName::from_static("leadwire");
 /// `Leadwire: scored`
 pub const SCORED: HeaderValue = HeaderValue::from_static("scored");
 
+/// `Leadwire: passed`: a route matched that does not score.
+pub const PASSED: HeaderValue = HeaderValue::from_static("passed");
+
 /// `Leadwire: failed`: the upstream did not answer.
 pub const FAILED: HeaderValue = HeaderValue::from_static("failed");
 
@@ -24,7 +27,7 @@ pub fn skipped(reason: Skip) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("skipped"))
 }
 
-/// Removes every header that only Leadwire may write, whoever sent it.
+/// Removes from a request every header that only Leadwire may write.
 pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) {
     headers.remove(LEADWIRE);
     for target in targets {
@@ -40,6 +43,10 @@ pub fn write(headers: &mut HeaderMap, targets: &[HeaderTarget], given: Given<'_>
             Field::Grade => Ok(HeaderValue::from_static(given.grade.as_str())),
             Field::Score => HeaderValue::try_from(given.score.probability().to_string()),
             Field::Model => HeaderValue::try_from(given.model.to_string()),
+            Field::Reasons => match reasons::header(given.reasons) {
+                none if none.is_empty() => continue,
+                some => HeaderValue::try_from(some),
+            },
         };
         // Model names are checked when they load; one that fits no header is left out.
         if let Ok(value) = value {
@@ -72,7 +79,7 @@ mod tests {
         write(
             &mut headers,
             &targets,
-            Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model },
+            Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model, reasons: &[] },
         );
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],

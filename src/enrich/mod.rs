@@ -4,12 +4,13 @@
 //! kept: `12000.00` stays `12000.00`, key order and white space too, because CRMs sign, diff and cache bodies. Pure: no
 //! I/O, no clock.
 
+mod reasons; // reasons -> one line of text
 mod format; // score -> 0.73, 73, "A": clamp, scale, decimals
 mod splice; // places and values -> the patched body
 mod headers; // header values, and removal of spoofed ones
 
 pub use self::{
     format::Given,
-    headers::{FAILED, LEADWIRE, SCORED, remove_spoofed, skipped, write},
+    headers::{FAILED, LEADWIRE, PASSED, SCORED, remove_spoofed, skipped, write},
     splice::{Edits, Overlap},
 };

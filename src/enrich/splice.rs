@@ -49,15 +49,16 @@ impl<'a> Edits<'a> {
         self.edits.sort_by_key(|edit| edit.spot.start());
         let mut out = Vec::with_capacity(body.len() + self.values.len() + 32 * self.edits.len());
         let mut done = 0;
-        let mut previous: Option<&Edit<'_>> = None;
-        for edit in &self.edits {
-            if previous.is_some_and(|previous| previous.spot == edit.spot && previous.key == edit.key) {
+        for (index, edit) in self.edits.iter().enumerate() {
+            let before = self.edits.get(..index).unwrap_or_default();
+            let mut same_place = before.iter().rev().take_while(|before| before.spot == edit.spot).peekable();
+            let follows_another = same_place.peek().is_some();
+            if same_place.any(|before| before.key == edit.key) {
                 return Err(Overlap);
             }
             let range = edit.spot.range();
             out.extend_from_slice(body.get(done..range.start).ok_or(Overlap)?);
             if let Spot::Add { empty, .. } = edit.spot {
-                let follows_another = previous.is_some_and(|previous| previous.spot == edit.spot);
                 if !empty || follows_another {
                     out.push(b',');
                 }
@@ -67,7 +68,6 @@ impl<'a> Edits<'a> {
             }
             out.extend_from_slice(self.values.get(edit.value.clone()).unwrap_or_default());
             done = range.end;
-            previous = Some(edit);
         }
         out.extend_from_slice(body.get(done..).ok_or(Overlap)?);
         Ok(out)
@@ -97,7 +97,7 @@ mod tests {
 
     fn apply(body: &str, edits: &[(Spot, &str)]) -> Result<String, Overlap> {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-        let given = Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model };
+        let given = Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model, reasons: &[] };
         let target = |key: &&str| BodyTarget {
             at: Pointer { steps: vec![Step::Key((*key).into())] },
             value: Field::Points,
@@ -129,5 +129,7 @@ mod tests {
         assert_eq!(apply(body, &[(Spot::Replace(6..7), "s"), (Spot::Replace(6..7), "s")]), Err(Overlap));
         assert_eq!(apply(body, &[(Spot::Replace(5..9), "s"), (Spot::Replace(6..7), "s")]), Err(Overlap));
         assert_eq!(apply("{}", &[(Spot::Replace(1..9), "s")]), Err(Overlap));
+        let add = || Spot::Add { at: 1, empty: true };
+        assert_eq!(apply("{}", &[(add(), "s"), (add(), "t"), (add(), "s")]), Err(Overlap));
     }
 }

@@ -5,6 +5,7 @@
 
 mod feature; // what was read off the wire: number, text, boolean or missing
 mod score; // probability, points, grade
+mod reason; // why: one feature's part in a score
 mod model; // which version answered, and from which slot
 mod outcome; // what became of the lead
 mod skip; // why there was no score
@@ -14,6 +15,7 @@ pub use self::{
     feature::{FeatureType, Value},
     model::{Arm, ModelId},
     outcome::{LeadId, Outcome},
+    reason::{Direction, Reason},
     score::{Cutoffs, Grade, Score},
     skip::Skip,
     spot::Spot,

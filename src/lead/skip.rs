@@ -15,6 +15,8 @@ pub enum Skip {
     Duplicate,
     /// No lead in the body.
     NoLead,
+    /// More leads than are scored in one request.
+    TooMany,
     /// A change without the features the model requires, or a lead with none at all.
     Features,
     /// No version of the route's model is loaded.
@@ -31,13 +33,14 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason, so that each has its counter from the start.
-    pub const ALL: [Skip; 12] = [
+    pub const ALL: [Skip; 13] = [
         Skip::Body,
         Skip::Encoding,
         Skip::Content,
         Skip::Parse,
         Skip::Duplicate,
         Skip::NoLead,
+        Skip::TooMany,
         Skip::Features,
         Skip::NoModel,
         Skip::Score,
@@ -55,6 +58,7 @@ impl Skip {
             Skip::Parse => "parse",
             Skip::Duplicate => "duplicate",
             Skip::NoLead => "no_lead",
+            Skip::TooMany => "too_many",
             Skip::Features => "features",
             Skip::NoModel => "no_model",
             Skip::Score => "score",

@@ -14,12 +14,16 @@ const TEXT: u8 = 2;
 const NO: u8 = 3;
 const YES: u8 = 4;
 
+/// Longest text in bytes.
+const MAX_TEXT: usize = 256;
+
 impl Packed {
-    /// Packs values; texts are cut at 64 KiB, which no category reaches.
+    /// Packs values; texts are cut at 256 bytes. No vocabulary holds a longer word, whole free texts do not belong in the
+    /// log, and so a full queue has a size in bytes too.
     pub fn new(values: &[Value<'_>]) -> Self {
         let size = values.iter().map(|value| match value {
             Value::Number(_) => 9,
-            Value::Text(text) => 3 + text.len(),
+            Value::Text(text) => 3 + text.len().min(MAX_TEXT),
             Value::Missing | Value::Boolean(_) => 1,
         });
         let mut bytes = Vec::with_capacity(size.sum());
@@ -31,7 +35,7 @@ impl Packed {
                     bytes.extend_from_slice(&number.to_le_bytes());
                 }
                 Value::Text(text) => {
-                    let cut = text.floor_char_boundary(usize::from(u16::MAX));
+                    let cut = text.floor_char_boundary(MAX_TEXT);
                     let text = text.get(..cut).unwrap_or_default();
                     bytes.push(TEXT);
                     // In range after the cut.
@@ -90,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_out_again() {
-        let long = "x".repeat(70_000);
+        let long = "é".repeat(70_000);
         let values = [
             Value::Number(-0.1),
             Value::Missing,
@@ -102,7 +106,12 @@ mod tests {
         let packed = Packed::new(&values);
         let out: Vec<_> = packed.values().collect();
         assert_eq!(out[..5], values[..5]);
-        assert_eq!(out[5], Value::Text("x".repeat(65_535).into()));
+        assert_eq!(out[5], Value::Text("é".repeat(128).into()));
+        let free = Packed::new(&[Value::Text(format!("x{long}").into())]);
+        assert_eq!(
+            (free.values().next(), free.0.len()),
+            (Some(Value::Text(format!("x{}", "é".repeat(127)).into())), 258)
+        );
         let names: Vec<Arc<str>> = ["a", "b", "c", "d"].map(Into::into).into();
         assert_eq!(packed.to_json(&names), r#"{"a":-0.1,"c":"é\"","d":true}"#);
     }

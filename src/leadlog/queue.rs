@@ -1,9 +1,6 @@
 //! Queues from the workers to the writer: one each, so that workers share nothing.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 use metrics::Counter;
@@ -17,7 +14,6 @@ pub const CAPACITY: usize = 8_192;
 #[derive(Clone, Debug)]
 pub struct Queue {
     lanes: Arc<[ArrayQueue<Entry>]>,
-    pushed: Arc<[AtomicU64]>,
     dropped: Counter,
 }
 
@@ -32,8 +28,7 @@ impl Queue {
     /// `workers` queues of `capacity` records each; `dropped` counts what is lost.
     pub fn new(workers: usize, capacity: usize, dropped: Counter) -> Self {
         let lanes = (0..workers).map(|_| ArrayQueue::new(capacity.max(1))).collect();
-        let pushed = (0..workers).map(|_| AtomicU64::new(0)).collect();
-        Self { lanes, pushed, dropped }
+        Self { lanes, dropped }
     }
 
     /// The end for worker `lane`.
@@ -44,11 +39,6 @@ impl Queue {
     /// Records waiting.
     pub fn depth(&self) -> usize {
         self.lanes.iter().map(ArrayQueue::len).sum()
-    }
-
-    /// Records pushed since the start, dropped ones included.
-    pub fn pushed(&self) -> u64 {
-        self.pushed.iter().map(|lane| lane.load(Ordering::Acquire)).sum()
     }
 
     /// Counts records that could not be written.
@@ -75,9 +65,6 @@ impl Sender {
         let Some(lane) = self.queue.lanes.get(self.lane) else { return };
         if lane.force_push(entry).is_some() {
             self.queue.dropped.increment(1);
-        }
-        if let Some(pushed) = self.queue.pushed.get(self.lane) {
-            pushed.fetch_add(1, Ordering::Release);
         }
     }
 }

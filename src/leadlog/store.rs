@@ -1,6 +1,6 @@
 //! SQLite: the lead log on disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,16 +10,24 @@ use super::record::{Entry, OutcomeRecord, ScoreRecord};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory could not be made.
-    #[error("cannot create {folder}: {source}")]
+    #[error("cannot create {folder}")]
     Folder {
         /// The directory.
         folder: String,
         /// Why.
         source: std::io::Error,
     },
-    /// SQLite refused.
+    /// A file that is not a database could not be renamed.
+    #[error("cannot set {file} aside")]
+    Aside {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// SQLite refused. Not the source: rusqlite's own source says the same once more.
     #[error("lead log: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
     /// Written by a later release.
     #[error("lead log has schema {found}, this release knows up to {known}")]
     Newer {
@@ -28,6 +36,24 @@ pub enum StoreError {
         /// Here.
         known: i64,
     },
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl StoreError {
+    /// Whether the file is no database, or one no longer.
+    pub(super) fn is_corrupt(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let code = match self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            _ => None,
+        };
+        matches!(code, Some(DatabaseCorrupt | NotADatabase))
+    }
 }
 
 const SCHEMA: i64 = 1;
@@ -54,6 +80,20 @@ impl Store {
         let store = Self { connection };
         store.migrate()?;
         Ok(store)
+    }
+
+    /// Renames a log that is no database, with what SQLite keeps beside it, to `leads.sqlite.corrupt-<n>`.
+    pub(super) fn set_aside(folder: &Path) -> Result<PathBuf, StoreError> {
+        let file = folder.join(Self::FILE);
+        let aside = |n: u32| folder.join(format!("{}.corrupt-{n}", Self::FILE));
+        let free = (1..u32::MAX).map(aside).find(|path| !path.exists()).unwrap_or_else(|| aside(u32::MAX));
+        std::fs::rename(&file, &free)
+            .map_err(|source| StoreError::Aside { file: file.display().to_string(), source })?;
+        for suffix in ["-wal", "-shm"] {
+            // Mostly there is none; one that stays is no part of a new database, which SQLite sees by its salt.
+            _ = std::fs::rename(beside(&file, suffix), beside(&free, suffix));
+        }
+        Ok(free)
     }
 
     /// Opens an existing log for reading.
@@ -132,6 +172,12 @@ impl Store {
     }
 }
 
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 fn insert_score(connection: &Connection, record: &ScoreRecord) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO scores
@@ -190,4 +236,19 @@ pub struct StoredOutcome {
     pub route: String,
     pub won: bool,
     pub revenue: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(Store::FILE), "x".repeat(9_000)).unwrap();
+        let told = |folder: &Path| format!("{:#}", anyhow::Error::from(Store::open(folder).unwrap_err()));
+        assert_eq!(told(folder.path()), "lead log: file is not a database");
+        let file = folder.path().join(Store::FILE);
+        assert_eq!(told(&file), format!("cannot create {}: File exists (os error 17)", file.display()));
+    }
 }

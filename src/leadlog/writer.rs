@@ -1,7 +1,9 @@
-//! The writer thread: queues to SQLite, in batches.
+//! The writer thread: queues to SQLite, in batches. Traffic never depends on it: a log that cannot be opened or written is
+//! tried again while records wait in the queues.
 
 use std::{
-    path::Path,
+    io,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,11 +14,15 @@ use std::{
 
 use super::{
     queue::Queue,
+    record::Entry,
     store::{Store, StoreError},
 };
 
 /// How long a record waits before it is committed. Polling instead of waking spares every request a system call.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long a log that cannot be opened is left alone.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Records in one transaction.
 const BATCH: usize = 4_096;
@@ -32,15 +38,19 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Opens the log in `folder` and starts to drain `queue` into it.
-    pub fn start(folder: &Path, queue: Queue) -> Result<Self, StoreError> {
-        let store = Store::open(folder)?;
+    /// Starts to drain `queue` into the log in `folder`. Whatever is wrong with the folder or the log is logged and tried
+    /// again; the error is the thread's.
+    pub fn start(folder: &Path, queue: Queue) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread =
-            std::thread::Builder::new().name("leadlog".into()).spawn(move || run(store, &queue, &stopped));
-        let thread =
-            thread.map_err(|source| StoreError::Folder { folder: folder.display().to_string(), source })?;
+        let run = Run {
+            folder: folder.to_owned(),
+            queue,
+            stop: stop.clone(),
+            store: None,
+            batch: Vec::new(),
+            failing: false,
+        };
+        let thread = std::thread::Builder::new().name("leadlog".into()).spawn(move || run.run())?;
         Ok(Self { stop, thread: Some(thread) })
     }
 }
@@ -56,46 +66,96 @@ impl Drop for Writer {
     }
 }
 
-fn run(mut store: Store, queue: &Queue, stop: &AtomicBool) {
-    let mut batch = Vec::new();
-    let mut tries_left = LAST_TRIES;
-    let mut failing = false;
-    loop {
-        // Read before draining: what was pushed before the stop is then surely seen.
-        let stopping = stop.load(Ordering::Acquire);
-        queue.drain(BATCH, &mut batch);
-        if batch.is_empty() {
-            if stopping {
-                return;
+/// What the thread holds.
+struct Run {
+    folder: PathBuf,
+    queue: Queue,
+    stop: Arc<AtomicBool>,
+    /// None until it could be opened.
+    store: Option<Store>,
+    batch: Vec<Entry>,
+    failing: bool,
+}
+
+impl Run {
+    fn run(mut self) {
+        let mut tries_left = LAST_TRIES;
+        loop {
+            // Read before draining: what was pushed before the stop is then surely seen.
+            let stopping = self.stop.load(Ordering::Acquire);
+            match self.write() {
+                Ok(0) if stopping => return,
+                Ok(0) => std::thread::park_timeout(PAUSE),
+                Ok(_) => {}
+                Err(error) => {
+                    self.complain(error);
+                    tries_left -= usize::from(stopping);
+                    let left = self.batch.len() + self.queue.depth();
+                    if stopping && (left == 0 || tries_left == 0) {
+                        return self.queue.lose(left);
+                    }
+                    let pause = if stopping || self.store.is_some() { PAUSE * 5 } else { RETRY };
+                    std::thread::park_timeout(pause);
+                }
             }
-            std::thread::park_timeout(PAUSE);
-            continue;
         }
-        match store.write(&batch) {
-            Ok(()) => {
-                if std::mem::take(&mut failing) {
-                    tracing::info!("lead log: writing again");
-                }
-                batch.clear();
+    }
+
+    /// Writes one batch, and says how many records that were. Without a store records stay in the queue, which drops
+    /// its oldest when it is full.
+    fn write(&mut self) -> Result<usize, StoreError> {
+        let store = match &mut self.store {
+            Some(store) => store,
+            None => self.store.insert(open(&self.folder)?),
+        };
+        self.queue.drain(BATCH, &mut self.batch);
+        if !self.batch.is_empty()
+            && let Err(error) = store.write(&self.batch)
+        {
+            if error.is_corrupt() {
+                self.store = None;
+                set_aside(&self.folder, &error)?;
             }
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "lead log: cannot write; records wait in memory and the oldest are dropped");
-                }
-                tries_left -= usize::from(stopping);
-                if tries_left == 0 {
-                    queue.lose(batch.len() + queue.depth());
-                    return;
-                }
-                std::thread::park_timeout(PAUSE * 5);
-            }
+            return Err(error);
+        }
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("lead log: writing again");
+        }
+        let written = self.batch.len();
+        self.batch.clear();
+        Ok(written)
+    }
+
+    fn complain(&mut self, error: StoreError) {
+        if !std::mem::replace(&mut self.failing, true) {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(
+                error,
+                "cannot write the lead log; records wait in memory and the oldest are dropped"
+            );
         }
     }
 }
 
+/// Opens the log; a file that is not one makes room for a new one.
+fn open(folder: &Path) -> Result<Store, StoreError> {
+    match Store::open(folder) {
+        Err(error) if error.is_corrupt() => {
+            set_aside(folder, &error)?;
+            Store::open(folder)
+        }
+        opened => opened,
+    }
+}
+
+fn set_aside(folder: &Path, error: &StoreError) -> Result<(), StoreError> {
+    let file = Store::set_aside(folder)?;
+    tracing::error!(%error, file = %file.display(), "the lead log is no database; it was set aside and a new one begun");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::record::Entry;
     use super::*;
     use crate::{
         lead::{Arm, Grade, ModelId, Score, Value},
@@ -144,7 +204,7 @@ mod tests {
         for i in 0..25 {
             queue.sender(0).send(score(&i.to_string()));
         }
-        assert_eq!((dropped.load(Ordering::Relaxed), queue.depth(), queue.pushed()), (15, 10, 25));
+        assert_eq!((dropped.load(Ordering::Relaxed), queue.depth()), (15, 10));
         let mut batch = Vec::new();
         queue.drain(1, &mut batch);
         assert!(matches!(&batch[0], Entry::Score(record) if record.lead.as_deref() == Some("15")));
@@ -155,6 +215,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::new(1, 100, metrics::Counter::noop());
         let writer = Writer::start(folder.path(), queue.clone()).unwrap();
+        let is_there = || Store::open_read_only(folder.path()).is_ok_and(|store| store.score_count().is_ok());
+        while !is_there() {
+            std::thread::yield_now();
+        }
         let other = rusqlite::Connection::open(folder.path().join(Store::FILE)).unwrap();
         other.execute_batch("BEGIN EXCLUSIVE").unwrap();
         queue.sender(0).send(score("waits"));
@@ -162,5 +226,34 @@ mod tests {
         other.execute_batch("COMMIT").unwrap();
         drop(writer);
         assert_eq!(Store::open_read_only(folder.path()).unwrap().scores_of("waits").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_log_that_turns_corrupt_is_set_aside_and_no_record_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let file = folder.path().join(Store::FILE);
+        let mut bytes = std::fs::read(&file).unwrap();
+        // The header stays, every page behind it turns to noise.
+        bytes.iter_mut().skip(4_096).for_each(|byte| *byte = 0xa5);
+        std::fs::write(&file, bytes).unwrap();
+        let queue = Queue::new(1, 100, metrics::Counter::noop());
+        queue.sender(0).send(score("kept"));
+        drop(Writer::start(folder.path(), queue).unwrap());
+        let store = Store::open_read_only(folder.path()).unwrap();
+        assert_eq!(store.scores_of("kept").unwrap().len(), 1);
+        assert!(folder.path().join("leads.sqlite.corrupt-1").exists());
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_at_the_end_is_counted_as_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("state");
+        std::fs::write(&blocked, "a file where the directory should be").unwrap();
+        let lost = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let queue = Queue::new(1, 10, metrics::Counter::from_arc(lost.clone()));
+        (0..25).for_each(|i| queue.sender(0).send(score(&i.to_string())));
+        drop(Writer::start(&blocked, queue).unwrap());
+        assert_eq!(lost.load(Ordering::Relaxed), 25, "15 that did not fit, and 10 at the end");
     }
 }

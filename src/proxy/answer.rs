@@ -1,6 +1,7 @@
 //! The upstream's answer to a request with leads: was each accepted, under which id, and what is written into it.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     config::BodyTarget,
     enrich::{self, Edits},
-    lead::{LeadId, Outcome, Skip},
+    lead::{self, LeadId, Skip},
     leadlog::{Decision, Entry, OutcomeRecord, ScoreRecord},
     recognise::{Answer, At, Doc, Kind, Route, Tape},
     telemetry::{RequestOutcome, Stage},
@@ -55,16 +56,16 @@ impl Heard {
         Some(heard)
     }
 
-    /// Whether every lead that was scored was also accepted.
-    pub(super) fn accepts(&self, route: &Route, leads: &[Judged]) -> bool {
-        leads.iter().all(|lead| route.accepted(self.answer(), lead.item))
-    }
-
-    /// Whether the refusal can be the injected field's fault: a client error that is not about who asks or how often, or
-    /// an answer at 2xx that tells of an error.
-    pub(super) fn is_refusal(&self) -> bool {
-        let other_reason = matches!(self.parts.status.as_u16(), 401 | 408 | 425 | 429);
-        self.parts.status.is_success() || self.parts.status.is_client_error() && !other_reason
+    /// What the CRM said to the write of one lead.
+    pub(super) fn reply(&self, route: &Route, leads: &[Judged]) -> Reply {
+        if leads.iter().all(|lead| route.accepted(self.answer(), lead.item)) {
+            return Reply::Accepted;
+        }
+        let status = self.parts.status;
+        let other_reason = matches!(status.as_u16(), 401 | 408 | 425 | 429);
+        // A success whose body could not be read may have stored the lead.
+        let refused = status.is_success() && self.json.is_some() || status.is_client_error() && !other_reason;
+        if refused { Reply::Refused } else { Reply::Unknown }
     }
 
     fn answer(&self) -> Answer<'_, '_> {
@@ -86,39 +87,80 @@ pub(super) struct Verdict<'v> {
     pub(super) injected: bool,
 }
 
+/// What the CRM said to a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// It is stored.
+    Accepted,
+    /// It is not, and what was written is the reason: a client error that is not about who asks or how often, or an
+    /// answer at 2xx that tells of an error.
+    Refused,
+    /// It may or may not be stored.
+    Unknown,
+}
+
+/// What becomes of an answer.
+#[derive(Default)]
+struct Outcome {
+    /// What is written into its head, where a lead has a score.
+    written: Option<HeaderMap>,
+    /// Why none has.
+    skip: Option<Skip>,
+    patched: Option<Vec<u8>>,
+}
+
 impl Verdict<'_> {
-    /// Writes the scores of accepted leads into the answer, records them, and counts the request.
+    /// Writes the scores of accepted leads into the answer, records them, and counts the request. A panic on the way
+    /// leaves the answer as it is.
     pub(super) fn deliver(self, mut heard: Heard) -> Response<Body> {
-        let route = self.inspection.route.clone();
-        let metrics = self.snapshot.metrics(Some(&route));
-        enrich::remove_spoofed(&mut heard.parts.headers, &route.inject.headers);
-        let accepted: Vec<(&Judged, Option<LeadId>)> = self.accepted(&heard);
-        self.record_outcomes(&accepted);
-        let model = self.snapshot.model(&route);
-        let scored: Vec<_> = accepted.iter().filter(|(lead, _)| lead.scored.is_some()).collect();
-        let (Some(model), false) = (model, scored.is_empty()) else {
-            match self.inspection.skip.or(self.was_scored().then_some(Skip::Refused)) {
-                Some(reason) => {
-                    metrics.skip(reason);
-                    heard.parts.headers.insert(enrich::LEADWIRE, enrich::skipped(reason));
-                }
-                None => metrics.count(RequestOutcome::Passed),
+        let weighed = catch_unwind(AssertUnwindSafe(|| self.weigh(&heard)));
+        let Outcome { written, skip, patched } =
+            weighed.unwrap_or_else(|_| Outcome { skip: Some(Skip::Panic), ..Outcome::default() });
+        let route = &self.inspection.route;
+        let metrics = self.snapshot.metrics(Some(route));
+        let headers = &mut heard.parts.headers;
+        match (written, skip) {
+            (Some(written), _) => {
+                metrics.count(RequestOutcome::Scored);
+                headers.extend(written);
+                headers.insert(enrich::LEADWIRE, enrich::SCORED);
             }
-            return Response::from_parts(heard.parts, heard.body);
+            (None, Some(reason)) => {
+                metrics.skip(reason);
+                headers.insert(enrich::LEADWIRE, enrich::skipped(reason));
+            }
+            (None, None) => {
+                metrics.count(RequestOutcome::Passed);
+                headers.insert(enrich::LEADWIRE, enrich::PASSED);
+            }
+        }
+        heard.finish(patched)
+    }
+
+    fn weigh(&self, heard: &Heard) -> Outcome {
+        let accepted = self.accepted(heard);
+        self.record_outcomes(&accepted);
+        let leads: Vec<&Judged> =
+            accepted.iter().map(|(lead, _)| *lead).filter(|lead| lead.scored.is_some()).collect();
+        let route = &self.inspection.route;
+        let (Some(model), [first, others @ ..]) = (self.snapshot.model(route), leads.as_slice()) else {
+            let was_scored = self.inspection.leads.iter().any(|lead| lead.scored.is_some());
+            let skip = self.inspection.skip.or(was_scored.then_some(Skip::Refused));
+            return Outcome { skip, ..Outcome::default() };
         };
-        metrics.count(RequestOutcome::Scored);
-        let leads: Vec<&Judged> = scored.iter().map(|(lead, _)| *lead).collect();
-        let patched = self.patch(&heard, &leads, model);
-        let decision = self.decision(patched.is_some(), &route);
-        for (lead, id) in scored {
+        let patched = self.patch(heard, &leads, model);
+        let mut written = HeaderMap::new();
+        // The scores of a batch fit in no header.
+        if others.is_empty()
+            && let Some(given) = given(first, model)
+        {
+            enrich::write(&mut written, &route.inject.headers, given);
+        }
+        let decision = self.decision(patched.is_some());
+        for (lead, id) in &accepted {
             self.record_score(lead, id.clone(), model, decision);
         }
-        // The scores of a batch fit in no header.
-        if let [Judged { scored: Some((scored, _)), .. }] = leads.as_slice() {
-            enrich::write(&mut heard.parts.headers, &route.inject.headers, given(scored, model));
-        }
-        heard.parts.headers.insert(enrich::LEADWIRE, enrich::SCORED);
-        heard.finish(patched)
+        Outcome { written: Some(written), skip: None, patched }
     }
 
     fn accepted(&self, heard: &Heard) -> Vec<(&Judged, Option<LeadId>)> {
@@ -129,12 +171,8 @@ impl Verdict<'_> {
             .collect()
     }
 
-    fn was_scored(&self) -> bool {
-        self.inspection.leads.iter().any(|lead| lead.scored.is_some())
-    }
-
-    fn decision(&self, patched: bool, route: &Route) -> Decision {
-        match (self.injected, patched, route.inject.headers.is_empty()) {
+    fn decision(&self, patched: bool) -> Decision {
+        match (self.injected, patched, self.inspection.route.inject.headers.is_empty()) {
             (true, _, _) => Decision::Request,
             (_, true, _) => Decision::Response,
             (_, _, false) => Decision::Headers,
@@ -152,12 +190,12 @@ impl Verdict<'_> {
         let doc = heard.doc()?;
         let mut edits = Edits::default();
         for lead in leads {
-            let Some((scored, _)) = &lead.scored else { continue };
+            let Some(given) = given(lead, model) else { continue };
             for target in targets {
                 let spot = item_of(doc, target, lead.item)
                     .and_then(|from| doc.spot(from, &target.at, lead.item).ok()?);
                 if let Some(spot) = spot {
-                    edits.push(spot, target, given(scored, model));
+                    edits.push(spot, target, given);
                 }
             }
         }
@@ -185,9 +223,9 @@ impl Verdict<'_> {
     }
 
     fn record_outcomes(&self, accepted: &[(&Judged, Option<LeadId>)]) {
-        for (lead, id) in accepted {
-            let (Some((won, revenue)), Some(id)) = (lead.outcome, id) else { continue };
-            let outcome = Outcome { lead: id.clone(), won, revenue };
+        for (judged, id) in accepted {
+            let (Some((won, revenue)), Some(id)) = (judged.outcome, id) else { continue };
+            let outcome = lead::Outcome { lead: id.clone(), won, revenue };
             let route = self.inspection.route.name.clone();
             self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms: now_ms(), route, outcome }));
         }

@@ -1,7 +1,9 @@
 //! Bodies on their way through: streamed, or whole where they were read.
 
 use std::{
+    cell::Cell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -23,6 +25,8 @@ pub(super) enum Body {
     Whole(Whole),
     /// Too large to be read whole: what was read, then the rest.
     Resumed(Option<Bytes>, Box<Body>),
+    /// Tells when its end has been taken.
+    Watched(Box<Body>, Rc<Cell<bool>>),
 }
 
 /// A body that was read whole.
@@ -51,6 +55,15 @@ impl Body {
             lease.release();
         }
         Body::Leased(incoming, lease)
+    }
+
+    /// The same body, and whether its end has been taken. One that is at hand counts as taken.
+    pub(super) fn watched(self) -> (Self, Option<Rc<Cell<bool>>>) {
+        if self.is_end_stream() || matches!(self, Body::Whole(_)) {
+            return (self, None);
+        }
+        let ended = Rc::new(Cell::new(false));
+        (Body::Watched(Box::new(self), ended.clone()), Some(ended))
     }
 
     /// Nothing.
@@ -122,6 +135,13 @@ impl HttpBody for Body {
             Body::Whole(Whole { trailers, .. }) => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
             }
+            Body::Watched(body, ended) => {
+                let frame = std::task::ready!(Pin::new(&mut **body).poll_frame(context));
+                if frame.is_none() || body.is_end_stream() {
+                    ended.set(true);
+                }
+                Poll::Ready(frame)
+            }
             Body::Resumed(read, rest) => match read.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => Pin::new(&mut **rest).poll_frame(context),
@@ -133,6 +153,7 @@ impl HttpBody for Body {
         match self {
             Body::Streamed(incoming) | Body::Leased(incoming, _) => incoming.is_end_stream(),
             Body::Whole(Whole { bytes, trailers }) => bytes.is_empty() && trailers.is_none(),
+            Body::Watched(body, _) => body.is_end_stream(),
             Body::Resumed(read, rest) => read.is_none() && rest.is_end_stream(),
         }
     }
@@ -140,6 +161,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Streamed(incoming) | Body::Leased(incoming, _) => incoming.size_hint(),
+            Body::Watched(body, _) => body.size_hint(),
             Body::Whole(Whole { bytes, .. }) => SizeHint::with_exact(bytes.len() as u64),
             Body::Resumed(read, rest) => {
                 let (read, rest) = (read.as_ref().map_or(0, Bytes::len) as u64, rest.size_hint());

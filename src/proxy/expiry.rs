@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
     now: Cell<u64>,
-    waiting: RefCell<Vec<Option<(u64, Waker)>>>,
+    waiting: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
 }
 
@@ -26,6 +26,16 @@ pub(super) struct Expiry {
 pub(super) struct Expired;
 
 impl Expiry {
+    /// Ticks since the worker started.
+    pub(super) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// The ticks after which `limit` has surely passed: one more than fit, because the current one is partly over.
+    pub(super) fn ticks(limit: Duration) -> u64 {
+        u64::try_from(limit.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX / 2) + 1
+    }
+
     /// Moves time on; runs as long as the worker.
     pub(super) async fn tick(self: Rc<Self>) {
         let mut interval = tokio::time::interval(TICK);
@@ -34,23 +44,32 @@ impl Expiry {
             interval.tick().await;
             let now = self.now.get() + 1;
             self.now.set(now);
-            for (_, waker) in self.waiting.borrow().iter().flatten().filter(|(at, _)| *at <= now) {
+            // Few wait longer than a tick, so each looks for itself whether its time is over.
+            for waker in self.waiting.borrow().iter().flatten() {
                 waker.wake_by_ref();
             }
         }
     }
 
-    /// The future's output, unless it takes longer than `limit`.
-    pub(super) async fn within<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Expired> {
-        // One more than the ticks that fit, because the current one is partly over.
-        let ticks = limit.as_millis().div_ceil(TICK.as_millis()) as u64 + 1;
-        let mut slot = Slot { expiry: self, at: self.now.get() + ticks, index: None };
+    /// The future's output, unless it takes longer than `limit` from the moment that `started` says yes.
+    pub(super) async fn within<F: Future>(
+        &self,
+        limit: Duration,
+        started: impl Fn() -> bool,
+        future: F,
+    ) -> Result<F::Output, Expired> {
+        let ticks = Self::ticks(limit);
+        let mut ends = None;
+        let mut slot = Slot { expiry: self, index: None };
         let mut future = pin!(future);
         std::future::poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
             }
-            if self.now.get() >= slot.at {
+            if ends.is_none() && started() {
+                ends = Some(self.now.get() + ticks);
+            }
+            if ends.is_some_and(|ends| self.now.get() >= ends) {
                 return Poll::Ready(Err(Expired));
             }
             slot.wait(context.waker());
@@ -63,7 +82,6 @@ impl Expiry {
 /// A place in the waiting list, given back when its request ends.
 struct Slot<'e> {
     expiry: &'e Expiry,
-    at: u64,
     index: Option<usize>,
 }
 
@@ -77,8 +95,8 @@ impl Slot<'_> {
             })
         });
         match waiting.get_mut(index) {
-            Some(Some((_, known))) if known.will_wake(waker) => {}
-            Some(slot) => *slot = Some((self.at, waker.clone())),
+            Some(Some(known)) if known.will_wake(waker) => {}
+            Some(slot) => *slot = Some(waker.clone()),
             None => {}
         }
     }
@@ -98,6 +116,8 @@ impl Drop for Slot<'_> {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[tokio::test(start_paused = true)]
     async fn futures_end_in_time_or_expire() {
         let local = tokio::task::LocalSet::new();
@@ -107,10 +127,11 @@ mod tests {
                 tokio::task::spawn_local(expiry.clone().tick());
                 let sleep = |millis| tokio::time::sleep(Duration::from_millis(millis));
                 let started = tokio::time::Instant::now();
-                assert_eq!(expiry.within(Duration::from_secs(1), sleep(500)).await, Ok(()));
-                assert_eq!(expiry.within(Duration::from_secs(1), sleep(5_000)).await, Err(Expired));
+                assert_eq!(expiry.within(SECOND, || true, sleep(500)).await, Ok(()));
+                assert_eq!(expiry.within(SECOND, || true, sleep(5_000)).await, Err(Expired));
                 let took = started.elapsed().as_millis();
                 assert!((1_500..1_800).contains(&took), "{took} ms");
+                assert_eq!(expiry.within(SECOND, || false, sleep(5_000)).await, Ok(()), "it has not started");
                 assert_eq!(expiry.waiting.borrow().iter().flatten().count(), 0, "every slot is given back");
                 assert_eq!(expiry.waiting.borrow().len(), 1, "and used again");
             })

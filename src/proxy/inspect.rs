@@ -10,64 +10,73 @@ use http::HeaderMap;
 
 use super::snapshot::{Bound, Snapshot};
 use crate::{
-    config::Action,
+    config::{Action, Field},
     enrich::{Edits, Given},
-    lead::{LeadId, Skip, Value},
+    lead::{LeadId, Reason, Skip, Value},
     leadlog::Packed,
     recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
-    score::{Scored, Scratch as ScoreScratch},
+    score::{ReasonScratch, Scored, Scratch as ScoreScratch},
     telemetry::{Stage, StageRecorder},
 };
 
 /// What a worker reuses from request to request.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub struct Scratch {
     read: ReadScratch,
     score: ScoreScratch,
+    reasons: ReasonScratch,
     values: Vec<Value<'static>>,
 }
 
 /// What was found in a request.
 #[derive(Debug)]
-pub(super) struct Inspection {
-    pub(super) route: Arc<Route>,
-    pub(super) leads: Vec<Judged>,
+pub struct Inspection {
+    /// The route that took it.
+    pub route: Arc<Route>,
+    /// The leads in it, in the selector's order.
+    pub leads: Vec<Judged>,
     /// Why no lead has a score; `None` where one has, or where the route does not score.
-    pub(super) skip: Option<Skip>,
+    pub skip: Option<Skip>,
     /// The request's body with scores in it, where the route asks for that.
-    pub(super) patched: Option<Vec<u8>>,
+    pub patched: Option<Vec<u8>>,
     /// Bodies must not change, because a header signs them.
-    pub(super) signed: bool,
+    pub signed: bool,
     /// Time spent.
-    pub(super) took: Duration,
+    pub took: Duration,
 }
 
 /// One lead of a request.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub struct Judged {
     /// Its index in the request's array.
-    pub(super) item: Option<usize>,
+    pub item: Option<usize>,
     /// Its id, where the request holds it.
-    pub(super) id: Option<LeadId>,
+    pub id: Option<LeadId>,
     /// Its score, and the features it was computed from.
-    pub(super) scored: Option<(Scored, Packed)>,
+    pub scored: Option<(Scored, Packed)>,
+    /// Why, where the route writes that.
+    pub reasons: Vec<Reason>,
     /// What the request tells of its fate.
-    pub(super) outcome: Option<(bool, Option<f64>)>,
+    pub outcome: Option<(bool, Option<f64>)>,
 }
 
 /// One request, as inspecting it needs it.
-pub(super) struct Subject<'r> {
-    pub(super) snapshot: &'r Snapshot,
-    pub(super) candidates: &'r Candidates<'r>,
-    pub(super) headers: &'r HeaderMap,
-    pub(super) body: &'r [u8],
+pub struct Subject<'r> {
+    /// What it is inspected with.
+    pub snapshot: &'r Snapshot,
+    /// The routes its path allows.
+    pub candidates: &'r Candidates<'r>,
+    /// Its headers.
+    pub headers: &'r HeaderMap,
+    /// Its body, whole.
+    pub body: &'r [u8],
     /// Whether the route's scores may go into the request's body.
-    pub(super) may_inject: &'r dyn Fn(&Route) -> bool,
+    pub may_inject: &'r dyn Fn(&Route) -> bool,
 }
 
 impl Subject<'_> {
     /// Inspects the body. A panic in here is a reason to skip like any other.
-    pub(super) fn inspect(
+    pub fn inspect(
         &self,
         scratch: &mut Scratch,
         stages: &mut StageRecorder,
@@ -81,7 +90,7 @@ impl Subject<'_> {
 
     fn run(&self, scratch: &mut Scratch, stages: &mut StageRecorder) -> Result<Option<Inspection>, Skipped> {
         let started = Instant::now();
-        let Scratch { read, score, values: spare } = scratch;
+        let Scratch { read, score, reasons, values: spare } = scratch;
         let mut values = reuse(std::mem::take(spare));
         let route = self.snapshot.recogniser.read(self.candidates, self.body, read, &mut values);
         let recognised = Instant::now();
@@ -91,7 +100,7 @@ impl Subject<'_> {
         if late(recognised) {
             return Err(Skipped { route, reason: Skip::Deadline });
         }
-        let mut judge = Judge { snapshot: self.snapshot, route: &route, score, late: &late };
+        let mut judge = Judge { snapshot: self.snapshot, route: &route, score, reasons, late: &late };
         let (leads, skip) = judge.leads(&read.leads, &values);
         let scored = Instant::now();
         stages.record(Stage::Score, scored - recognised);
@@ -102,10 +111,11 @@ impl Subject<'_> {
             stages.record(Stage::Enrich, scored.elapsed());
         }
         *spare = reuse(values);
+        read.trim();
         Ok(Some(Inspection { route, leads, skip, patched, signed, took: started.elapsed() }))
     }
 
-    /// The body with the score in it. Only requests with one lead are changed: were a batch accepted in part, it could
+    /// The body with the score in it. Only a lead that stands alone is changed: were a batch accepted in part, it could
     /// not be sent again without the field.
     fn patch(
         &self,
@@ -114,22 +124,26 @@ impl Subject<'_> {
         leads: &[Judged],
         tape: &crate::recognise::Tape,
     ) -> Option<Vec<u8>> {
-        let ([found], [Judged { scored: Some((scored, _)), .. }]) = (found, leads) else { return None };
-        let model = self.snapshot.model(route)?;
+        let ([found], [lead]) = (found, leads) else { return None };
+        if found.item.is_some() {
+            return None;
+        }
+        let given = given(lead, self.snapshot.model(route)?)?;
         let doc = Doc::new(std::str::from_utf8(self.body).ok()?, tape);
         let mut edits = Edits::default();
         for target in &route.inject.request {
             if let Some(spot) = doc.spot(found.at, &target.at, found.item).ok()? {
-                edits.push(spot, target, given(scored, model));
+                edits.push(spot, target, given);
             }
         }
         if edits.is_empty() { None } else { edits.apply(self.body).ok() }
     }
 }
 
-/// What enrich writes of a score.
-pub(super) fn given<'m>(scored: &Scored, model: &'m Bound) -> Given<'m> {
-    Given { score: scored.score, grade: scored.grade, model: &model.id }
+/// What enrich writes of a lead; `None` without a score.
+pub(super) fn given<'m>(lead: &'m Judged, model: &'m Bound) -> Option<Given<'m>> {
+    let (scored, _) = lead.scored.as_ref()?;
+    Some(Given { score: scored.score, grade: scored.grade, model: &model.id, reasons: &lead.reasons })
 }
 
 /// The vector's memory, for values that borrow from another body.
@@ -144,6 +158,7 @@ struct Judge<'j> {
     snapshot: &'j Snapshot,
     route: &'j Route,
     score: &'j mut ScoreScratch,
+    reasons: &'j mut ReasonScratch,
     late: &'j dyn Fn(Instant) -> bool,
 }
 
@@ -154,6 +169,7 @@ impl Judge<'_> {
             item: found.item,
             id: found.id.clone(),
             scored: None,
+            reasons: Vec::new(),
             outcome: found.outcome,
         };
         let mut leads: Vec<Judged> = found.iter().map(unscored).collect();
@@ -164,10 +180,19 @@ impl Judge<'_> {
         let mut first_skip = None;
         let mut any = false;
         let width = self.snapshot.recogniser.width().max(1);
-        for (lead, values) in leads.iter_mut().zip(values.chunks(width)) {
+        let in_array = leads.iter().any(|lead| lead.item.is_some());
+        let with_reasons = self.route.inject.writes(Field::Reasons, leads.len() == 1, in_array);
+        for (index, (lead, values)) in leads.iter_mut().zip(values.chunks(width)).enumerate() {
+            // Reasons take as long as the scores of dozens of leads.
+            if (with_reasons || index % 64 == 63) && (self.late)(Instant::now()) {
+                break;
+            }
             match self.one(model, values) {
                 Ok(scored) => {
                     any = true;
+                    if with_reasons {
+                        lead.reasons = model.reasons(values, self.reasons);
+                    }
                     lead.scored = Some((scored, Packed::new(values)));
                 }
                 Err(skip) => first_skip = first_skip.or(Some(skip)),
@@ -202,8 +227,38 @@ mod tests {
     use crate::{
         config::Config,
         recognise::RequestHead,
+        registry::fixture,
         telemetry::{Latency, Metrics},
     };
+
+    /// How many reasons a request's leads got, on a route that injects so.
+    fn reasons(inject: &str, body: &[u8]) -> Vec<usize> {
+        let root = tempfile::tempdir().unwrap();
+        let version = crate::registry::Version::load(&fixture::write(root.path(), "lead", "1", 0.5)).unwrap();
+        let yaml = format!(
+            "upstream: http://127.0.0.1:1\nroutes: [{{name: r, method: [POST], path: /r, action: create, \
+             leads: '$[*]', inject: {inject}}}]\nfeatures: {{budget: {{from: [/b], type: number}}}}"
+        );
+        let config = Config::parse(&yaml, &|_| None).unwrap();
+        let snapshot = Snapshot::new(Arc::new(config), &[Arc::new(version)], &Metrics::default()).unwrap();
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+        let candidates = &snapshot.recogniser.candidates(head).unwrap();
+        let (snapshot, headers, may_inject) = (&snapshot, &headers, &|_: &Route| false);
+        let subject = Subject { snapshot, candidates, headers, body, may_inject };
+        let found = subject.inspect(&mut Scratch::default(), &mut Latency::default().recorder()).unwrap();
+        found.unwrap().leads.iter().map(|lead| lead.reasons.len()).collect()
+    }
+
+    #[test]
+    fn reasons_are_looked_for_only_where_they_are_written() {
+        let (one, two) = (br#"[{"b":17}]"#.as_slice(), br#"[{"b":17},{"b":3}]"#.as_slice());
+        assert_eq!(reasons("{headers: {X-S: score, X-M: model}}", one), [0]);
+        assert_eq!(reasons("{headers: {X-R: reasons}}", one), [1]);
+        assert_eq!(reasons("{headers: {X-R: reasons}}", two), [0, 0], "a batch fits in no header");
+        assert_eq!(reasons("{response: [{at: '/{i}/r', value: reasons}]}", two), [1, 1]);
+        assert_eq!(reasons("{request: [{at: /r, value: reasons}]}", one), [0], "items are not injected");
+    }
 
     #[test]
     fn a_panic_is_a_reason_to_skip_and_the_next_request_is_inspected() {

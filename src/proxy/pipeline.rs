@@ -1,12 +1,12 @@
 //! A request's way through: match, read, inspect, forward, judge the answer.
 
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use http::{HeaderValue, Request, Response, Uri, Version, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    answer::{Heard, Verdict, body_changed},
+    answer::{Heard, Reply, Verdict, body_changed},
     body::{Body, Read, Whole},
     hop,
     inspect::{Inspection, Subject},
@@ -50,12 +50,13 @@ enum Plan {
     /// Leads were found in it.
     Judge(Box<Inspection>, Body),
     /// The client broke off its body.
-    Broken,
+    Broken(Option<Arc<Route>>),
 }
 
 impl Exchange<'_> {
     async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
         if parts.uri.path().is_empty() {
+            self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
         }
         let plan = self.plan(&parts, body).await;
@@ -65,7 +66,10 @@ impl Exchange<'_> {
             parts.uri = origin_form(&parts.uri);
         }
         match plan {
-            Plan::Broken => respond::broken_request(),
+            Plan::Broken(route) => {
+                self.snapshot.metrics(route.as_deref()).count(RequestOutcome::Failed);
+                respond::broken_request()
+            }
             Plan::Pass(body) => {
                 let answer = self.forward(Request::from_parts(parts, body)).await;
                 self.finish(None, answer, |_| RequestOutcome::Passed)
@@ -87,7 +91,7 @@ impl Exchange<'_> {
             return Plan::Skip(skipped, body);
         }
         let whole = match body.read(self.snapshot.config.limits.body).await {
-            Read::Broken => return Plan::Broken,
+            Read::Broken => return Plan::Broken(candidates.likely()),
             Read::TooLarge(body) => {
                 return match candidates.likely() {
                     Some(route) => Plan::Skip(Skipped { route, reason: Skip::Body }, body),
@@ -116,8 +120,7 @@ impl Exchange<'_> {
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let config = &self.snapshot.config;
         let started = Instant::now();
-        let sent =
-            self.worker.pool.send(request, &config.upstream, &config.limits, &self.worker.expiry).await;
+        let sent = self.worker.pool.send(request, &config.upstream, &config.limits).await;
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let (response, lease) = sent?;
         let mut response = response.map(|incoming| Body::leased(incoming, lease));
@@ -156,7 +159,6 @@ impl Exchange<'_> {
         match answer {
             Ok(mut response) => {
                 self.snapshot.metrics(Some(route)).skip(reason);
-                enrich::remove_spoofed(response.headers_mut(), &route.inject.headers);
                 response.headers_mut().insert(enrich::LEADWIRE, enrich::skipped(reason));
                 response
             }
@@ -201,9 +203,9 @@ impl Exchange<'_> {
         let injected = Body::Whole(whole.clone().with(patched));
         let first = self.hear(Request::from_parts(changed, injected), route).await;
         match first {
-            Ok(heard) if heard.is_refusal() && !heard.accepts(route, leads) => {
+            Ok(heard) if heard.reply(route, leads) == Reply::Refused => {
                 let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
-                if second.as_ref().is_ok_and(|heard| heard.accepts(route, leads)) {
+                if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
                     self.snapshot.pause(route);
                     tracing::warn!(route = %route.name, "the CRM refused the injected field; injection pauses");
                 }

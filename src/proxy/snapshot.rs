@@ -12,10 +12,10 @@ use metrics::Histogram;
 
 use crate::{
     config::Config,
-    lead::{Arm, ModelId, Value},
+    lead::{Arm, FeatureType, ModelId, Reason, Value},
     recognise::{Recogniser, Route},
     registry::Version,
-    score::FeatureSpec,
+    score::{FeatureSpec, ReasonScratch},
     telemetry::{Metrics, RouteMetrics, UNMATCHED},
 };
 
@@ -24,7 +24,8 @@ use crate::{
 pub struct Snapshot {
     /// The configuration.
     pub config: Arc<Config>,
-    pub(super) recogniser: Recogniser,
+    /// Its routes and feature map, compiled.
+    pub recogniser: Recogniser,
     /// The features' names, for the lead log.
     pub(super) names: Arc<[Arc<str>]>,
     routes: Vec<RouteState>,
@@ -113,6 +114,20 @@ impl Snapshot {
         Arc::ptr_eq(&self.config, config) && bound.eq(champions.iter().map(Arc::as_ptr))
     }
 
+    /// Takes over the injections that rest, so that a swap does not wake them.
+    pub fn inherit_pauses(&self, before: &Snapshot) {
+        let (now, then) = (self.age_ms(), before.age_ms());
+        for (route, state) in self.config.routes.iter().zip(&self.routes) {
+            let of_before = before.config.routes.iter().position(|known| known.name == route.name);
+            let until = of_before.and_then(|index| before.routes.get(index));
+            let rest =
+                until.map_or(0, |state| state.paused_until.load(Ordering::Relaxed).saturating_sub(then));
+            if rest > 0 {
+                state.paused_until.store(now + rest, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// The counters of a route, or of requests that no route matches.
     pub(super) fn metrics(&self, route: Option<&Route>) -> &RouteMetrics {
         let of_route = route.and_then(|route| self.routes.get(route.index));
@@ -157,6 +172,8 @@ fn places(version: &Version, config: &Config) -> Result<Vec<Option<usize>>, Bind
         let configured = place.and_then(|place| config.features.get(place)).map(|feature| feature.kind);
         match configured {
             None if trained.required => Err(BindModelError::Unmapped { id, feature }),
+            // Categories take booleans: their vocabulary may hold yes and no.
+            Some(FeatureType::Boolean) if trained.feature_type() == FeatureType::Category => Ok(place),
             Some(kind) if kind != trained.feature_type() => {
                 let (configured, trained) = (kind.as_str(), trained.feature_type().as_str());
                 Err(BindModelError::Type { id, feature, configured, trained })
@@ -172,6 +189,12 @@ impl Bound {
         let (id, arm) = (Arc::new(version.id.clone()), Arm::Champion);
         let scores = metrics.scores(&id, arm);
         Ok(Self { version: version.clone(), id, arm, scores, places: places(version, config)? })
+    }
+
+    /// Why a lead has its score.
+    pub(super) fn reasons(&self, values: &[Value<'_>], scratch: &mut ReasonScratch) -> Vec<Reason> {
+        let Version { model, explainer, .. } = &*self.version;
+        explainer.reasons(model, |index| self.value(values, index), scratch)
     }
 
     /// The value of the model's feature `index` among a lead's values.

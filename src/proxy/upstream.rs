@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     rc::Rc,
+    time::Duration,
 };
 
 use http::{Request, Response, StatusCode};
@@ -11,7 +12,11 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{body::Body, expiry::Expiry, worker::BUFFER};
+use super::{
+    body::Body,
+    expiry::Expiry,
+    worker::{BUFFER, MAX_HEADERS},
+};
 use crate::config::{Limits, Upstream};
 
 /// Idle connections a worker keeps. A CRM's clients rarely hold more than this many requests open at a time.
@@ -59,10 +64,16 @@ impl UpstreamError {
     }
 }
 
+/// Idle for longer, a connection is not used again: servers close theirs after five seconds and up, and a request that
+/// crosses that on its way is lost.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(4);
+
 /// One worker's connections.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: RefCell<Vec<http1::SendRequest<Body>>>,
+    expiry: Rc<Expiry>,
+    /// With the tick of their last use, the latest at the end.
+    idle: RefCell<Vec<(http1::SendRequest<Body>, u64)>>,
     /// Raised when the upstream's address changes, so that connections to the old one are not kept.
     generation: Cell<u64>,
     upstream: RefCell<Option<Upstream>>,
@@ -82,33 +93,42 @@ impl Lease {
         let Some(sender) = self.sender.take() else { return };
         let mut idle = self.pool.idle.borrow_mut();
         if self.generation == self.pool.generation.get() && !sender.is_closed() && idle.len() < MAX_IDLE {
-            idle.push(sender);
+            idle.push((sender, self.pool.expiry.now()));
         }
     }
 }
 
 impl Pool {
+    /// No connections yet.
+    pub(super) fn new(expiry: Rc<Expiry>) -> Self {
+        Self { expiry, ..Self::default() }
+    }
+
     /// Sends a request and waits for the answer's head. A pooled connection that turns out closed before anything of the
     /// request was written is replaced; beyond that nothing is tried twice.
     pub(super) async fn send(
         self: &Rc<Self>,
-        mut request: Request<Body>,
+        request: Request<Body>,
         upstream: &Upstream,
         limits: &Limits,
-        expiry: &Expiry,
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
         self.aim(upstream);
+        let (head, body) = request.into_parts();
+        let (body, sent) = body.watched();
+        let mut request = Request::from_parts(head, body);
+        // A slow upload is no slow answer: the upstream's time starts when it has everything.
+        let is_sent = || sent.as_ref().is_none_or(|sent| sent.get());
         loop {
             let pooled = self.take_idle();
             let reused = pooled.is_some();
             let mut sender = match pooled {
                 Some(sender) => sender,
                 None => {
-                    let connected = expiry.within(limits.connect, connect(upstream)).await;
+                    let connected = self.expiry.within(limits.connect, || true, connect(upstream)).await;
                     connected.map_err(|_| UpstreamError::ConnectTimeout)??
                 }
             };
-            let answer = expiry.within(limits.answer, sender.try_send_request(request)).await;
+            let answer = self.expiry.within(limits.answer, is_sent, sender.try_send_request(request)).await;
             match answer.map_err(|_| UpstreamError::AnswerTimeout)? {
                 Ok(response) => {
                     let lease =
@@ -131,14 +151,17 @@ impl Pool {
         }
     }
 
-    /// The connection used last that can take a request now; closed ones are thrown away on the way.
+    /// The connection used last that can take a request now; closed and old ones are thrown away on the way.
     fn take_idle(&self) -> Option<http1::SendRequest<Body>> {
         let mut idle = self.idle.borrow_mut();
-        while idle.last().is_some_and(http1::SendRequest::is_closed) {
+        let oldest = self.expiry.now().saturating_sub(Expiry::ticks(MAX_IDLE_TIME));
+        let kept = idle.partition_point(|(_, used)| *used < oldest);
+        idle.drain(..kept);
+        while idle.last().is_some_and(|(sender, _)| sender.is_closed()) {
             idle.pop();
         }
-        let ready = idle.iter().rposition(http1::SendRequest::is_ready)?;
-        Some(idle.swap_remove(ready))
+        let ready = idle.iter().rposition(|(sender, _)| sender.is_ready())?;
+        Some(idle.remove(ready).0)
     }
 }
 
@@ -150,6 +173,7 @@ async fn connect(upstream: &Upstream) -> Result<http1::SendRequest<Body>, Upstre
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_buf_size(BUFFER)
+        .max_headers(MAX_HEADERS)
         .handshake(TokioIo::new(stream))
         .await?;
     tokio::task::spawn_local(async move {

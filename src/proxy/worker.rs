@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
     task::Waker,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,13 @@ use crate::{
 /// Most of a message that is held at a time, and so the longest head. hyper's 400 KiB on both sides of both connections
 /// would be most of the process's memory.
 pub(super) const BUFFER: usize = 128 << 10;
+
+/// Headers of one message; hyper's own limit of 100 is below what some answers carry.
+pub(super) const MAX_HEADERS: usize = 512;
+
+/// A worker that is told to stop goes on as usual until nobody has connected for this long, and at most ten times as
+/// long. What has reached its sockets by then is known to the runtime; closing them earlier would reset it.
+const QUIET: Duration = Duration::from_millis(20);
 
 /// What workers share: the current snapshot, and where their numbers and records go.
 #[derive(Clone, Debug)]
@@ -79,7 +86,7 @@ impl Proxy {
 pub(super) struct Worker {
     snapshots: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pub(super) pool: Rc<Pool>,
-    pub(super) expiry: Rc<Expiry>,
+    expiry: Rc<Expiry>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) stages: RefCell<StageRecorder>,
     pub(super) log: Sender,
@@ -87,6 +94,49 @@ pub(super) struct Worker {
     draining: Cell<bool>,
     /// A connection ended.
     left: Notify,
+}
+
+/// A client's connection.
+struct Open {
+    worker: Rc<Worker>,
+    slot: usize,
+}
+
+impl Open {
+    async fn serve(self, stream: TcpStream) {
+        let worker = self.worker.clone();
+        let service = service_fn(move |request| {
+            let worker = worker.clone();
+            async move { Ok::<_, Infallible>(worker.serve(request).await) }
+        });
+        let mut builder = http1::Builder::new();
+        // Transparent: names keep their case, ours are written as documented, and no header is added.
+        builder.preserve_header_case(true).title_case_headers(true).auto_date_header(false);
+        builder.half_close(true).pipeline_flush(true).max_buf_size(BUFFER).max_headers(MAX_HEADERS);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut told = false;
+        let ended = std::future::poll_fn(|context| {
+            // Polled before it is told to end, so that a request which has arrived is seen.
+            let mut polled = connection.as_mut().poll(context);
+            if polled.is_pending() && self.worker.draining.get() && !std::mem::replace(&mut told, true) {
+                connection.as_mut().graceful_shutdown();
+                polled = connection.as_mut().poll(context);
+            }
+            if polled.is_pending() {
+                self.worker.wait(self.slot, context.waker());
+            }
+            polled
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "client connection ended");
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.leave(self.slot);
+    }
 }
 
 /// The open connections' wakers, so that draining reaches those that are idle.
@@ -104,10 +154,11 @@ impl Connections {
 
 impl Worker {
     fn new(shared: &Shared, index: usize) -> Self {
+        let expiry = Rc::new(Expiry::default());
         Self {
             snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
-            pool: Rc::default(),
-            expiry: Rc::default(),
+            pool: Rc::new(Pool::new(expiry.clone())),
+            expiry,
             scratch: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),
@@ -137,17 +188,14 @@ impl Worker {
                 }
             }
         }
+        self.clone().accept_the_last(&listener).await;
         drop(listener);
         self.drain().await;
     }
 
     async fn accepted(self: Rc<Self>, accepted: std::io::Result<(TcpStream, std::net::SocketAddr)>) {
         match accepted {
-            Ok((stream, _)) => {
-                // An error here only costs latency.
-                _ = stream.set_nodelay(true);
-                spawn_local(self.connection(stream));
-            }
+            Ok((stream, _)) => self.spawn(stream),
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some to be closed instead of spinning.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -156,33 +204,23 @@ impl Worker {
         }
     }
 
-    async fn connection(self: Rc<Self>, stream: TcpStream) {
-        let worker = self.clone();
-        let service = service_fn(move |request| {
-            let worker = worker.clone();
-            async move { Ok::<_, Infallible>(worker.serve(request).await) }
-        });
-        let mut builder = http1::Builder::new();
-        // Transparent: names keep their case, and no header is added.
-        builder.max_buf_size(BUFFER);
-        builder.preserve_header_case(true).auto_date_header(false).half_close(true).pipeline_flush(true);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-        let slot = self.enter();
-        let mut told = false;
-        let ended = std::future::poll_fn(|context| {
-            if self.draining.get() && !std::mem::replace(&mut told, true) {
-                connection.as_mut().graceful_shutdown();
+    /// Whoever connected before the stop is served.
+    async fn accept_the_last(self: Rc<Self>, listener: &TcpListener) {
+        let latest = Instant::now() + 10 * QUIET;
+        while let Ok(Ok((stream, _))) = tokio::time::timeout(QUIET, listener.accept()).await {
+            self.clone().spawn(stream);
+            if Instant::now() > latest {
+                return;
             }
-            let polled = connection.as_mut().poll(context);
-            if polled.is_pending() {
-                self.wait(slot, context.waker());
-            }
-            polled
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, "client connection ended");
         }
-        self.leave(slot);
+    }
+
+    /// Serves a connection. It counts as open from here on, not only once its task runs.
+    fn spawn(self: Rc<Self>, stream: TcpStream) {
+        // An error here only costs latency.
+        _ = stream.set_nodelay(true);
+        let open = Open { slot: self.enter(), worker: self };
+        spawn_local(open.serve(stream));
     }
 
     fn enter(&self) -> usize {

@@ -10,7 +10,8 @@ use crate::lead::{FeatureType, Value};
 
 /// Reads the value at `at` as `kind`.
 ///
-/// `false` counts as missing for numbers and categories, because some CRMs write it for every empty field.
+/// A boolean where a category is expected stays one: the model's vocabulary knows whether it holds `yes` and `no`. Some
+/// CRMs write `false` for every empty field; without such words that is missing, as for numbers.
 pub(super) fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a> {
     let Some(node) = doc.node(at) else { return Value::Missing };
     match (kind, node.kind) {
@@ -19,9 +20,8 @@ pub(super) fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a>
         (FeatureType::Category, Kind::String) => text(doc.string(node)),
         // Option sets arrive as integer codes; their digits are the category's name.
         (FeatureType::Category, Kind::Number) => text(Cow::Borrowed(doc.raw(node))),
-        (FeatureType::Category, Kind::True) => text(Cow::Borrowed("true")),
-        (FeatureType::Boolean, Kind::True) => Value::Boolean(true),
-        (FeatureType::Boolean, Kind::False) => Value::Boolean(false),
+        (FeatureType::Category | FeatureType::Boolean, Kind::True) => Value::Boolean(true),
+        (FeatureType::Category | FeatureType::Boolean, Kind::False) => Value::Boolean(false),
         (FeatureType::Boolean, Kind::String | Kind::Number) => boolean(&doc.string(node)),
         _ => Value::Missing,
     }
@@ -120,7 +120,9 @@ mod tests {
         check("\"Web\"", FeatureType::Category, &text("Web"));
         check("\"a\\u006d\"", FeatureType::Category, &text("am"));
         check("100000001", FeatureType::Category, &text("100000001"));
-        for json in ["\"\"", "null", "false", "[1]"] {
+        check("true", FeatureType::Category, &Value::Boolean(true));
+        check("false", FeatureType::Category, &Value::Boolean(false));
+        for json in ["\"\"", "null", "[1]"] {
             check(json, FeatureType::Category, &Value::Missing);
         }
     }

@@ -58,6 +58,15 @@ pub struct Skipped {
     pub reason: Skip,
 }
 
+impl Scratch {
+    /// Gives memory back that only an unusually large body needs.
+    pub fn trim(&mut self) {
+        if self.tape.nodes().len() > 65_536 {
+            *self = Self::default();
+        }
+    }
+}
+
 impl Recogniser {
     /// Compiles a configuration's routes and features.
     pub fn new(config: &Config) -> Self {
@@ -85,12 +94,12 @@ impl Recogniser {
         scratch: &mut Scratch,
         values: &mut Vec<Value<'a>>,
     ) -> Result<Option<Arc<Route>>, Skipped> {
-        let Some(first) = candidates.likely() else { return Ok(None) };
+        let Some(first) = candidates.readable().next().cloned() else { return Ok(None) };
         let skipped = |route: &Arc<Route>, reason| Skipped { route: route.clone(), reason };
         let text = std::str::from_utf8(body).map_err(|_| skipped(&first, Skip::Parse))?;
         scratch.tape.scan(text).map_err(|_| skipped(&first, Skip::Parse))?;
         let doc = Doc::new(text, &scratch.tape);
-        for route in candidates.open() {
+        for route in candidates.readable() {
             match candidates.allows(route, Some(doc)) {
                 Err(Duplicate) => return Err(skipped(route, Skip::Duplicate)),
                 Ok(false) => {}
@@ -121,7 +130,7 @@ impl<'r> Candidates<'r> {
         if is_encoded(headers) {
             return Err(Skipped { route: first, reason: Skip::Encoding });
         }
-        if self.open().any(|route| is_json(&route.content, headers)) {
+        if self.readable().next().is_some() {
             return Ok(());
         }
         Err(Skipped { route: first, reason: Skip::Content })
@@ -132,11 +141,13 @@ impl<'r> Candidates<'r> {
         self.routes.iter().filter(|route| self.allows(route, None) == Ok(true))
     }
 
+    /// Those among them that read the body as what it is.
+    fn readable(&self) -> impl Iterator<Item = &'r Arc<Route>> {
+        self.open().filter(|route| is_json(&route.content, self.head.headers))
+    }
+
     /// Whether a route takes the request. Without a body its predicates on the body are taken as holding.
     fn allows(&self, route: &Route, body: Option<Doc<'_, '_>>) -> Result<bool, Duplicate> {
-        if !route.methods.contains(self.head.method) {
-            return Ok(false);
-        }
         if route.when.is_empty() {
             return Ok(true);
         }
@@ -156,6 +167,9 @@ impl<'r> Candidates<'r> {
         Head { headers: self.head.headers, captures, query: self.head.query }
     }
 }
+
+/// Leads of one request at most; CRMs take 100 or 200. A body of a million empty objects must not hold up a worker.
+const MAX_LEADS: usize = 1_000;
 
 /// Reads the leads of one body.
 struct Reader<'r, 'a, 't> {
@@ -178,12 +192,12 @@ impl<'a> Reader<'_, 'a, '_> {
         self.route.leads.select(self.doc, selected).map_err(|_| Skip::Duplicate)?;
         for found in selected.drain(..) {
             match self.doc.kind(found.at) {
-                Some(Kind::Object) => leads.push(self.lead(found)?),
+                Some(Kind::Object) => self.push(leads, found)?,
                 // A list where the route expects an object counts as its items.
                 Some(Kind::Array) => {
                     for (index, at) in self.doc.elements(found.at).enumerate() {
                         if self.doc.kind(at) == Some(Kind::Object) {
-                            leads.push(self.lead(Selected { at, item: Some(index) })?);
+                            self.push(leads, Selected { at, item: Some(index) })?;
                         }
                     }
                 }
@@ -194,6 +208,14 @@ impl<'a> Reader<'_, 'a, '_> {
             self.fields.read(self.doc, lead.at, scratch, values).map_err(|_| Skip::Duplicate)?;
         }
         if leads.is_empty() { Err(Skip::NoLead) } else { Ok(()) }
+    }
+
+    fn push(&self, leads: &mut Vec<Found>, selected: Selected) -> Result<(), Skip> {
+        if leads.len() == MAX_LEADS {
+            return Err(Skip::TooMany);
+        }
+        leads.push(self.lead(selected)?);
+        Ok(())
     }
 
     fn lead(&self, selected: Selected) -> Result<Found, Skip> {

@@ -24,7 +24,6 @@ pub struct Route {
     pub inject: Inject,
     /// The header that signs the body.
     pub signed_by: Option<http::HeaderName>,
-    pub(super) methods: Vec<Method>,
     /// Names of the path's templates, in the order they stand.
     pub(super) names: Vec<Box<str>>,
     pub(super) when: Vec<Predicate>,
@@ -59,7 +58,6 @@ impl Route {
             model: route.model.clone(),
             inject: route.inject.clone(),
             signed_by: route.signed_by.clone(),
-            methods: route.methods.clone(),
             names: template_names(&route.path),
             when: compiled(&route.when),
             leads: Program::new(&route.leads),
@@ -133,41 +131,62 @@ impl<'r> Candidates<'r> {
     }
 }
 
-/// All routes, by path.
+/// All routes, by method and path. A router for each method, so that a path that is literal for one does not hide a
+/// template for another.
 #[derive(Debug, Default)]
 pub struct Router {
-    paths: matchit::Router<Vec<Arc<Route>>>,
+    methods: Vec<(Method, matchit::Router<Vec<Arc<Route>>>)>,
 }
 
 impl Router {
     /// Compiles all routes. A template that cannot be matched has been refused with the configuration.
     pub fn new(routes: &[config::Route], outcomes: &[OutcomeRule]) -> Self {
-        let mut by_path: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
-        for (index, route) in routes.iter().enumerate() {
-            let compiled = Arc::new(Route::new(index, route, outcomes));
-            let path = numbered(&route.path);
-            let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
-            by_path.entry(path).or_default().push(compiled.clone());
-            by_path.entry(other).or_default().push(compiled);
+        let mut methods: Vec<(Method, matchit::Router<_>)> = Vec::new();
+        let compiled: Vec<Arc<Route>> = routes
+            .iter()
+            .enumerate()
+            .map(|(index, route)| Arc::new(Route::new(index, route, outcomes)))
+            .collect();
+        for method in routes.iter().flat_map(|route| &route.methods) {
+            if methods.iter().all(|(known, _)| known != method) {
+                let of_method =
+                    routes.iter().zip(&compiled).filter(|(route, _)| route.methods.contains(method));
+                methods.push((method.clone(), by_path(of_method)));
+            }
         }
-        let mut paths = matchit::Router::new();
-        for (path, mut routes) in by_path {
-            routes.sort_by_key(|route| std::cmp::Reverse(route.when.len()));
-            // The configuration was checked with this very function, so nothing is refused here.
-            _ = paths.insert(path, routes);
-        }
-        Self { paths }
+        Self { methods }
     }
 
     /// The routes for a request's path, or `None` where it is not ours.
     pub fn at<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
-        let found = self.paths.at(head.path).ok()?;
+        let (_, paths) = self.methods.iter().find(|(method, _)| method == head.method)?;
+        let found = paths.at(head.path).ok()?;
         let mut values = [""; MAX_CAPTURES];
         for (slot, (_, value)) in values.iter_mut().zip(found.params.iter()) {
             *slot = value;
         }
         Some(Candidates { routes: found.value, head, values })
     }
+}
+
+/// The routes of one method by path, those with more predicates first. A final slash is tolerated.
+fn by_path<'a>(
+    routes: impl Iterator<Item = (&'a config::Route, &'a Arc<Route>)>,
+) -> matchit::Router<Vec<Arc<Route>>> {
+    let mut by_path: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
+    for (route, compiled) in routes {
+        let path = numbered(&route.path);
+        let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
+        by_path.entry(path).or_default().push(compiled.clone());
+        by_path.entry(other).or_default().push(compiled.clone());
+    }
+    let mut paths = matchit::Router::new();
+    for (path, mut routes) in by_path {
+        routes.sort_by_key(|route| std::cmp::Reverse(route.when.len()));
+        // A template that cannot be matched was refused with the configuration.
+        _ = paths.insert(path, routes);
+    }
+    paths
 }
 
 /// The template with its names replaced by their position, so that two routes may name one place differently.

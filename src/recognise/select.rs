@@ -4,6 +4,8 @@
 //! allocating. Everything else that RFC 9535 allows goes through serde_json_path on a parsed tree, which is slower but
 //! finds the same places.
 
+use std::collections::HashMap;
+
 use super::doc::{At, Doc, Duplicate};
 use crate::config::{Scalar, Selector};
 
@@ -111,12 +113,18 @@ fn general(
 ) -> Result<(), Duplicate> {
     // The scanner took the text, so this fails only on numbers beyond f64; then nothing is selected.
     let Ok(tree) = serde_json::from_str::<serde_json::Value>(doc.text()) else { return Ok(()) };
+    // Elements are found by walking past those before them; once for each array is enough.
+    let mut arrays: HashMap<At, Vec<At>> = HashMap::new();
     for located in query.query_located(&tree).iter() {
         let mut selected = Selected { at: Doc::ROOT, item: None };
         for element in located.location().iter() {
             let next = match (element.as_name(), element.as_index()) {
                 (Some(name), _) => doc.member(selected.at, name)?,
-                (_, index) => index.and_then(|index| doc.elements(selected.at).nth(index)),
+                (_, index) => index.and_then(|index| {
+                    let elements =
+                        arrays.entry(selected.at).or_insert_with(|| doc.elements(selected.at).collect());
+                    elements.get(index).copied()
+                }),
             };
             let Some(at) = next else { return Ok(()) };
             selected = Selected { at, item: element.as_index().or(selected.item) };

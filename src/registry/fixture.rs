@@ -71,7 +71,7 @@ pub(crate) fn manifest(model: &str, version: &str, weight: f32) -> Manifest {
 fn schema() -> Schema {
     let vocabulary = vec!["phone".into(), "web".into()];
     let number = Encoding::Number { median: 10.0, mean: 10.0, sd: 5.0 };
-    let feature = |name: &str, required, encoding| FeatureSpec { name: name.into(), required, encoding };
+    let feature = |name: &str, required, encoding| FeatureSpec::new(name, required, encoding);
     Schema {
         features: vec![
             feature("budget", true, number),

@@ -17,12 +17,10 @@ use std::{
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 
-use super::deployment::{Deployment, folders, versions};
-
-/// The file that stands for a whole version, since it holds the digest of every other.
-const MANIFEST: &str = "manifest.json";
-/// Longest manifest in bytes.
-const MAX_MANIFEST: u64 = 64 << 20;
+use super::{
+    deployment::{Deployment, folders, versions},
+    version::{MANIFEST, MAX_MANIFEST},
+};
 
 /// Every model that serves, by name.
 pub type Models<V> = BTreeMap<Arc<str>, Arc<Served<V>>>;
@@ -59,11 +57,6 @@ impl<V> Live<V> {
     /// Everything that serves at this moment.
     pub fn models(&self) -> Arc<Models<V>> {
         self.0.load_full()
-    }
-
-    /// For a worker that reads on every request: costs no more than a load of a pointer while nothing changes.
-    pub fn cache(&self) -> arc_swap::Cache<Arc<ArcSwap<Models<V>>>, Arc<Models<V>>> {
-        arc_swap::Cache::new(Arc::clone(&self.0))
     }
 }
 
@@ -153,6 +146,15 @@ impl<V> Registry<V> {
     /// Everything that was refused at the last look.
     pub fn refusals(&self) -> Vec<Refusal> {
         self.told.iter().cloned().collect()
+    }
+
+    /// Makes the next look load every version again, because what may be loaded has changed. One that is refused then
+    /// goes on serving, as ever.
+    pub fn reload(&mut self) {
+        for (before, _) in self.known.values_mut().flat_map(|known| known.loaded.values_mut()) {
+            // No manifest has this digest.
+            *before = Hash::default();
+        }
     }
 
     /// Looks at everything again, loads what changed and swaps it in. Returns what is refused now and was not, or
@@ -305,6 +307,7 @@ impl<V> Served<V> {
     }
 }
 
+/// The digest of a manifest, which stands for a whole version, since it holds the digest of every other file.
 fn digest(file: &Path) -> io::Result<Hash> {
     let mut bytes = Vec::new();
     File::open(file)?.take(MAX_MANIFEST).read_to_end(&mut bytes)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     lead::{Cutoffs, Value},
-    score::{Calibration, Encoding, FeatureSpec, Kind, Schema, Spec},
+    score::{Bands, Calibration, Encoding, FeatureSpec, Kind, Schema, Spec, Typical},
 };
 
 /// The only format so far.
@@ -191,6 +191,36 @@ impl Manifest {
             calibration: self.calibration.clone(),
             cutoffs: self.cutoffs,
         }
+    }
+
+    /// What reasons compare a lead with, one entry for each feature of the schema.
+    pub fn typical(&self) -> Vec<Typical> {
+        let of = |spec: &FeatureSpec| {
+            let shares = match self.background.get(&spec.name) {
+                Some(Background::Number { median }) => {
+                    return Typical::Number(self.bands(&spec.name, *median));
+                }
+                Some(Background::Category { shares }) => shares,
+                // The check lets no such manifest pass.
+                None => return Typical::Shares(Vec::new()),
+            };
+            let share = |word: &str| shares.get(word).copied().unwrap_or_default();
+            Typical::Shares(match &spec.encoding {
+                Encoding::Category { vocabulary } => vocabulary.iter().map(|word| share(word)).collect(),
+                _ => vec![share("false"), share("true")],
+            })
+        };
+        self.schema.features.iter().map(of).collect()
+    }
+
+    fn bands(&self, name: &str, median: f64) -> Bands {
+        let (edges, counts): (&[f64], &[u64]) = match self.baseline.features.get(name) {
+            Some(Histogram::Number { edges, counts, .. }) => (edges, counts),
+            _ => (&[], &[]),
+        };
+        // The first and the last edge bound nothing.
+        let inner = edges.get(1..edges.len().saturating_sub(1)).unwrap_or_default();
+        Bands::new(median, inner, counts)
     }
 
     fn check(&self) -> Result<(), String> {

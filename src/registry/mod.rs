@@ -7,9 +7,11 @@
 
 mod manifest; // what a version says of itself
 mod version; // a folder -> a checked, compiled model; and back
+mod trust; // who may sign a version
 mod deployment; // models/<model>/deployment.json: which version holds which slot
 mod watch; // hints that something on disk may have changed
 mod live; // the versions that serve, swapped whole
+mod report; // what stands on disk, told to people and scripts
 #[cfg(test)]
 pub(crate) mod fixture; // a small version, for tests of every room
 
@@ -17,6 +19,8 @@ pub use self::{
     deployment::{Challenger, Deployment, DeploymentError},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served},
     manifest::{Background, Baseline, Golden, Histogram, Lineage, Manifest, Metrics, Plain},
-    version::{MANIFEST, Version, VersionError, WEIGHTS, sha256, write},
+    report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
+    trust::{KeyError, SIGNATURE, Trust, keygen, sign},
+    version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},
     watch::{POLL, Watch},
 };

@@ -8,10 +8,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::Manifest;
+use super::{Manifest, Trust};
 use crate::{
     lead::{ModelId, Value},
-    score::{Model, ModelError, Scratch},
+    score::{Explainer, Model, ModelError, Scratch},
 };
 
 /// The file that makes a folder a version.
@@ -19,7 +19,8 @@ pub const MANIFEST: &str = "manifest.json";
 /// The file that holds a network's weights.
 pub const WEIGHTS: &str = "weights.safetensors";
 
-const MAX_MANIFEST: u64 = 16 << 20;
+/// Longest manifest in bytes.
+pub(super) const MAX_MANIFEST: u64 = 16 << 20;
 const MAX_FILE: u64 = 256 << 20;
 /// The kernel's sums differ by processor in the last digits; anything else is another model.
 const GOLDEN_TOLERANCE: f32 = 1e-5;
@@ -33,6 +34,8 @@ pub struct Version {
     pub manifest: Manifest,
     /// Compiled.
     pub model: Model,
+    /// Gives its scores reasons.
+    pub explainer: Explainer,
 }
 
 /// Why a version was not read or written. Each names the folder and the file.
@@ -90,6 +93,14 @@ pub enum VersionError {
         /// The model's; none when it was not finite.
         got: Option<f32>,
     },
+    /// A signature that is missing or wrong, where one is asked for.
+    #[error("{}: {reason}", path.display())]
+    Signature {
+        /// The signature's file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A version is immutable.
     #[error("{}: exists already", path.display())]
     Exists {
@@ -108,15 +119,23 @@ impl VersionError {
             VersionError::Digest { .. } => "digest",
             VersionError::Model { .. } => "model",
             VersionError::Golden { .. } => "golden",
+            VersionError::Signature { .. } => "signature",
             VersionError::Exists { .. } => "exists",
         }
     }
 }
 
 impl Version {
-    /// Loads `models/<model>/<version>`. Everything is checked; what this returns may serve.
+    /// Loads `models/<model>/<version>`, signed or not. Everything else is checked.
     pub fn load(folder: &Path) -> Result<Self, VersionError> {
+        Self::load_trusted(folder, &Trust::default())
+    }
+
+    /// Loads `models/<model>/<version>`. Everything is checked, the signature before the manifest is even parsed; what this
+    /// returns may serve.
+    pub fn load_trusted(folder: &Path, trust: &Trust) -> Result<Self, VersionError> {
         let manifest = read(folder, MANIFEST, MAX_MANIFEST).map_err(file_error(folder, MANIFEST))?;
+        trust.check(folder, &manifest)?;
         let version = Self::from_parts(folder, &manifest, |name| read(folder, name, MAX_FILE))?;
         check_names(folder, &version.manifest)?;
         Ok(version)
@@ -147,13 +166,15 @@ impl Version {
         };
         let model = Model::new(manifest.spec(), &weights)
             .map_err(|reason| VersionError::Model { path: folder.into(), reason })?;
+        let explainer = Explainer::new(&model, &weights, manifest.typical())
+            .map_err(|reason| VersionError::Model { path: folder.into(), reason })?;
         check_golden(folder, &manifest, &model)?;
         let id = ModelId {
             model: manifest.model.as_str().into(),
             version: manifest.version.as_str().into(),
             digest: digest.into(),
         };
-        Ok(Self { id, manifest, model })
+        Ok(Self { id, manifest, model, explainer })
     }
 }
 
@@ -187,7 +208,12 @@ pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Res
 
 /// SHA-256 in lower-case hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_names(folder: &Path, manifest: &Manifest) -> Result<(), VersionError> {
@@ -222,7 +248,7 @@ fn file_error(folder: &Path, name: &str) -> impl FnOnce(io::Error) -> VersionErr
 }
 
 /// A regular file's bytes: a pipe would block, and an endless file would fill the memory.
-fn read(folder: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read(folder: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
     let path = folder.join(name);
     if !fs::metadata(&path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));

@@ -47,6 +47,20 @@ impl Encoder {
         &self.categories
     }
 
+    /// The same rows for a network that has one more column behind each category's.
+    pub(super) fn with_average_words(&self) -> Self {
+        let categories = self.categories.iter().map(|columns| columns + 1).collect();
+        Self { categories, ..self.clone() }
+    }
+
+    /// The code of the `i`-th feature's value, if it is a category.
+    pub(super) fn code(&self, i: usize, value: &Value<'_>) -> Option<usize> {
+        match self.features.get(i) {
+            Some(Feature::Category(vocabulary)) => usize::try_from(vocabulary.code(value)).ok(),
+            _ => None,
+        }
+    }
+
     /// Length of a compact row.
     pub fn row_width(&self) -> usize {
         self.dense() + self.categories.len()
@@ -285,7 +299,7 @@ mod tests {
     use crate::score::FeatureSpec;
 
     fn encoder(encoding: Encoding) -> Encoder {
-        let feature = FeatureSpec { name: "f".into(), required: true, encoding };
+        let feature = FeatureSpec::new("f", true, encoding);
         Encoder::new(&Schema { features: vec![feature] }).unwrap()
     }
 

@@ -6,7 +6,7 @@
 //! part, and one multiply-add, of the part's own row. A block that reads only some outputs of the layer before, as the
 //! members of an ensemble do, is stored and computed for those alone. Written as plain loops over arrays that the compiler turns into vector code.
 //!
-//! The one `unsafe` of the crate stands here: calling the copy of those loops that was compiled for AVX2 and FMA, on a
+//! The one `unsafe` of the library stands here: calling the copy of those loops that was compiled for AVX2 and FMA, on a
 //! processor that was found to have them. 20 numbers and 10 categories through 64-32-1 take it 115 ns; the copy for
 //! any x86-64 takes 257. Four members of 32-32 over 9 piecewise numbers and 10 categories take about 270, once their
 //! weights are in cache. The binary must run on any, so the choice is made when a kernel is built.
@@ -398,7 +398,7 @@ mod tests {
             let encodings = numbers.chain((0..self.2).map(words));
             let features = encodings
                 .enumerate()
-                .map(|(i, encoding)| FeatureSpec { name: i.to_string(), required: false, encoding })
+                .map(|(i, encoding)| FeatureSpec::new(i.to_string(), false, encoding))
                 .collect();
             Encoder::new(&Schema { features }).unwrap()
         }

@@ -1,4 +1,4 @@
-//! Score: features become a calibrated probability and a grade.
+//! Score: features become a calibrated probability, a grade and reasons.
 //!
 //! A [`Model`] is a schema, a network, a calibration and cut-offs, compiled once when a version is loaded. Scoring one
 //! lead is synchronous, allocates nothing and takes a fraction of a microsecond. Pure: no I/O, no clock.
@@ -10,6 +10,7 @@ mod kernel; // compact rows -> logits: the packed weights and the loops over the
 mod op; // the kernel as an operation of candle's graphs
 mod calibrate; // logit -> probability, and the fits
 mod model; // the whole, compiled
+mod reasons; // which features made a score high or low
 #[cfg(test)]
 pub(crate) mod fixture; // small weights, for tests
 
@@ -20,5 +21,6 @@ pub use self::{
     model::{Model, ModelError, ScoreError, Scored, Spec},
     network::{Kind, Layer, Network},
     op::KernelOp,
+    reasons::{Bands, Ends, Explainer, Explanation, Mix, ReasonScratch, Typical, in_out},
     schema::{Encoding, FeatureSpec, Schema},
 };

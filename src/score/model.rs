@@ -157,11 +157,7 @@ mod tests {
     }
 
     fn number(name: &str, required: bool) -> FeatureSpec {
-        FeatureSpec {
-            name: name.into(),
-            required,
-            encoding: Encoding::Number { median: 0.0, mean: 0.0, sd: 1.0 },
-        }
+        FeatureSpec::new(name, required, Encoding::Number { median: 0.0, mean: 0.0, sd: 1.0 })
     }
 
     /// Logit = 2 x - 1 + 3 if x is missing.
@@ -283,7 +279,7 @@ mod tests {
 
     fn bank_features(preprocess: &serde_json::Value) -> Vec<FeatureSpec> {
         let at = |key: &str, i: usize| preprocess[key][i].as_f64().unwrap();
-        let feature = |name: &str, encoding| FeatureSpec { name: name.into(), required: true, encoding };
+        let feature = |name: &str, encoding| FeatureSpec::new(name, true, encoding);
         let numeric = preprocess["numeric"].as_array().unwrap().iter().enumerate().map(|(i, name)| {
             let (median, mean, sd) = (at("median", i), at("mean", i), at("sd", i));
             feature(name.as_str().unwrap(), Encoding::Number { median, mean, sd })

@@ -25,6 +25,12 @@ pub struct FeatureSpec {
     pub required: bool,
     /// What a value becomes.
     pub encoding: Encoding,
+    /// How people call it in reasons; without one, the name with spaces for underscores and dots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// A protected attribute, or a stand-in for one: never shown as a reason.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
 }
 
 /// How a value becomes numbers.
@@ -85,6 +91,16 @@ impl Schema {
 }
 
 impl FeatureSpec {
+    /// A feature without a label of its own that may be shown.
+    pub fn new(name: impl Into<String>, required: bool, encoding: Encoding) -> Self {
+        Self { name: name.into(), required, encoding, label: None, protected: false }
+    }
+
+    /// How people call it.
+    pub fn label(&self) -> String {
+        self.label.clone().unwrap_or_else(|| self.name.replace(['_', '.'], " "))
+    }
+
     /// The type a value must have to be read.
     pub fn feature_type(&self) -> FeatureType {
         match self.encoding {
@@ -181,7 +197,7 @@ mod tests {
         let check = |encodings: Vec<(&str, Encoding)>, accepted| {
             let features = encodings
                 .into_iter()
-                .map(|(name, encoding)| FeatureSpec { name: name.into(), required: false, encoding })
+                .map(|(name, encoding)| FeatureSpec::new(name, false, encoding))
                 .collect();
             assert_eq!(Schema { features }.check().is_ok(), accepted);
         };

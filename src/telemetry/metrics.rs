@@ -111,9 +111,15 @@ impl Metrics {
         });
     }
 
+    /// Folds what histograms were given into their buckets. Until then each sample takes memory, so this has to be called
+    /// now and then even if nobody reads the metrics.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
     /// The counters as Prometheus text.
     pub(super) fn render(&self) -> String {
-        self.handle.run_upkeep();
+        self.upkeep();
         self.handle.render()
     }
 }
@@ -141,7 +147,7 @@ fn describe() {
 #[derive(Clone, Debug)]
 pub struct RouteMetrics {
     requests: [Counter; 4],
-    skipped: [Counter; 12],
+    skipped: [Counter; Skip::ALL.len()],
     injection_refused: Counter,
 }
 

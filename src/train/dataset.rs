@@ -9,7 +9,7 @@ use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use sha2::{Digest, Sha256};
 
 use super::TrainError;
-use crate::lead::Value;
+use crate::{lead::Value, registry};
 
 /// More words than that are names or free text: useless as one-hots, and perhaps personal data.
 const MAX_WORDS: usize = 256;
@@ -133,7 +133,7 @@ impl Dataset {
             }
             hash.update([u8::from(*label), 0x1e]);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        registry::hex(&hash.finalize())
     }
 
     fn select(&self, rows: &[usize]) -> Self {

@@ -14,13 +14,12 @@ const BINS: usize = 10;
 
 /// The schema of the training columns, numbers piecewise in at most so many `parts` if any.
 pub(super) fn schema(dataset: &Dataset, parts: usize) -> Schema {
-    let feature = |column: &Column| FeatureSpec {
-        name: column.name.clone(),
-        required: match &column.cells {
+    let feature = |column: &Column| {
+        let required = match &column.cells {
             Cells::Numbers(numbers) => numbers.iter().all(Option::is_some),
             Cells::Words(words) => words.iter().all(Option::is_some),
-        },
-        encoding: encoding(&column.cells, parts),
+        };
+        FeatureSpec::new(&column.name, required, encoding(&column.cells, parts))
     };
     Schema { features: dataset.columns.iter().map(feature).collect() }
 }

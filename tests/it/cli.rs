@@ -8,7 +8,7 @@ use std::{
 use leadwire::registry::Version;
 use serde_json::Value as Json;
 
-use crate::support::CONFIG;
+use crate::support::{CONFIG, copy_folder, shipped_model, write_version};
 
 fn leadwire(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leadwire"));
@@ -100,4 +100,101 @@ fn train_writes_a_version_that_loads_and_the_same_one_for_the_same_seed() {
         assert_eq!(a, b, "{name:?} is the same, byte for byte");
     }
     assert_eq!(train(&a)["id"], "lead/2", "the next one");
+}
+
+/// A directory of models with the shipped version and one that scores higher.
+fn two_versions() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(&shipped_model(), &folder.path().join("lead/1"));
+    write_version(folder.path(), "2");
+    folder
+}
+
+#[test]
+fn models_are_listed_shown_and_verified() {
+    let folder = two_versions();
+    let models = |arguments: &[&str]| {
+        leadwire(&[&["models", "--models", folder.path().to_str().unwrap()], arguments].concat())
+    };
+    std::fs::write(
+        folder.path().join("lead/deployment.json"),
+        r#"{"champion":"1","challenger":{"version":"2","percent":10}}"#,
+    )
+    .unwrap();
+    let list = models(&["list"]);
+    let lines: Vec<&str> = text(&list.stdout).lines().collect();
+    assert!(lines[0].starts_with("model  version  slot            kind"), "{lines:#?}");
+    assert!(lines[1].starts_with("lead         2  challenger 10%  mlp"), "{lines:#?}");
+    assert!(lines[2].contains("champion") && lines[2].ends_with("ok"), "{lines:#?}");
+    let json: Json = serde_json::from_slice(&models(&["list", "--json"]).stdout).unwrap();
+    assert_eq!(json["versions"][1]["slot"], "champion");
+
+    let show = models(&["show", "lead/1"]);
+    for part in ["lead/1", "auc", "8,237 rows", "nr.employed", "nr employed", "number", "weights.safetensors"]
+    {
+        assert!(text(&show.stdout).contains(part), "{part}: {}", text(&show.stdout));
+    }
+    let json: Json = serde_json::from_slice(&models(&["show", "lead/1", "--json"]).stdout).unwrap();
+    assert_eq!((&json["golden"], &json["signed"]), (&32.into(), &false.into()));
+    assert_eq!(models(&["show", "lead/9"]).status.code(), Some(1));
+    assert_eq!(models(&["show", "lead"]).status.code(), Some(2));
+
+    let verify = models(&["verify"]);
+    assert_eq!(
+        (text(&verify.stdout), verify.status.code()),
+        ("lead/2: ok, 32 golden samples\nlead/1: ok, 32 golden samples\n", Some(0))
+    );
+    std::fs::write(folder.path().join("lead/2/weights.safetensors"), "other").unwrap();
+    let verify = models(&["verify", "lead"]);
+    assert_eq!(verify.status.code(), Some(1));
+    assert!(text(&verify.stdout).starts_with("lead/2: refused: "), "{}", text(&verify.stdout));
+    assert_eq!(models(&["verify", "lead/1"]).status.code(), Some(0));
+    assert_eq!(models(&["verify", "absent"]).status.code(), Some(1));
+    assert!(text(&models(&["list"]).stdout).contains("refused (digest)"));
+}
+
+#[test]
+fn two_versions_are_compared_on_golden_samples_and_a_file() {
+    let folder = two_versions();
+    let sample = folder.path().join("sample.csv");
+    let rows = "age,job,nr.employed,euribor3m\n56,services,5191,4.857\n30,student,4963.6,0.7\n";
+    std::fs::write(&sample, rows).unwrap();
+    let diff = |more: &[&str]| {
+        let start = ["models", "--models", folder.path().to_str().unwrap(), "diff", "lead/1", "lead/2"];
+        leadwire(&[&start, more].concat())
+    };
+    let told: Json = serde_json::from_slice(&diff(&["--json"]).stdout).unwrap();
+    assert_eq!((&told["leads"], &told["unscored"]), (&64.into(), &0.into()));
+    let with_file = diff(&["--sample", sample.to_str().unwrap()]);
+    let said = text(&with_file.stdout);
+    assert!(said.contains(" of 66 leads change grade\n"), "{said}");
+    assert!(said.contains("from \\ to") && said.contains("scores differ by "), "{said}");
+    let lines = folder.path().join("sample.jsonl");
+    std::fs::write(&lines, "{\"age\": 56, \"job\": \"services\"}\n\n{\"age\": \"30\"}\n").unwrap();
+    let told: Json =
+        serde_json::from_slice(&diff(&["--json", "--sample", lines.to_str().unwrap()]).stdout).unwrap();
+    assert_eq!(told["leads"], 66);
+    assert!(told["changed"].as_u64().unwrap() > 0 && told["max_difference"].as_f64().unwrap() > 0.01);
+    std::fs::write(&sample, "name\nx\n").unwrap();
+    let none = diff(&["--sample", sample.to_str().unwrap()]);
+    assert!(text(&none.stderr).contains("holds no feature of either version"));
+}
+
+#[test]
+fn versions_are_signed_and_only_with_the_right_key_are_they_fine() {
+    let folder = two_versions();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let models = |arguments: &[&str]| {
+        leadwire(&[&["models", "--models", folder.path().to_str().unwrap()], arguments].concat())
+    };
+    let key = path("key.pem");
+    let made = models(&["keygen", "--out", &key]);
+    let public = text(&made.stdout).trim().to_owned();
+    assert_eq!((public.len(), made.status.code()), (64, Some(0)));
+    assert_eq!(models(&["keygen", "--out", &key]).status.code(), Some(1), "a key is never overwritten");
+    assert_eq!(models(&["sign", "lead/1", "--key", &key]).status.code(), Some(0));
+    assert_eq!(models(&["verify", "lead/1", "--trust", &public]).status.code(), Some(0));
+    let unsigned = models(&["verify", "lead/2", "--trust", &public]);
+    assert_eq!(unsigned.status.code(), Some(1));
+    assert!(text(&unsigned.stdout).contains("manifest.sig: missing"), "{}", text(&unsigned.stdout));
 }

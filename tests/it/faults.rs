@@ -64,6 +64,7 @@ fn what_cannot_be_read_goes_on_as_it_came() {
     let large = format!("{{\"Description\":\"{}\"}}", "x".repeat(1 << 20));
     skipped(&JSON, large.as_bytes(), "body");
     skipped(&[], b"not json at all", "parse");
+    skipped(&JSON, format!("[{}{{}}]", "{},".repeat(1_000)).as_bytes(), "too_many");
 }
 
 #[test]
@@ -243,6 +244,51 @@ fn open_requests_finish_when_the_process_is_told_to_stop() {
     let mut rest = Vec::new();
     std::io::Read::read_to_end(&mut idle.stream, &mut rest).unwrap();
     assert!(rest.is_empty(), "idle connections are closed");
+}
+
+#[test]
+fn connections_made_before_the_stop_are_served() {
+    let upstream = Upstream::start(|_| created(ID));
+    let sidecar = Running::start(upstream.address);
+    let request =
+        format!("POST {CREATE} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{LEAD}", LEAD.len());
+    let mut clients: Vec<Client> = (0..40).map(|_| sidecar.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(request.as_bytes()));
+    let (store, _folder) = sidecar.stop();
+    for client in &mut clients {
+        assert_eq!(client.receive().header("leadwire"), Some("scored"));
+    }
+    assert_eq!(store.scores_of(ID).unwrap().len(), 40);
+}
+
+#[test]
+fn a_slow_upload_is_no_slow_answer() {
+    let upstream = Upstream::start(|_| answer("200 OK", &[], "all of it"));
+    let config = CONFIG.replace("answer: 60s", "answer: 100ms");
+    let sidecar = Running::with(upstream.address, &config, |_| {});
+    let mut client = sidecar.client();
+    client.send(b"PUT /file HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n");
+    for byte in b"abcdefgh" {
+        std::thread::park_timeout(Duration::from_millis(100));
+        client.send(&[*byte]);
+    }
+    assert_eq!(client.receive().text(), "all of it");
+}
+
+#[test]
+fn a_message_may_have_more_headers_than_most() {
+    let upstream = Upstream::start(|_| {
+        let headers: Vec<(String, String)> = (0..300).map(|i| (format!("X-{i}"), i.to_string())).collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        answer("200 OK", &headers, "ok")
+    });
+    let sidecar = Running::start(upstream.address);
+    let headers: Vec<(String, String)> = (0..300).map(|i| (format!("X-{i}"), i.to_string())).collect();
+    let headers: Vec<(&str, &str)> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let reply = sidecar.client().exchange("GET", "/", &headers, b"");
+    assert_eq!((reply.header("x-299"), upstream.request().header("x-299")), (Some("299"), Some("299")));
 }
 
 #[test]

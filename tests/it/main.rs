@@ -14,8 +14,11 @@ mod tidy; // the house rules
 mod transparent; // traffic that is not ours
 mod scoring; // traffic that is
 mod faults; // whatever goes wrong, the CRM's answer comes through
+mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
 mod replay; // real leads
 mod cli; // what people and scripts see
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself
+mod splice; // properties of what is written into bodies
+mod fuzz; // corpora, replayed

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use leadwire::registry::{keygen, sign};
+
 use crate::support::{
-    CONFIG, CREATE, LEAD, Running, Upstream, answer, copy_folder, created, shipped_model, wait,
+    CONFIG, CREATE, LEAD, Running, Upstream, answer, copy_folder, created, shipped_model, wait, write_version,
 };
 
 const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];
@@ -30,29 +32,6 @@ fn a_good_configuration_is_taken_and_a_bad_one_leaves_the_old() {
     let so_far = first.requests().len();
     sidecar.post(CREATE, LEAD);
     assert_eq!(first.requests().len(), so_far, "nothing goes to the old upstream any more");
-}
-
-/// The shipped model as another version whose scores differ.
-fn write_version(models: &std::path::Path, version: &str) {
-    let original = leadwire::registry::Version::load(&shipped_model()).unwrap();
-    let mut manifest = original.manifest.clone();
-    manifest.version = version.to_owned();
-    manifest.calibration = leadwire::score::Calibration::Platt { a: 1.0, b: 2.0 };
-    let weights = std::fs::read(shipped_model().join(leadwire::registry::WEIGHTS)).unwrap();
-    let model = leadwire::score::Model::new(manifest.spec(), &weights).unwrap();
-    let mut scratch = leadwire::score::Scratch::default();
-    for golden in &mut manifest.golden {
-        let missing = leadwire::lead::Value::Missing;
-        let values: Vec<_> = model
-            .features()
-            .iter()
-            .map(|feature| golden.features.get(&feature.name).map(|v| v.value()))
-            .collect();
-        let scored = model.score(|i| values[i].as_ref().unwrap_or(&missing), &mut scratch).unwrap();
-        golden.score = scored.score.probability();
-    }
-    let files = [(leadwire::registry::WEIGHTS, weights.as_slice())];
-    leadwire::registry::write(&models.join("lead").join(version), &manifest, &files).unwrap();
 }
 
 #[test]
@@ -111,4 +90,29 @@ fn a_deployment_moves_back_to_an_older_version() {
     )
     .unwrap();
     wait("the older version", || model().as_deref() == Some("lead/1"));
+}
+
+#[test]
+fn once_keys_are_configured_only_signed_versions_are_taken_and_the_old_one_serves_on() {
+    let upstream = Upstream::start(|_| created("00Q1"));
+    let sidecar = Running::start(upstream.address);
+    let model = || sidecar.post(CREATE, LEAD).header("x-lead-model").map(str::to_owned);
+    assert_eq!(model().as_deref(), Some("lead/1"));
+    let models = sidecar.folder.path().join("models");
+    let key = sidecar.folder.path().join("key.pem");
+    let public = keygen(&key).unwrap();
+    sidecar.reconfigure(upstream.address, &format!("model_keys: [{public}]\n{CONFIG}"));
+    let refusals = || sidecar.admin("/api/models");
+    wait("the unsigned version", || refusals().contains("manifest.sig: missing"));
+    assert_eq!(model().as_deref(), Some("lead/1"), "it serves on from memory");
+
+    write_version(&models, "2");
+    wait("the second refusal", || refusals().matches("manifest.sig: missing").count() == 2);
+    let other = sidecar.folder.path().join("other.pem");
+    keygen(&other).unwrap();
+    sign(&models.join("lead/2"), &other).unwrap();
+    wait("the wrong key", || refusals().contains("none of the"));
+    assert_eq!(model().as_deref(), Some("lead/1"));
+    sign(&models.join("lead/2"), &key).unwrap();
+    wait("the signed version", || model().as_deref() == Some("lead/2"));
 }

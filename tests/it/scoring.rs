@@ -53,6 +53,10 @@ fn a_created_lead_is_scored_into_headers_and_answer_and_recorded_under_the_answe
         (reply.status(), reply.header("leadwire"), reply.header("x-lead-model")),
         (201, Some("scored"), Some("lead/1"))
     );
+    let names: Vec<&str> = reply.headers.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["X-Lead-Score", "X-Lead-Grade", "X-Lead-Model", "Leadwire"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
     let version = leadwire::registry::Version::load(&shipped_model()).unwrap();
     assert_eq!(sidecar.metric(r#"leadwire_requests_total{route="lead.create",outcome="scored"}"#), 1.0);
     assert_eq!(sidecar.metric(r#"leadwire_score_count{model="lead",version="1",arm="champion"}"#), 1.0);
@@ -306,4 +310,111 @@ fn a_chunked_body_stays_chunked_and_a_byte_order_mark_stays_where_it_is() {
         (Some("chunked"), None)
     );
     assert!(request.text().starts_with("\u{feff}{\"LastName\"") && request.text().contains("Lead_Score__c"));
+}
+
+#[test]
+fn reasons_are_written_where_a_route_asks_for_them() {
+    let upstream = crm();
+    let route = INJECT.replace(
+        "    inject:\n",
+        "    inject:\n      headers: {X-Lead-Reasons: reasons}\n      response: [{at: /Lead_Reasons__c, value: reasons}]\n",
+    );
+    let sidecar = start(&upstream, &route);
+    let reply = sidecar.post(CREATE, LEAD);
+    let told = reply.header("x-lead-reasons").unwrap();
+    let body: serde_json::Value = serde_json::from_str(reply.text()).unwrap();
+    assert_eq!(body["Lead_Reasons__c"], told);
+    let reasons: Vec<&str> = told.split("; ").collect();
+    assert!((1..=6).contains(&reasons.len()), "{told}");
+    for reason in reasons {
+        assert!(reason.contains(": ") && (reason.ends_with(" +") || reason.ends_with(" -")), "{told}");
+    }
+    assert!(!told.contains("93.994") && told.contains("cons price idx: high"), "bands, not values: {told}");
+}
+
+#[test]
+fn reasons_go_into_the_request_too() {
+    let upstream = crm();
+    let route = INJECT.replace("value: grade", "value: reasons");
+    let sidecar = start(&upstream, &route);
+    assert_eq!(sidecar.post(CREATE, LEAD).header("leadwire"), Some("scored"));
+    let sent: serde_json::Value = serde_json::from_slice(&upstream.request().body).unwrap();
+    assert!(sent["Status"].as_str().unwrap().contains("cons price idx: high"), "{sent}");
+}
+
+#[test]
+fn a_success_that_cannot_be_read_is_never_sent_again() {
+    let upstream = Upstream::start(|_| answer("200 OK", &[("Content-Type", "text/html")], "<p>maybe</p>"));
+    let routes = INJECT.replace("    action:", "    ok: [{at: resp:/error, absent: true}]\n    action:");
+    let sidecar = start(&upstream, &routes);
+    let reply = sidecar.post(CREATE, LEAD);
+    assert_eq!((reply.status(), reply.text(), upstream.requests().len()), (200, "<p>maybe</p>", 1));
+    assert_eq!(sidecar.stop().0.score_count().unwrap(), 0, "nobody knows whether it is stored");
+}
+
+#[test]
+fn a_batch_with_one_lead_is_not_injected_and_so_never_sent_twice() {
+    let upstream = Upstream::start(|_| answer("400 Bad Request", &[], "[]"));
+    let routes = r#"
+  - name: lead.collection
+    method: [POST]
+    path: /batch
+    leads: "$.records[?@.type=='Lead']"
+    action: create
+    inject: {request: [{at: /Lead_Score__c, value: points}]}
+"#;
+    let sidecar = start(&upstream, routes);
+    let lead = LEAD.replacen('{', r#"{"type":"Lead","#, 1);
+    let body = format!(r#"{{"records":[{{"type":"Account"}},{lead}]}}"#);
+    assert_eq!(sidecar.post("/batch", &body).status(), 400);
+    assert_eq!(upstream.request().text(), body);
+}
+
+#[test]
+fn a_checkbox_is_read_as_the_word_it_stands_for() {
+    let upstream = crm();
+    let sidecar = start(
+        &upstream,
+        "  - {name: r, method: [POST], path: /r, action: create, inject: {headers: {X-S: score}}}",
+    );
+    let score = |housing: &str| {
+        let lead = LEAD.replace(r#""housing__c":"no""#, &format!(r#""housing__c":{housing}"#));
+        sidecar.post("/r", &lead).header("x-s").unwrap().to_owned()
+    };
+    let [no, yes, other] = ["\"no\"", "\"yes\"", "\"unheard of\""].map(score);
+    assert_eq!(["false", "true"].map(score), [no.clone(), yes.clone()]);
+    assert!(no != yes && other != no);
+}
+
+#[test]
+fn routes_to_one_path_may_differ_by_method_and_by_content() {
+    let upstream = crm();
+    let routes = r#"
+  - {name: list, method: [GET], path: /leads/all, action: read}
+  - {name: one, method: [POST], path: "/leads/{id}", action: create}
+  - {name: form, method: [POST], path: /both, content: form, action: create, inject: {headers: {X-Form: points}}}
+  - {name: json, method: [POST], path: /both, content: json, action: create, inject: {headers: {X-Json: points}}}
+"#;
+    let sidecar = start(&upstream, routes);
+    assert_eq!(sidecar.post("/leads/all", LEAD).header("leadwire"), Some("scored"));
+    let both = sidecar.post("/both", LEAD);
+    assert!(both.header("x-json").is_some() && both.header("x-form").is_none());
+    let form = sidecar.client().exchange(
+        "POST",
+        "/both",
+        &[("Content-Type", "application/x-www-form-urlencoded")],
+        b"a=b",
+    );
+    assert!(form.header("leadwire").is_some_and(|value| value.starts_with("skipped;reason=")));
+}
+
+#[test]
+fn a_route_without_scores_says_that_it_passed_and_the_crms_own_headers_stay() {
+    let upstream = Upstream::start(|_| answer("200 OK", &[("X-Lead-Score", "the CRM's own")], "{}"));
+    let routes = "  - {name: fate, method: [POST], path: /fate, action: outcome}\n  - {name: r, method: [POST], path: /r, action: create, inject: {headers: {X-Lead-Score: points}}}\n";
+    let sidecar = start(&upstream, routes);
+    assert_eq!(sidecar.post("/fate", "{}").header("leadwire"), Some("passed"));
+    let skipped = sidecar.post("/r", "{}");
+    assert_eq!(skipped.header("leadwire"), Some("skipped;reason=features"));
+    assert_eq!(skipped.header("x-lead-score"), Some("the CRM's own"));
 }

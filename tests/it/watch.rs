@@ -8,11 +8,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use leadwire::registry::{Live, Refusal, RefusalKind, Registry, Watch};
 use tempfile::TempDir;
+
+use crate::support::wait;
 
 /// So long that no test passes by polling.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -56,7 +58,7 @@ impl Bench {
         });
         let bench = Self { root, live, refusals, looks, _watch: watch.unwrap() };
         // Before the first look the directories are not watched, and a test could change them too early.
-        wait(|| bench.looks.load(Ordering::SeqCst) > 0, || "the first look".to_owned());
+        wait("the first look", || bench.looks.load(Ordering::SeqCst) > 0);
         bench
     }
 
@@ -69,33 +71,20 @@ impl Bench {
     }
 
     fn serves(&self, expected: &str) {
-        wait(
-            || self.champion().as_deref() == Some(expected),
-            || format!("{expected:?}, not {:?}", self.champion()),
-        );
+        wait(expected, || self.champion().as_deref() == Some(expected));
     }
 
     fn refuses(&self, kind: RefusalKind, part: &str) {
         let seen = || self.refusals.lock().unwrap().clone();
-        wait(
-            || seen().iter().any(|refusal| refusal.kind == kind && refusal.to_string().contains(part)),
-            || format!("a refusal {kind:?} {part:?} in {:?}", seen()),
-        );
+        let is_told = |refusal: &Refusal| refusal.kind == kind && refusal.to_string().contains(part);
+        wait(part, || seen().iter().any(is_told));
     }
 
     /// Waits until the watcher has looked once more.
     fn looks_again(&self) {
         let before = self.looks.load(Ordering::SeqCst);
         fs::write(self.lead().join("touched"), before.to_string()).unwrap();
-        wait(|| self.looks.load(Ordering::SeqCst) > before, || "another look".to_owned());
-    }
-}
-
-fn wait(done: impl Fn() -> bool, what: impl Fn() -> String) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(10), "waited for {}", what());
-        std::thread::sleep(Duration::from_millis(5));
+        wait("another look", || self.looks.load(Ordering::SeqCst) > before);
     }
 }
 
@@ -179,7 +168,7 @@ fn a_refusal_is_told_once() {
     deploy(&bench.lead(), r#"{"champion":"1"}"#);
     bench.looks_again();
     deploy(&bench.lead(), "{");
-    wait(|| bench.refusals.lock().unwrap().len() == 2, || "a second refusal".to_owned());
+    wait("a second refusal", || bench.refusals.lock().unwrap().len() == 2);
 }
 
 #[test]
@@ -279,7 +268,7 @@ fn a_new_model_serves() {
     let other = bench.root.path().join("models/other");
     fs::create_dir(&other).unwrap();
     publish(&other, "1", "other");
-    wait(|| bench.live.model("other").is_some(), || "the other model".to_owned());
+    wait("the other model", || bench.live.model("other").is_some());
 }
 
 #[test]
@@ -314,6 +303,6 @@ fn the_configuration_is_watched_by_its_directory() {
         let config = bench.root.path().join("config");
         fs::write(config.join("next"), text).unwrap();
         fs::rename(config.join("next"), config.join("leadwire.yaml")).unwrap();
-        wait(|| bench.looks.load(Ordering::SeqCst) > before, || "a look".to_owned());
+        wait("a look", || bench.looks.load(Ordering::SeqCst) > before);
     }
 }

@@ -17,7 +17,7 @@ use super::{
     findings::{Complaint, Findings, KeyPath},
     problem::nearest_or_all,
     raw::{RawConfig, RawFeature, RawLimits, RawOutcome},
-    settings::{Config, Feature, Limits, Mask, OutcomeRule, Upstream},
+    settings::{Config, Feature, Limits, Mask, ModelKey, OutcomeRule, Upstream},
 };
 
 pub(crate) use self::text::time;
@@ -41,6 +41,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     });
     let outcomes = outcomes.collect();
     let limits = limits(&raw.limits, findings);
+    let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
     let Network { listen, upstream, admin, admin_token } = network?;
     Some(Config {
@@ -49,6 +50,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
         admin,
         admin_token,
         models: folder(&raw.models, ("models", "LEADWIRE_MODELS"), env, findings)?,
+        model_keys,
         state: folder(&raw.state, ("state", "LEADWIRE_STATE"), env, findings)?,
         limits: limits?,
         routes: routes.into_iter().map(|(_, route)| route).collect(),
@@ -127,6 +129,14 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
     Some(Limits { body: body?, deadline: deadline?, connect: connect?, answer: answer?, drain: drain? })
 }
 
+fn model_keys(raw: &[String], findings: &mut Findings) -> Vec<ModelKey> {
+    let at = KeyPath::default().key("model_keys");
+    for (index, _) in raw.iter().enumerate().filter(|(_, key)| key.trim().is_empty()) {
+        findings.wrong(&at.item(index), "expected a public key in hex, or the name of a file that holds one");
+    }
+    raw.iter().map(|key| ModelKey::parse(key)).collect()
+}
+
 fn masks(raw: &[String], findings: &mut Findings) -> Vec<Mask> {
     let at = KeyPath::default().key("secrets").key("mask");
     let mask = |(index, text): (usize, &String)| findings.take(&at.item(index), text::mask(text));
@@ -152,11 +162,17 @@ fn read_feature(name: &str, raw: &RawFeature, masks: &[Mask], findings: &mut Fin
 /// A pointer that is relative to the lead object and may be recorded.
 fn lead_pointer(text: &str, path: &KeyPath, masks: &[Mask], findings: &mut Findings) -> Option<Pointer> {
     let pointer = findings.take(path, text::pointer(text, false))?;
-    if masks.iter().any(|mask| matches!(mask, Mask::Body(mask) if covers(mask, &pointer))) {
+    let hidden = |mask: &Pointer| covers(mask, &pointer) || ends_with(mask, &pointer);
+    if masks.iter().any(|mask| matches!(mask, Mask::Body(mask) if hidden(mask))) {
         findings.wrong(path, "is masked by secrets.mask");
         return None;
     }
     Some(pointer)
+}
+
+/// Whether the pointer, followed from a lead somewhere inside the body, could lead to what the mask hides.
+fn ends_with(mask: &Pointer, pointer: &Pointer) -> bool {
+    mask.steps.ends_with(&pointer.steps)
 }
 
 /// Whether a mask hides what the pointer points at. `{i}` may be any index.

@@ -11,7 +11,7 @@ use super::{
     text,
 };
 use crate::config::{
-    at::{Selector, Step},
+    at::{Pointer, Selector, Step},
     findings::{Complaint, Findings, KeyPath},
     preset,
     problem::nearest_or_all,
@@ -248,21 +248,41 @@ fn targets(
         Some(BodyTarget { at: at?, value: raw.value, format: format? })
     };
     let all: Vec<_> = raw.iter().enumerate().map(read).collect();
-    all.into_iter().collect()
+    let all: Vec<BodyTarget> = all.into_iter().collect::<Option<_>>()?;
+    for (index, target) in all.iter().enumerate() {
+        let before = all.get(..index).unwrap_or_default();
+        if before.iter().any(|before| nested(&before.at, &target.at)) {
+            findings.wrong(&path.item(index).key("at"), "lies in or around a target above it");
+        }
+    }
+    Some(all)
 }
+
+/// Whether one pointer is the other or leads into it, so that both cannot be written.
+fn nested(a: &Pointer, b: &Pointer) -> bool {
+    a.steps.iter().zip(&b.steps).all(|(a, b)| a == b)
+}
+
+/// Far beyond what any field takes, and what is written stays a number.
+const LARGEST: f64 = 1e9;
 
 fn format(raw: &RawFormat, value: Field, path: &KeyPath, findings: &mut Findings) -> Option<Format> {
     let number = matches!(value, Field::Score | Field::Points);
     if !number && *raw != RawFormat::default() {
-        findings.wrong(path, "grade and model are always text");
+        findings.wrong(path, "grade, model and reasons are always text");
     }
     if let Some([least, greatest]) = raw.clamp
         && least > greatest
     {
         findings.wrong(&path.key("clamp"), format!("{least} is more than {greatest}"));
     }
-    if raw.scale == Some(0.0) {
-        findings.wrong(&path.key("scale"), "makes everything 0");
+    if let Some([least, greatest]) = raw.clamp
+        && [least, greatest].iter().any(|bound| bound.is_nan() || bound.abs() > LARGEST)
+    {
+        findings.wrong(&path.key("clamp"), "must be from -1e9 to 1e9");
+    }
+    if raw.scale.is_some_and(|scale| scale == 0.0 || scale.is_nan() || scale.abs() > LARGEST) {
+        findings.wrong(&path.key("scale"), "must be from -1e9 to 1e9, and not 0");
     }
     let clamp = raw.clamp.map(|[least, greatest]| (least, greatest));
     Some(Format { clamp, scale: raw.scale, decimals: raw.decimals, write_as: raw.write_as })
