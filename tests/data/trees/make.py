@@ -109,7 +109,7 @@ def xgboost(name, x, y, params, rounds=4, note="", integers=None, ends=("json",)
     }
     if params.get("booster") != "gblinear":
         golden["leaf"] = booster.predict(matrix(rows), pred_leaf=True)
-        golden["pred_first5"] = booster.predict(matrix(rows[:50]), iteration_range=(0, 5))
+        golden["pred_first5"] = booster.predict(matrix(rows[:50]), iteration_range=(0, min(5, rounds)))
     write(name, golden)
 
 
