@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 use crate::{
     admin::{self, Admin, Token},
     config::Config,
+    demo::{DemoOptions, Logged, Scene, Summary},
     lead::ModelId,
-    leadlog::{self, Queue, Writer},
+    leadlog::{self, Queue, Store, Writer},
     proxy::{Listeners, Proxy, Shared, Snapshot, check_features},
     registry::{Live, Refusal, Registry, Version, Watch},
     telemetry::{Latency, Metrics},
@@ -251,14 +252,31 @@ enum LoadError {
 
 /// Returns when the process is told to stop, by SIGTERM or Ctrl-C.
 pub fn until_signal() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
-        }
-        Ok(())
-    })
+    Ok(runtime.block_on(signalled())?)
 }
+
+async fn signalled() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
+}
+
+/// Plays the demo around a sidecar of its own, stops it, and compares its lead log with what clients were told.
+pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
+    let scene = Scene::set()?;
+    let config = scene.config();
+    let state = config.state.clone();
+    let workers = Some(DEMO_WORKERS);
+    let sidecar = Sidecar::start(config, &Options { workers, ..Options::default() })?;
+    let played = scene.play(options, sidecar.listen, sidecar.admin, signalled());
+    sidecar.stop();
+    let scores = Store::open_read_only(&state)?.score_count()?;
+    Ok(played?.summary(Logged { scores }))
+}
+
+/// Clients and CRM take a core each, and a laptop should stay cool.
+const DEMO_WORKERS: usize = 2;

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     app::{self, Options, Sidecar},
     config::{self, Config, LoadError},
+    demo::DemoOptions,
     telemetry::{LogFormat, init_logging},
     train::{self, TrainOptions},
 };
@@ -30,6 +31,8 @@ enum Command {
     Run(RunOptions),
     /// Read a configuration and its models and say what is wrong with them; exit code 2 if anything is.
     Check(CheckOptions),
+    /// Watch the sidecar at work between a stand-in CRM and its clients; nothing to install, nothing left behind.
+    Demo(DemoOptions),
     /// Train a model on a table of past leads and write it as a new version.
     Train(TrainCommand),
 }
@@ -83,6 +86,7 @@ impl Cli {
         let done = match self.command {
             Command::Run(options) => run(&options),
             Command::Check(options) => check(&options),
+            Command::Demo(options) => demo(&options),
             Command::Train(command) => train(&command),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
@@ -154,6 +158,21 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         refused.iter().for_each(|refusal| eprintln!("{}: {refusal}", config.models.display()));
     }
     Ok(ExitCode::from(USAGE))
+}
+
+fn demo(options: &DemoOptions) -> anyhow::Result<ExitCode> {
+    // Log lines would tear the panel; they come where they were asked for.
+    if std::env::var_os("LEADWIRE_LOG").is_some() {
+        init_logging(LogFormat::Text);
+    }
+    let summary = app::demo(options)?;
+    let mut out = std::io::stdout().lock();
+    if options.json {
+        writeln!(out, "{}", serde_json::to_string(&summary)?)?;
+    } else {
+        writeln!(out, "{summary}")?;
+    }
+    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {

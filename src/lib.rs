@@ -22,6 +22,7 @@ pub mod leadlog;
 pub mod proxy;
 pub mod train;
 pub mod admin;
+pub mod demo;
 pub mod app;
 pub mod cli;
 

@@ -24,5 +24,7 @@ pub use self::{
     settings::{Config, Feature, Limits, Mask, OutcomeRule, Upstream},
 };
 
+pub(crate) use self::meaning::time;
+
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use crate::{
 
 /// What a worker reuses from request to request.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub struct Scratch {
     read: ReadScratch,
     score: ScoreScratch,
     values: Vec<Value<'static>>,
@@ -29,45 +29,51 @@ pub(super) struct Scratch {
 
 /// What was found in a request.
 #[derive(Debug)]
-pub(super) struct Inspection {
-    pub(super) route: Arc<Route>,
-    pub(super) leads: Vec<Judged>,
+pub struct Inspection {
+    /// The route that took it.
+    pub route: Arc<Route>,
+    /// The leads in it, in the selector's order.
+    pub leads: Vec<Judged>,
     /// Why no lead has a score; `None` where one has, or where the route does not score.
-    pub(super) skip: Option<Skip>,
+    pub skip: Option<Skip>,
     /// The request's body with scores in it, where the route asks for that.
-    pub(super) patched: Option<Vec<u8>>,
+    pub patched: Option<Vec<u8>>,
     /// Bodies must not change, because a header signs them.
-    pub(super) signed: bool,
+    pub signed: bool,
     /// Time spent.
-    pub(super) took: Duration,
+    pub took: Duration,
 }
 
 /// One lead of a request.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub struct Judged {
     /// Its index in the request's array.
-    pub(super) item: Option<usize>,
+    pub item: Option<usize>,
     /// Its id, where the request holds it.
-    pub(super) id: Option<LeadId>,
+    pub id: Option<LeadId>,
     /// Its score, and the features it was computed from.
-    pub(super) scored: Option<(Scored, Packed)>,
+    pub scored: Option<(Scored, Packed)>,
     /// What the request tells of its fate.
-    pub(super) outcome: Option<(bool, Option<f64>)>,
+    pub outcome: Option<(bool, Option<f64>)>,
 }
 
 /// One request, as inspecting it needs it.
-pub(super) struct Subject<'r> {
-    pub(super) snapshot: &'r Snapshot,
-    pub(super) candidates: &'r Candidates<'r>,
-    pub(super) headers: &'r HeaderMap,
-    pub(super) body: &'r [u8],
+pub struct Subject<'r> {
+    /// What it is inspected with.
+    pub snapshot: &'r Snapshot,
+    /// The routes its path allows.
+    pub candidates: &'r Candidates<'r>,
+    /// Its headers.
+    pub headers: &'r HeaderMap,
+    /// Its body, whole.
+    pub body: &'r [u8],
     /// Whether the route's scores may go into the request's body.
-    pub(super) may_inject: &'r dyn Fn(&Route) -> bool,
+    pub may_inject: &'r dyn Fn(&Route) -> bool,
 }
 
 impl Subject<'_> {
     /// Inspects the body. A panic in here is a reason to skip like any other.
-    pub(super) fn inspect(
+    pub fn inspect(
         &self,
         scratch: &mut Scratch,
         stages: &mut StageRecorder,

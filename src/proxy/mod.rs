@@ -19,6 +19,7 @@ mod respond; // errors become answers, in one place
 
 pub use self::{
     bind::{BindError, Listeners},
+    inspect::{Inspection, Judged, Scratch, Subject},
     snapshot::{BindModelError, Snapshot, check_features},
     worker::{Proxy, Shared},
 };

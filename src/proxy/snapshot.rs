@@ -24,7 +24,8 @@ use crate::{
 pub struct Snapshot {
     /// The configuration.
     pub config: Arc<Config>,
-    pub(super) recogniser: Recogniser,
+    /// Its routes and feature map, compiled.
+    pub recogniser: Recogniser,
     /// The features' names, for the lead log.
     pub(super) names: Arc<[Arc<str>]>,
     routes: Vec<RouteState>,

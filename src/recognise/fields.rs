@@ -103,7 +103,7 @@ impl<'a> Reader<'_, 'a, '_, '_> {
         self.scratch.seen.resize(first_seen + branch.entries.len(), false);
         for (key, value) in self.doc.members(at) {
             let index = match key.escaped {
-                false => branch.keys.find(self.doc.raw(key).as_bytes()),
+                false => branch.keys.find(self.doc.bytes(key)),
                 true => branch.keys.find(self.doc.string(key).as_bytes()),
             };
             let Some((index, entry)) = index.and_then(|index| Some((index, branch.entries.get(index)?)))

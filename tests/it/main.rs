@@ -18,3 +18,6 @@ mod reload; // configuration and models change under load
 mod replay; // real leads
 mod cli; // what people and scripts see
 mod watch; // files on disk change under a running process
+mod demo; // the binary plays every part itself
+mod splice; // properties of what is written into bodies
+mod fuzz; // corpora, replayed

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A room, and the rooms it may import. Rows in reading order; imports go up only.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("lead", &[]),
     ("stats", &[]),
     ("config", &["lead"]),
@@ -34,6 +34,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
             "train",
         ],
     ),
+    ("demo", &["lead", "config", "score", "registry", "proxy"]),
 ];
 
 /// Rooms that know neither the network nor a runtime nor the clock.

@@ -198,6 +198,30 @@ fn pipelined_requests_are_answered_in_order() {
     );
 }
 
+#[test]
+fn every_form_of_target_reaches_the_upstream_as_a_server_expects_it() {
+    let upstream = Upstream::start(|request| answer("200 OK", &[], &request.start));
+    let sidecar = Running::start(upstream.address);
+    let forwarded = |target: &str| sidecar.client().exchange("OPTIONS", target, &[], b"").text().to_owned();
+    assert_eq!(forwarded("http://crm.example.test/a?b=c"), "OPTIONS /a?b=c HTTP/1.1");
+    assert_eq!(forwarded("*"), "OPTIONS * HTTP/1.1");
+    assert_eq!(forwarded("//double//slash/../dots"), "OPTIONS //double//slash/../dots HTTP/1.1");
+    let tunnel = sidecar.client().exchange("CONNECT", "crm.example.test:443", &[], b"");
+    assert_eq!((tunnel.status(), upstream.requests().len()), (400, 3));
+}
+
+#[test]
+fn a_client_of_http_1_0_gets_its_answer_and_its_end() {
+    let upstream = Upstream::start(|_| {
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".into()
+    });
+    let sidecar = Running::start(upstream.address);
+    let mut client = sidecar.client();
+    client.send(b"GET / HTTP/1.0\r\n\r\n");
+    let reply = client.receive();
+    assert_eq!((reply.status(), reply.text(), reply.header("transfer-encoding")), (200, "abc", None));
+}
+
 const LARGE: u64 = 100 << 20;
 
 #[test]

@@ -20,6 +20,8 @@ use super::{
     settings::{Config, Feature, Limits, Mask, OutcomeRule, Upstream},
 };
 
+pub(crate) use self::text::time;
+
 /// Reads an environment variable.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 

@@ -103,7 +103,8 @@ pub(super) fn duration(text: &str, (least, most): (&str, &str)) -> Result<Durati
     if inside { Ok(time) } else { Err(format!("must be from {least} to {most}").into()) }
 }
 
-fn time(text: &str) -> Option<Duration> {
+/// `100us`, `10ms`, `30s`, `2m`, `1h`
+pub(crate) fn time(text: &str) -> Option<Duration> {
     let (number, unit) = measure(text)?;
     match unit {
         "us" | "µs" => Some(Duration::from_micros(number)),

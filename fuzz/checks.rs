@@ -1,0 +1,406 @@
+//! What must hold for any bytes. The fuzz targets call these, and `tests/it/fuzz.rs` replays the corpora through them.
+//!
+//! Each check panics when it fails. Where it can it compares with serde_json, which shares no code with the scanner.
+
+use std::{collections::HashSet, fmt, io, path::Path, sync::LazyLock};
+
+use http::{HeaderMap, Method};
+use leadwire::{
+    config::{Action, BodyTarget, Config, Field, Format, Pointer, Step},
+    enrich::{Edits, Given},
+    lead::{Grade, ModelId, Score, Skip, Spot, Value as Feature},
+    recognise::{Doc, Recogniser, RequestHead, Scratch, Tape},
+    registry::{Version, VersionError, WEIGHTS, sha256},
+};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+/// Any text is a configuration that compiles, or a list of problems that says where they are.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Config::parse(text, &|_| None) {
+        Ok(config) => {
+            let recogniser = Recogniser::new(&config);
+            assert_eq!(recogniser.width(), config.features.len());
+            if let [route] = config.routes.as_slice()
+                && let Some(method) = route.methods.first()
+                && route.when.is_empty()
+                && route.action != Action::Read
+            {
+                let path = filled(&route.path);
+                let headers = HeaderMap::new();
+                let head = RequestHead { method, path: &path, headers: &headers, query: None };
+                assert!(recogniser.candidates(head).is_some(), "{path} does not reach its route");
+            }
+        }
+        Err(problems) => {
+            assert!(!problems.is_empty(), "refused without a reason");
+            // As YAML counts them: a carriage return alone ends a line too.
+            let lines = 1 + text.matches(['\n', '\r']).count();
+            for problem in problems.iter() {
+                assert!((1..=lines).contains(&problem.line) && problem.column >= 1, "nowhere: {problem:?}");
+                assert!(!problem.message.is_empty(), "says nothing: {problem:?}");
+            }
+        }
+    }
+}
+
+/// A path that the template matches.
+fn filled(template: &str) -> String {
+    let mut path = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        path.push_str(before);
+        path.push_str("00Q1");
+        rest = after.split_once('}').map_or("", |(_, rest)| rest);
+    }
+    path + rest
+}
+
+const RECOGNISED: &str = r#"
+upstream: http://127.0.0.1:8069
+routes:
+  - {name: one, method: [POST], path: /one, content: json, leads: $, id: {from: request, at: /id}, action: create, model: lead}
+  - {name: some, method: [POST], path: /some, content: json, leads: "$.records[?@.type=='Lead']", action: create, model: lead}
+  - {name: odd, method: [POST], path: /odd, content: json, leads: "$.records[1::2]", action: create, model: lead}
+features:
+  age: {from: [/age], type: number}
+  amount: {from: [/amount/decimal, /amount], type: number}
+  opt_in: {from: [/opt_in], type: boolean}
+  phone: {from: [/phones/1/kind], type: category}
+  source: {from: [/LeadSource], type: category}
+"#;
+
+static RECOGNISER: LazyLock<Recogniser> = LazyLock::new(|| {
+    Recogniser::new(&Config::parse(RECOGNISED, &|_| None).expect("the configuration above is valid"))
+});
+
+/// Whatever is read from a body is what serde_json reads there; a body is skipped only for a reason that holds.
+pub fn recognise(data: &[u8]) {
+    let oracle = std::str::from_utf8(data)
+        .map_err(|_| "not UTF-8".to_owned())
+        .and_then(|text| parse(text).map_err(|error| error.to_string()));
+    check_route("/one", data, &oracle, |root| vec![root]);
+    check_route("/some", data, &oracle, |root| {
+        let records = match &root["records"] {
+            Value::Array(items) => items.iter().collect(),
+            Value::Object(members) => members.values().collect(),
+            _ => Vec::new(),
+        };
+        records.into_iter().filter(|record| record["type"] == "Lead").collect()
+    });
+    check_route("/odd", data, &oracle, |root| {
+        root["records"].as_array().into_iter().flatten().skip(1).step_by(2).collect()
+    });
+}
+
+fn parse(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(without_mark(text))
+}
+
+/// One byte order mark is allowed.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+fn check_route(
+    path: &str,
+    data: &[u8],
+    oracle: &Result<Value, String>,
+    select: impl Fn(&Value) -> Vec<&Value>,
+) {
+    let headers = HeaderMap::new();
+    let head = RequestHead { method: &Method::POST, path, headers: &headers, query: None };
+    let candidates = RECOGNISER.candidates(head).expect("the path is a route's");
+    let (mut scratch, mut values) = (Scratch::default(), Vec::new());
+    let read = RECOGNISER.read(&candidates, data, &mut scratch, &mut values);
+    let root = match (oracle, &read) {
+        (Ok(root), _) => root,
+        (Err(_), Err(skipped)) if skipped.reason == Skip::Parse => return,
+        // The scanner keeps numbers as text, so it takes 1e999; and serde_json counts depth one level earlier.
+        (Err(error), _) => {
+            return assert!(error.contains("out of range") || error.contains("recursion"), "read: {error}");
+        }
+    };
+    let leads: Vec<&Value> = select(root).into_iter().flat_map(objects).collect();
+    match read {
+        Ok(None) => panic!("{path}: no route took it"),
+        Err(skipped) => match skipped.reason {
+            Skip::NoLead => assert!(leads.is_empty(), "{path}: missed {leads:?}"),
+            Skip::Duplicate => assert!(has_duplicates(data), "{path}: no key stands twice"),
+            reason => panic!("{path}: {reason:?} for well-formed JSON"),
+        },
+        Ok(Some(_)) => {
+            assert_eq!(scratch.leads.len(), leads.len(), "{path}");
+            assert_eq!(values.len(), leads.len() * RECOGNISER.width(), "{path}");
+            for (lead, values) in leads.iter().zip(values.chunks(RECOGNISER.width())) {
+                check_lead(lead, values);
+            }
+            if let ("/one", [found]) = (path, scratch.leads.as_slice()) {
+                check_id(found.id.as_deref(), root.pointer("/id"));
+            }
+        }
+    }
+}
+
+/// A list counts as its items.
+fn objects(selected: &Value) -> Vec<&Value> {
+    match selected {
+        Value::Object(_) => vec![selected],
+        Value::Array(items) => items.iter().filter(|item| item.is_object()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn check_lead(lead: &Value, values: &[Feature<'_>]) {
+    // By name, as the configuration sorts them.
+    let [age, amount, opt_in, phone, source] = values else { panic!("{} values", values.len()) };
+    let at = |pointer: &str| lead.pointer(pointer).unwrap_or(&Value::Null);
+    check_number(age, number(at("/age")));
+    check_number(amount, number(at("/amount/decimal")).or_else(|| number(at("/amount"))));
+    check_category(source, at("/LeadSource"));
+    check_category(phone, at("/phones/1/kind"));
+    let expected = boolean(at("/opt_in")).map_or(Feature::Missing, Feature::Boolean);
+    assert_eq!(*opt_in, expected, "{:?}", at("/opt_in"));
+}
+
+fn number(json: &Value) -> Option<f64> {
+    match json {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => {
+            let text = text.trim();
+            let grouped = text.contains(',');
+            let digits = text.replace(',', "");
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || b".-+eE".contains(&byte));
+            let number = digits.parse().ok().filter(|number: &f64| plain && number.is_finite())?;
+            (!grouped || in_threes(text)).then_some(number)
+        }
+        _ => None,
+    }
+}
+
+/// `-12,000,000.5`: up to three digits, then groups of just three.
+fn in_threes(text: &str) -> bool {
+    let whole = text.split('.').next().unwrap_or_default().trim_start_matches(['-', '+']);
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut groups = whole.split(',');
+    groups.next().is_some_and(|first| (1..=3).contains(&first.len()) && digits(first))
+        && groups.all(|group| group.len() == 3 && digits(group))
+        && digits(fraction)
+}
+
+fn check_number(read: &Feature<'_>, expected: Option<f64>) {
+    match (read, expected) {
+        (Feature::Missing, None) => {}
+        // serde_json may be off in the last digit.
+        (Feature::Number(read), Some(expected)) => {
+            assert!((read - expected).abs() <= expected.abs() * 4.0 * f64::EPSILON, "{read} {expected}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn check_category(read: &Feature<'_>, json: &Value) {
+    match (read, json) {
+        (Feature::Text(text), Value::String(expected)) => assert!(text == expected && !text.is_empty()),
+        (Feature::Text(text), Value::Number(expected)) => {
+            check_number(&Feature::Number(text.parse().expect("a number's text")), expected.as_f64());
+        }
+        (Feature::Text(text), Value::Bool(true)) => assert_eq!(text, "true"),
+        (Feature::Missing, Value::String(text)) => assert!(text.is_empty(), "{text:?} is missing"),
+        (Feature::Missing, Value::Number(_) | Value::Bool(true)) => panic!("{json} is missing"),
+        (Feature::Missing, _) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+fn boolean(json: &Value) -> Option<bool> {
+    let of_word = |word: &str| match word {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    };
+    match json {
+        Value::Bool(yes) => Some(*yes),
+        Value::Number(number) => of_word(&number.as_u64()?.to_string()),
+        Value::String(text) => of_word(&text.trim().to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+fn check_id(read: Option<&str>, json: Option<&Value>) {
+    match (read, json) {
+        (Some(read), Some(Value::String(id))) => assert!(read == id && !id.is_empty()),
+        (Some(read), Some(Value::Number(id))) => {
+            check_number(&Feature::Number(read.parse().expect("a number's text")), id.as_f64());
+        }
+        (None, Some(Value::String(id))) => assert!(id.is_empty(), "{id:?} is no id"),
+        (None, Some(Value::Number(id))) => panic!("{id} is no id"),
+        (None, _) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `p/path/to/member`, a line break, a body: the value stands at the member afterwards, and every other byte where it
+/// stood. The first letter says what is written: points, score, grade or model.
+pub fn splice(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some((target, body)) = text.split_once('\n') else { return };
+    let mut chars = target.chars();
+    let field = match chars.next() {
+        Some('p') => Field::Points,
+        Some('s') => Field::Score,
+        Some('g') => Field::Grade,
+        Some('m') => Field::Model,
+        _ => return,
+    };
+    let (Ok(pointer), Ok(root)) = (Pointer::parse(chars.as_str()), parse(body)) else { return };
+    let mut tape = Tape::default();
+    if let Err(error) = tape.scan(body) {
+        panic!("{error}, and serde_json reads it");
+    }
+    match Doc::new(body, &tape).spot(Doc::ROOT, &pointer, None) {
+        Err(_) => assert!(has_duplicates(body.as_bytes()), "no key stands twice"),
+        Ok(None) => {
+            let object = parent(&pointer).and_then(|object| root.pointer(&object)?.as_object());
+            assert!(object.is_none(), "an object was missed");
+        }
+        Ok(Some(spot)) => check_splice(body, root, &pointer, spot, field),
+    }
+}
+
+fn check_splice(body: &str, mut root: Value, pointer: &Pointer, spot: Spot, field: Field) {
+    let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
+    let score = Score::new(0.73).expect("a probability");
+    let given = Given { score, grade: Grade::B, model: &model };
+    let target = BodyTarget { at: pointer.clone(), value: field, format: Format::default() };
+    let mut edits = Edits::default();
+    edits.push(spot.clone(), &target, given);
+    let patched = edits.apply(body.as_bytes()).expect("one edit overlaps with none");
+    let patched = String::from_utf8(patched).expect("text spliced into text");
+
+    let (before, after) = match spot {
+        Spot::Replace(range) => (&body[..range.start], &body[range.end..]),
+        Spot::Add { at, .. } => (&body[..at], &body[at..]),
+    };
+    assert!(patched.len() > before.len() + after.len(), "{patched}");
+    assert!(patched.starts_with(before) && patched.ends_with(after), "{patched}");
+
+    let written = match field {
+        Field::Points => Value::from(73),
+        Field::Score => serde_json::from_str("0.73").expect("a number"),
+        Field::Grade => Value::from("B"),
+        Field::Model => Value::from("lead/3"),
+    };
+    let object = parent(pointer).and_then(|object| root.pointer_mut(&object)?.as_object_mut());
+    let members = object.expect("a place in an object");
+    let Some(Step::Key(key)) = pointer.steps.last() else { panic!("a place without a name") };
+    members.insert(key.to_string(), written);
+    assert_eq!(parse(&patched).expect("still JSON"), root);
+    Tape::default().scan(&patched).expect("still JSON to the scanner");
+}
+
+/// Where the object stands that the pointer's last step names a member of. Without an array, `{i}` is no step.
+fn parent(pointer: &Pointer) -> Option<String> {
+    let (Step::Key(_), path) = pointer.steps.split_last()? else { return None };
+    let keys = path.iter().filter_map(|step| match step {
+        Step::Key(key) => Some(key.replace('~', "~0").replace('/', "~1")),
+        Step::Item => None,
+    });
+    Some(keys.map(|key| format!("/{key}")).collect())
+}
+
+/// A manifest, a zero byte, weights: loaded or refused, and what is loaded is written and loaded again as it was. No
+/// fuzzer finds a digest, so they are also tried with the right one.
+pub fn manifest(data: &[u8]) {
+    let split = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let (manifest, weights) = data.split_at(split);
+    let weights = weights.strip_prefix(&[0]).unwrap_or_default();
+    check_version(manifest, weights);
+    if let Ok(Value::Object(mut json)) = serde_json::from_slice(manifest) {
+        json.insert("files".into(), serde_json::json!({ WEIGHTS: sha256(weights) }));
+        check_version(Value::Object(json).to_string().as_bytes(), weights);
+    }
+}
+
+fn check_version(manifest: &[u8], weights: &[u8]) {
+    let load = |manifest: &[u8]| -> Result<Version, VersionError> {
+        Version::from_parts(Path::new("lead/1"), manifest, |name| match name {
+            WEIGHTS => Ok(weights.to_vec()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        })
+    };
+    match load(manifest) {
+        Err(error) => assert!(error.to_string().starts_with("lead/1"), "{error} names no file"),
+        Ok(version) => {
+            let bytes = version.manifest.to_bytes().expect("it was read from JSON");
+            let again = load(&bytes).expect("what was loaded loads again");
+            assert_eq!(again.manifest, version.manifest);
+        }
+    }
+}
+
+/// Whether a key stands twice in any object, escapes undone.
+fn has_duplicates(json: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(json) else { return false };
+    serde_json::from_str(without_mark(text)).is_ok_and(|Repeats(found)| found)
+}
+
+struct Repeats(bool);
+
+impl<'de> Deserialize<'de> for Repeats {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(FindRepeats).map(Repeats)
+    }
+}
+
+struct FindRepeats;
+
+impl<'de> Visitor<'de> for FindRepeats {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let (mut keys, mut found) = (HashSet::new(), false);
+        while let Some((key, Repeats(inside))) = map.next_entry::<String, Repeats>()? {
+            found |= inside | !keys.insert(key);
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(Repeats(inside)) = seq.next_element()? {
+            found |= inside;
+        }
+        Ok(found)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+}

@@ -1,0 +1,3 @@
+//! Fuzzes what is written into any body; the check stands in `checks.rs`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| leadwire_fuzz::splice(data));

@@ -1,0 +1,183 @@
+//! What the answers said.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use super::report::Swap;
+use crate::lead::Grade;
+
+/// Bars of a score histogram, each of ten points; the last takes 100 too.
+pub(super) const BARS: usize = 10;
+/// Scored leads remembered.
+const LAST: usize = 5;
+
+/// One request's end.
+pub(super) enum Answer {
+    /// Created, and scored.
+    Scored(ScoredLead),
+    /// Created, without a score.
+    Unscored,
+    /// Anything else.
+    Failed,
+}
+
+/// A lead's score as its answer tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ScoredLead {
+    /// The CRM's id.
+    pub(super) id: String,
+    /// 0..=100.
+    pub(super) points: u8,
+    /// A to D.
+    pub(super) grade: Grade,
+    /// `lead/1`.
+    pub(super) model: String,
+}
+
+/// Counts since the start.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    /// Scored answers.
+    pub(super) leads: u64,
+    /// Requests that created no record.
+    pub(super) failed: u64,
+    /// Records created without a score.
+    pub(super) unscored: u64,
+    /// Scored leads by grade.
+    pub(super) grades: BTreeMap<Grade, u64>,
+    /// Histogram of the points by version.
+    pub(super) scores: BTreeMap<String, [u64; BARS]>,
+    /// The last scored leads, newest first.
+    pub(super) last: VecDeque<ScoredLead>,
+    /// The version that answered first, and its last answer.
+    old: Option<(String, Instant)>,
+    /// Another version, and its first answer.
+    new: Option<(String, Instant)>,
+    /// When the second version was written, and how many requests had failed by then.
+    written: Option<(Instant, u64)>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let grades = [Grade::A, Grade::B, Grade::C, Grade::D].map(|grade| (grade, 0)).into();
+        let (scores, last) = (BTreeMap::new(), VecDeque::new());
+        Self { leads: 0, failed: 0, unscored: 0, grades, scores, last, old: None, new: None, written: None }
+    }
+}
+
+impl Tally {
+    /// Counts an answer that came at `now`.
+    pub(super) fn count(&mut self, answer: Answer, now: Instant) {
+        let lead = match answer {
+            Answer::Scored(lead) => lead,
+            Answer::Unscored => return self.unscored += 1,
+            Answer::Failed => return self.failed += 1,
+        };
+        self.leads += 1;
+        *self.grades.entry(lead.grade).or_default() += 1;
+        if !self.scores.contains_key(&lead.model) {
+            self.scores.insert(lead.model.clone(), [0; BARS]);
+        }
+        if let Some(bars) = self.scores.get_mut(&lead.model)
+            && let Some(bar) = bars.get_mut(usize::from(lead.points / 10).min(BARS - 1))
+        {
+            *bar += 1;
+        }
+        self.note_version(&lead.model, now);
+        self.last.truncate(LAST - 1);
+        self.last.push_front(lead);
+    }
+
+    fn note_version(&mut self, model: &str, now: Instant) {
+        match &mut self.old {
+            None => self.old = Some((model.to_owned(), now)),
+            Some((old, last)) if old == model => *last = now,
+            Some(_) if self.new.is_none() => self.new = Some((model.to_owned(), now)),
+            Some(_) => {}
+        }
+    }
+
+    /// The second version is written from `now` on.
+    pub(super) fn write_begins(&mut self, now: Instant) {
+        self.written = Some((now, self.failed));
+    }
+
+    /// What clients saw of the swap; `None` before the second version answered.
+    pub(super) fn swap(&self) -> Option<Swap> {
+        let ((from, last), (to, first)) = (self.old.as_ref()?, self.new.as_ref()?);
+        let (written, failed) = self.written?;
+        let since = |then: Instant| millis(then.saturating_duration_since(written));
+        Some(Swap {
+            from: from.clone(),
+            to: to.clone(),
+            first_milliseconds: since(*first),
+            milliseconds: since(*first.max(last)),
+            failed: self.failed - failed,
+        })
+    }
+
+    /// Histogram of the points over all versions.
+    pub(super) fn all_scores(&self) -> [u64; BARS] {
+        let mut all = [0; BARS];
+        for bars in self.scores.values() {
+            all.iter_mut().zip(bars).for_each(|(all, bar)| *all += bar);
+        }
+        all
+    }
+}
+
+/// To a tenth.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e4).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scored(points: u8, model: &str) -> Answer {
+        Answer::Scored(ScoredLead {
+            id: format!("00Q{points}"),
+            points,
+            grade: Grade::B,
+            model: model.into(),
+        })
+    }
+
+    #[test]
+    fn counts_by_grade_version_and_ten_points() {
+        let (mut tally, now) = (Tally::default(), Instant::now());
+        for (points, model) in [(0, "lead/1"), (9, "lead/1"), (10, "lead/1"), (99, "lead/2"), (100, "lead/2")]
+        {
+            tally.count(scored(points, model), now);
+        }
+        tally.count(Answer::Failed, now);
+        tally.count(Answer::Unscored, now);
+        assert_eq!((tally.leads, tally.failed, tally.unscored, tally.grades[&Grade::B]), (5, 1, 1, 5));
+        assert_eq!(tally.scores["lead/1"], [2, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(tally.all_scores(), [2, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+        tally.count(scored(50, "lead/2"), now);
+        let last: Vec<u8> = tally.last.iter().map(|lead| lead.points).collect();
+        assert_eq!(last, [50, 100, 99, 10, 9]);
+    }
+
+    #[test]
+    fn a_swap_ends_with_the_old_versions_last_answer() {
+        let (mut tally, start) = (Tally::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        tally.count(Answer::Failed, at(0));
+        tally.count(scored(1, "lead/1"), at(1));
+        tally.write_begins(at(100));
+        assert_eq!(tally.swap(), None);
+        tally.count(scored(1, "lead/1"), at(200));
+        tally.count(scored(1, "lead/2"), at(300));
+        tally.count(scored(1, "lead/1"), at(320));
+        tally.count(Answer::Failed, at(330));
+        tally.count(scored(1, "lead/2"), at(400));
+        let swap = tally.swap().unwrap();
+        assert_eq!((swap.from.as_str(), swap.to.as_str(), swap.failed), ("lead/1", "lead/2", 1));
+        assert_eq!((swap.first_milliseconds, swap.milliseconds), (200.0, 220.0));
+    }
+}
