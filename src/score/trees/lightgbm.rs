@@ -9,7 +9,7 @@ use super::{
     Link, TreeError, Trees,
     draft::{Child, Draft, Leaf, Plane, Split, Test},
     error::short,
-    forest::Forest,
+    forest::{Forest, Layout},
     model::{Body, Plan},
 };
 
@@ -63,7 +63,7 @@ const TREE: [&str; 22] = [
 ];
 
 /// Reads a file. `without` says what a missing objective means.
-pub(super) fn read(bytes: &[u8], without: NoObjective) -> Result<Trees, TreeError> {
+pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result<Trees, TreeError> {
     let text = std::str::from_utf8(bytes).map_err(|_| TreeError::line(1, "not UTF-8"))?;
     let mut lines = text.lines().zip(1..).peekable();
     if lines.next().is_none_or(|(first, _)| first != "tree") {
@@ -115,7 +115,7 @@ pub(super) fn read(bytes: &[u8], without: NoObjective) -> Result<Trees, TreeErro
         iterations,
         class_of,
         average: header.get("average_output").is_some(),
-        body: Body::Double(Forest::new(drafts, category)?),
+        body: Body::Double(Forest::new(drafts, category, layout)?),
     }))
 }
 
@@ -214,7 +214,7 @@ fn tree(block: &Block<'_>, tree: usize) -> Result<Draft, TreeError> {
     let decisions = block.list::<u8>("decision_type", nodes)?;
     let lefts = block.list::<i32>("left_child", nodes)?;
     let rights = block.list::<i32>("right_child", nodes)?;
-    let sets = Sets::read(block, tree)?;
+    let mut sets = Sets::read(block, tree)?;
     let mut splits = Vec::with_capacity(count);
     let columns = features.into_iter().zip(thresholds).zip(decisions).zip(lefts.into_iter().zip(rights));
     for (at, (((feature, threshold), decision), (left, right))) in columns.enumerate() {
@@ -226,7 +226,7 @@ fn tree(block: &Block<'_>, tree: usize) -> Result<Draft, TreeError> {
             Err(_) => Ok(Child::Leaf(!child as u32)),
         };
         let test = match decision {
-            _ if decision & 1 == 1 => Test::In { words: sets.get(threshold, tree)?, missing_in: false },
+            _ if decision & 1 == 1 => Test::In { codes: sets.take(threshold, tree)?, missing_in: false },
             _ => number(decision, threshold)
                 .ok_or_else(|| TreeError::tree(tree, format!("decision_type {decision} is not known")))?,
         };
@@ -254,6 +254,8 @@ fn number(decision: u8, threshold: f64) -> Option<Test> {
 struct Sets {
     boundaries: Vec<usize>,
     words: Vec<u32>,
+    /// Each is one split's: a file cannot make more of them than it holds.
+    taken: Vec<bool>,
 }
 
 impl Sets {
@@ -266,23 +268,27 @@ impl Sets {
             && boundaries.is_sorted()
             && boundaries.last().copied().unwrap_or(0) == words.len();
         if fits {
-            Ok(Self { boundaries, words })
+            Ok(Self { boundaries, words, taken: vec![false; count] })
         } else {
             Err(TreeError::tree(tree, "cat_boundaries do not fit"))
         }
     }
 
-    /// The set with this index, in words of 64 bits.
-    fn get(&self, index: f64, tree: usize) -> Result<Vec<u64>, TreeError> {
+    /// The categories of the set with this index: bit `c % 32` of word `c / 32`.
+    fn take(&mut self, index: f64, tree: usize) -> Result<Vec<u32>, TreeError> {
         let at = index as usize;
-        let ends = self.boundaries.get(at).zip(self.boundaries.get(at + 1)).filter(|_| at as f64 == index);
-        let words = ends.and_then(|(from, to)| self.words.get(*from..*to));
+        let new = self.taken.get_mut(at).is_some_and(|taken| !std::mem::replace(taken, true));
+        let ends =
+            self.boundaries.get(at).zip(self.boundaries.get(at + 1)).filter(|_| new && at as f64 == index);
         let words =
-            words.ok_or_else(|| TreeError::tree(tree, format!("category set {index} does not exist")))?;
-        Ok(words
-            .chunks(2)
-            .map(|pair| pair.iter().rev().fold(0, |bits, word| bits << 32 | u64::from(*word)))
-            .collect())
+            ends.and_then(|(from, to)| self.words.get(*from..*to)).filter(|words| words.len() < 1 << 26);
+        let words = words.ok_or_else(|| {
+            TreeError::tree(tree, format!("category set {index} does not exist or is used twice"))
+        })?;
+        let bits = words.iter().zip(0u32..).flat_map(|(word, at)| {
+            (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 32 + bit)
+        });
+        Ok(bits.collect())
     }
 }
 

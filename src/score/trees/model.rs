@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use super::{
-    Link, NoObjective, RowError, TreeError, TreeScratch, document::Document, forest::Forest, lightgbm,
-    linear::Linear, ubj, xgboost,
+    Link, NoObjective, RowError, TreeError, TreeScratch,
+    forest::{Forest, Layout},
+    lightgbm,
+    linear::Linear,
+    ubj, xgboost,
 };
 
 /// A model of LightGBM or XGBoost, ready to score. Immutable; share it behind an `Arc`.
@@ -76,17 +79,17 @@ impl Trees {
 
     /// Reads LightGBM's text.
     pub fn lightgbm(bytes: &[u8], without: NoObjective) -> Result<Self, TreeError> {
-        lightgbm::read(bytes, without)
+        lightgbm::read(bytes, without, Layout::Fastest)
     }
 
     /// Reads XGBoost's JSON.
     pub fn xgboost_json(bytes: &[u8]) -> Result<Self, TreeError> {
-        xgboost::read(&serde_json::from_slice::<Document>(bytes)?)
+        xgboost::read(&serde_json::from_slice(bytes)?, Layout::Fastest)
     }
 
     /// Reads XGBoost's UBJ.
     pub fn xgboost_ubj(bytes: &[u8]) -> Result<Self, TreeError> {
-        xgboost::read(&ubj::read(bytes)?)
+        xgboost::read(&ubj::read(bytes)?, Layout::Fastest)
     }
 
     pub(super) fn new(plan: Plan) -> Self {
@@ -168,7 +171,7 @@ impl Trees {
         check("results", out.len(), count * plan.classes)?;
         let all = 0..plan.class_of.len();
         let mut sum = |forest: &Forest, base: &[f32]| {
-            forest.walk_batch(rows, plan.features, scratch, |i, row, at| {
+            forest.find_batch(rows, plan.features, scratch, |i, row, at| {
                 let out = out.get_mut(i * plan.classes..(i + 1) * plan.classes).unwrap_or_default();
                 plan.sum(forest.values(row, at), base, all.clone(), out);
             });
@@ -193,8 +196,8 @@ impl Part<'_> {
         check("results", out.len(), self.plan.classes)?;
         let trees = self.trees();
         let mut sum = |forest: &Forest, base: &[f32]| {
-            forest.walk(row, (trees.start, trees.end), scratch);
-            self.plan.sum(forest.values(row, scratch.ends()), base, trees.clone(), out);
+            forest.find(row, (trees.start, trees.end), scratch);
+            self.plan.sum(forest.values(row, &scratch.ends), base, trees.clone(), out);
         };
         match &self.plan.body {
             Body::Double(forest) => sum(forest, &[]),
@@ -221,8 +224,8 @@ impl Part<'_> {
         let trees = self.trees();
         check("results", out.len(), trees.len())?;
         if let Body::Double(forest) | Body::Single(forest, _) = &self.plan.body {
-            forest.walk(row, (trees.start, trees.end), scratch);
-            out.iter_mut().zip(forest.leaves(scratch)).for_each(|(out, leaf)| *out = leaf);
+            forest.find(row, (trees.start, trees.end), scratch);
+            out.iter_mut().zip(forest.ids(&scratch.ends)).for_each(|(out, leaf)| *out = leaf);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::{
     Link, TreeError, Trees,
     document::Document,
     draft::{Child, Draft, Leaf, Split, Test},
-    forest::Forest,
+    forest::{Forest, Layout},
     linear::Linear,
     model::{Body, Plan},
 };
@@ -38,7 +38,7 @@ const TREE: [&str; 18] = [
 ];
 
 /// Makes a model of a document.
-pub(super) fn read(document: &Document) -> Result<Trees, TreeError> {
+pub(super) fn read(document: &Document, layout: Layout) -> Result<Trees, TreeError> {
     document.only(&["learner", "version", "Config", "Model"])?;
     let learner = document.at("learner")?;
     learner.only(&[
@@ -66,11 +66,14 @@ pub(super) fn read(document: &Document) -> Result<Trees, TreeError> {
     }
     let booster = learner.at("gradient_booster")?;
     let mut plan = match booster.text("name")? {
-        "gbtree" => trees(booster.at("model")?, None, features, base)?,
+        "gbtree" => {
+            booster.only(&["name", "model"])?;
+            trees(booster.at("model")?, None, features, base, layout)?
+        }
         "dart" => {
             booster.only(&["name", "gbtree", "weight_drop"])?;
             let model = booster.at("gbtree")?.at("model")?;
-            trees(model, Some(booster.numbers("weight_drop")?), features, base)?
+            trees(model, Some(booster.numbers("weight_drop")?), features, base, layout)?
         }
         "gblinear" => linear(booster.at("model")?, features, base)?,
         other => return Err(TreeError::unknown("booster", other)),
@@ -131,6 +134,7 @@ fn trees(
     weights: Option<&[f64]>,
     features: usize,
     base: Vec<f32>,
+    layout: Layout,
 ) -> Result<Plan, TreeError> {
     model.only(&["cats", "gbtree_model_param", "iteration_indptr", "tree_info", "trees"])?;
     if model.find("cats").is_some_and(|cats| !is_empty(cats)) {
@@ -156,7 +160,7 @@ fn trees(
         classes,
         iterations: iterations(model, trees.len(), classes)?,
         class_of,
-        body: Body::Single(Forest::new(drafts, category)?, base),
+        body: Body::Single(Forest::new(drafts, category, layout)?, base),
         ..Plan::default()
     })
 }
@@ -175,6 +179,9 @@ fn iterations(model: &Document, trees: usize, classes: usize) -> Result<Vec<usiz
     if model.find("iteration_indptr").is_none() {
         let parallel = model.at("gbtree_model_param")?.count("num_parallel_tree")?.max(1);
         let step = parallel.saturating_mul(classes);
+        if !trees.is_multiple_of(step) {
+            return Err(TreeError::key("num_parallel_tree", "does not divide the trees"));
+        }
         return Ok((0..=trees).step_by(step).collect());
     }
     let starts: Option<Vec<usize>> = model
@@ -233,7 +240,7 @@ fn tree(document: &Document, tree: usize, weight: Option<f32>) -> Result<Draft, 
         let feature = index(*feature, u32::MAX as usize).ok_or_else(wrong)?;
         let (test, children) = match sets.get(at)? {
             // In the set goes right.
-            Some(words) => (Test::In { words, missing_in: !missing_left }, [right, left]),
+            Some(codes) => (Test::In { codes, missing_in: !missing_left }, [right, left]),
             None => {
                 let threshold = below(*condition as f32).ok_or_else(wrong)?;
                 (Test::AtMost { threshold, missing_first: missing_left, zero_missing: false }, [left, right])
@@ -298,15 +305,17 @@ impl<'a> Sets<'a> {
         let types = sets.types.iter().all(|kind| *kind == 0.0 || *kind == 1.0);
         let fits = sets.types.is_empty() || sets.types.len() == count;
         let each = sets.nodes.len() == sets.segments.len() && sets.nodes.len() == sets.sizes.len();
-        let sorted = sets.nodes.is_sorted();
-        if types && fits && each && sorted {
+        let sorted = sets.nodes.is_sorted_by(|a, b| a < b);
+        // Sets that overlap could be made into far more than the file holds.
+        let apart = sets.sizes.iter().sum::<f64>() <= sets.categories.len() as f64;
+        if types && fits && each && sorted && apart {
             return Ok(sets);
         }
         Err(TreeError::tree(tree, "split_type and categories do not fit"))
     }
 
-    /// The node's set as bits, where it is categorical.
-    fn get(&self, node: u32) -> Result<Option<Vec<u64>>, TreeError> {
+    /// The node's set, where it is categorical.
+    fn get(&self, node: u32) -> Result<Option<Vec<u32>>, TreeError> {
         if self.types.get(node as usize).is_none_or(|kind| *kind == 0.0) {
             return Ok(None);
         }
@@ -316,17 +325,10 @@ impl<'a> Sets<'a> {
         let number = |list: &[f64]| list.get(at).and_then(|number| index(*number, self.categories.len() + 1));
         let (from, size) = number(self.segments).zip(number(self.sizes)).ok_or_else(wrong)?;
         let listed = self.categories.get(from as usize..from as usize + size as usize).ok_or_else(wrong)?;
-        let mut words = Vec::new();
-        for category in listed {
-            let category = index(*category, NO_CATEGORY as usize + 1).ok_or_else(wrong)?;
-            let word = category as usize / 64;
-            if words.len() <= word {
-                words.resize(word + 1, 0u64);
-            }
-            if let Some(bits) = words.get_mut(word) {
-                *bits |= 1 << (category % 64);
-            }
-        }
-        Ok(Some(words))
+        let codes = listed.iter().map(|category| index(*category, NO_CATEGORY as usize + 1));
+        let mut codes = codes.collect::<Option<Vec<u32>>>().ok_or_else(wrong)?;
+        codes.sort_unstable();
+        codes.dedup();
+        Ok(Some(codes))
     }
 }
