@@ -25,6 +25,9 @@ pub enum Link {
     SingleSoftmax,
 }
 
+/// From a `base_score` to the margin that sums start at.
+pub(super) type Margin = fn(f32) -> f32;
+
 impl Link {
     /// The link of a LightGBM `objective` line: a name, and settings as `key:value` or bare words.
     pub(super) fn lightgbm(objective: &str, classes: usize) -> Result<Self, TreeError> {
@@ -34,7 +37,7 @@ impl Link {
         for word in words {
             match word.split_once(':') {
                 Some(("sigmoid", value)) => {
-                    k = value.parse().ok().filter(|k: &f64| k.is_finite() && *k > 0.0)
+                    k = value.parse().ok().filter(|k: &f64| k.is_finite() && *k > 0.0);
                 }
                 Some(("num_class", value)) if value.parse() == Ok(classes) => {}
                 None if word == "sqrt" => sqrt = true,
@@ -62,7 +65,7 @@ impl Link {
     }
 
     /// The link of an XGBoost objective, and what its `base_score` is as a margin.
-    pub(super) fn xgboost(objective: &str) -> Result<(Self, fn(f32) -> f32), TreeError> {
+    pub(super) fn xgboost(objective: &str) -> Result<(Self, Margin), TreeError> {
         Ok(match objective {
             "binary:logistic" | "reg:logistic" => (Link::SingleSigmoid, |b| -(1.0 / b - 1.0).ln()),
             "binary:logitraw" | "reg:squarederror" => (Link::Identity, |b| b),

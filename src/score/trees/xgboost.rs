@@ -332,3 +332,20 @@ impl<'a> Sets<'a> {
         Ok(Some(codes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_is_where_rounding_to_f32_changes_sides() {
+        let tiny = f32::from_bits(1);
+        for threshold in [0.0, -0.0, tiny, -tiny, 0.1, -0.1, 1.0, 16_777_216.0, f32::MIN_POSITIVE, f32::MAX] {
+            let at = below(threshold).unwrap();
+            assert!((at as f32) < threshold && (at.next_up() as f32) >= threshold, "{threshold}: {at}");
+        }
+        assert_eq!(below(f32::INFINITY), None);
+        assert_eq!(below(f32::MIN), None);
+        assert_eq!(below(f32::NAN), None);
+    }
+}
