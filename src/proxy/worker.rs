@@ -163,7 +163,8 @@ impl Worker {
             async move { Ok::<_, Infallible>(worker.serve(request).await) }
         });
         let mut builder = http1::Builder::new();
-        // Transparent: names keep their case, and no header is added.
+        // Transparent: names keep their case, ours are written as documented, and no header is added.
+        builder.title_case_headers(true);
         builder.max_buf_size(BUFFER);
         builder.preserve_header_case(true).auto_date_header(false).half_close(true).pipeline_flush(true);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -53,6 +53,10 @@ fn a_created_lead_is_scored_into_headers_and_answer_and_recorded_under_the_answe
         (reply.status(), reply.header("leadwire"), reply.header("x-lead-model")),
         (201, Some("scored"), Some("lead/1"))
     );
+    let names: Vec<&str> = reply.headers.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["X-Lead-Score", "X-Lead-Grade", "X-Lead-Model", "Leadwire"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
     let version = leadwire::registry::Version::load(&shipped_model()).unwrap();
     assert_eq!(sidecar.metric(r#"leadwire_requests_total{route="lead.create",outcome="scored"}"#), 1.0);
     assert_eq!(sidecar.metric(r#"leadwire_score_count{model="lead",version="1",arm="champion"}"#), 1.0);
