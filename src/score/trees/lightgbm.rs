@@ -278,8 +278,8 @@ impl Sets {
     fn take(&mut self, index: f64, tree: usize) -> Result<Vec<u32>, TreeError> {
         let at = index as usize;
         let new = self.taken.get_mut(at).is_some_and(|taken| !std::mem::replace(taken, true));
-        let ends =
-            self.boundaries.get(at).zip(self.boundaries.get(at + 1)).filter(|_| new && at as f64 == index);
+        let ends = self.boundaries.get(at).zip(self.boundaries.get(at.saturating_add(1)));
+        let ends = ends.filter(|_| new && at as f64 == index);
         let words =
             ends.and_then(|(from, to)| self.words.get(*from..*to)).filter(|words| words.len() < 1 << 26);
         let words = words.ok_or_else(|| {
