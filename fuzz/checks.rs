@@ -11,6 +11,7 @@ use leadwire::{
     lead::{Grade, ModelId, Score, Skip, Spot, Value as Feature},
     recognise::{Doc, Recogniser, RequestHead, Scratch, Tape},
     registry::{Version, VersionError, WEIGHTS, sha256},
+    score::trees::{Link, NoObjective, TreeError, TreeScratch, Trees},
 };
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -340,6 +341,49 @@ fn check_version(manifest: &[u8], weights: &[u8]) {
             let again = load(&bytes).expect("what was loaded loads again");
             assert_eq!(again.manifest, version.manifest);
         }
+    }
+}
+
+/// Any bytes are a LightGBM model that scores, or are refused with a reason.
+pub fn lightgbm(data: &[u8]) {
+    check_trees(Trees::lightgbm(data, NoObjective::Identity));
+    check_trees(Trees::read(data));
+}
+
+/// The same for XGBoost, as JSON and as UBJ.
+pub fn xgboost(data: &[u8]) {
+    check_trees(Trees::xgboost_json(data));
+    check_trees(Trees::xgboost_ubj(data));
+}
+
+/// What was loaded scores a lead twice alike, one at a time as in a batch, and its predictions are what its link can say.
+fn check_trees(read: Result<Trees, TreeError>) {
+    let trees = match read {
+        Ok(trees) => trees,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    // XGBoost's files only claim how many features there are.
+    if trees.features() > 1 << 12 {
+        return;
+    }
+    let mut scratch = TreeScratch::default();
+    for x in [0.0, -1.5, 1e30, f64::NAN] {
+        let lead = vec![x; trees.features()];
+        let mut raw = vec![0.0; trees.classes()];
+        let mut batch = raw.clone();
+        trees.raw(&lead, &mut scratch, &mut raw).expect("a row of the model's width");
+        trees.raw_batch(&lead, &mut scratch, &mut batch).expect("a row of the model's width");
+        let bits = |scores: &[f64]| scores.iter().map(|score| score.to_bits()).collect::<Vec<u64>>();
+        if trees.features() > 0 {
+            assert_eq!(bits(&raw), bits(&batch));
+        }
+        let mut leaves = vec![0; trees.trees()];
+        trees.leaves(&lead, &mut scratch, &mut leaves).expect("as many as there are trees");
+        let mut predicted = raw.clone();
+        trees.predict(&lead, &mut scratch, &mut predicted).expect("a row of the model's width");
+        let probability = matches!(trees.link(), Link::Sigmoid(_) | Link::SingleSigmoid);
+        let wrong = |p: &f64| probability && !p.is_nan() && !(0.0..=1.0).contains(p);
+        assert!(!predicted.iter().any(wrong), "{predicted:?} of {raw:?}");
     }
 }
 

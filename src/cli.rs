@@ -1,19 +1,23 @@
 //! Subcommands.
 
 use std::{
-    io::{ErrorKind, Write},
-    path::PathBuf,
+    fs::File,
+    io::{BufRead, BufReader, BufWriter, ErrorKind, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::{
     app::{self, Options, Sidecar, Signals},
+    batch::{self, BareError, Shown},
     config::{self, Config, LoadError},
     demo::DemoOptions,
     registry::{self, ModelsOptions},
+    score::trees::Trees,
     telemetry::{LogFormat, init_logging},
     train::{self, TrainOptions},
 };
@@ -34,6 +38,8 @@ enum Command {
     Check(CheckOptions),
     /// Watch the sidecar at work between a stand-in CRM and its clients; nothing to install, nothing left behind.
     Demo(DemoOptions),
+    /// Score rows with a model file.
+    Score(ScoreOptions),
     /// Train a model on a table of past leads and write it as a new version.
     Train(TrainCommand),
     /// Look at the versions on disk, compare and sign them.
@@ -72,6 +78,25 @@ struct CheckOptions {
 }
 
 #[derive(Debug, Args)]
+struct ScoreOptions {
+    /// A LightGBM text file, or an XGBoost JSON or UBJ file.
+    #[arg(long, value_name = "MODEL")]
+    file: PathBuf,
+    /// Print the sum of the leaves too.
+    #[arg(long)]
+    raw: bool,
+    /// Print the leaf of every tree too.
+    #[arg(long)]
+    leaves: bool,
+    /// Rows, each a JSON array of encoded features on a line; standard input without it.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Where the scores go, a JSON object on a line for each row; standard output without it.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct TrainCommand {
     #[command(flatten)]
     options: TrainOptions,
@@ -90,6 +115,7 @@ impl Cli {
             Command::Run(options) => run(&options),
             Command::Check(options) => check(&options),
             Command::Demo(options) => demo(&options),
+            Command::Score(options) => score(&options),
             Command::Train(command) => train(&command),
             Command::Models(options) => models(&options),
         };
@@ -179,6 +205,27 @@ fn demo(options: &DemoOptions) -> anyhow::Result<ExitCode> {
         writeln!(out, "{summary}")?;
     }
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn score(options: &ScoreOptions) -> anyhow::Result<ExitCode> {
+    let named = |path: &Path| path.display().to_string();
+    let bytes = std::fs::read(&options.file).with_context(|| named(&options.file))?;
+    let trees = Trees::read(&bytes).with_context(|| named(&options.file))?;
+    let input: Box<dyn BufRead> = match &options.input {
+        Some(path) => Box::new(BufReader::new(File::open(path).with_context(|| named(path))?)),
+        None => Box::new(std::io::stdin().lock()),
+    };
+    let output: Box<dyn Write> = match &options.output {
+        Some(path) => Box::new(File::create(path).with_context(|| named(path))?),
+        None => Box::new(std::io::stdout().lock()),
+    };
+    let shown = Shown { raw: options.raw, leaves: options.leaves };
+    let scored = batch::score_bare(&trees, shown, input, &mut BufWriter::new(output));
+    scored.map_err(|error| match error {
+        BareError::Io(error) => anyhow::Error::from(error),
+        other => other.into(),
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {

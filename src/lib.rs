@@ -21,6 +21,7 @@ pub mod telemetry;
 pub mod leadlog;
 pub mod proxy;
 pub mod train;
+pub mod batch;
 pub mod admin;
 pub mod demo;
 pub mod app;

@@ -4,6 +4,8 @@
 //! that other runtimes were measured with: 20 numbers and 10 categories into 64-32-1.
 
 mod served; // bytes to score to bytes
+mod forest; // a model of boosted trees, and leads for it
+mod trees; // that model
 mod spec; // one network, three batch sizes, candle-nn beside the kernel
 
 /// One thing to measure.
@@ -37,6 +39,7 @@ impl Case {
 pub fn all() -> Vec<Case> {
     one_thread_per_product();
     let mut cases = served::cases();
+    cases.extend(trees::cases());
     cases.extend(spec::cases());
     cases
 }

@@ -8,6 +8,7 @@ mod encode; // one lead's values -> a compact row
 mod network; // safetensors bytes -> checked weights
 mod kernel; // compact rows -> logits: the packed weights and the loops over them
 mod op; // the kernel as an operation of candle's graphs
+pub mod trees; // LightGBM and XGBoost files -> raw scores, predictions, leaves
 mod calibrate; // logit -> probability, and the fits
 mod model; // the whole, compiled
 mod reasons; // which features made a score high or low

@@ -25,4 +25,24 @@ pub fn init(format: LogFormat) {
         LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{}", told(panic.location()))));
+}
+
+/// A panic's own message may quote the text it stumbled over, so only its place is told.
+fn told(place: Option<&std::panic::Location<'_>>) -> String {
+    place.map_or_else(|| "panicked".to_owned(), |place| format!("panicked at {place}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_by_its_place() {
+        let place = std::panic::Location::caller();
+        assert_eq!(
+            told(Some(place)),
+            format!("panicked at {}:{}:{}", place.file(), place.line(), place.column())
+        );
+    }
 }

@@ -49,3 +49,13 @@ fn splice() {
 fn manifest() {
     replay("manifest", checks::manifest);
 }
+
+#[test]
+fn lightgbm() {
+    replay("lightgbm", checks::lightgbm);
+}
+
+#[test]
+fn xgboost() {
+    replay("xgboost", checks::xgboost);
+}

@@ -82,8 +82,9 @@ fn half_a_request_on_the_admin_port_does_not_hold_the_process() {
     let upstream = Upstream::start(|_| created(ID));
     let sidecar = Running::start(upstream.address);
     let mut half = Client::connect(sidecar.admin);
-    half.send(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\nGET /li");
-    assert_eq!(half.receive().status(), 200);
+    half.send(b"GET /live HTTP/1.1\r\nHos");
+    // Connections are accepted in order, so the first one is open when a later one has its answer.
+    assert!(sidecar.admin("/live").contains("true"));
     let stopping = std::thread::spawn(move || drop(sidecar));
     wait("the end", || stopping.is_finished());
 }

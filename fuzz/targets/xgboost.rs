@@ -1,0 +1,3 @@
+//! Fuzzes any bytes as an XGBoost model; the check stands in `checks.rs`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| leadwire_fuzz::xgboost(data));
