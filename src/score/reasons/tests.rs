@@ -118,7 +118,7 @@ fn a_piecewise_numbers_effect_is_its_ramps() {
     for (phi, expected) in found.phi.iter().zip([1.0 + 2.0, 2.0, 10.0]) {
         assert!((phi - expected).abs() < 1e-5, "{:?}", found.phi);
     }
-    let logit = model.score(|i| &lead[i], &mut crate::score::Scratch::default()).unwrap().logit;
+    let logit = model.score(|i| &lead[i], &mut Scratch::default()).unwrap().logit;
     assert!((found.ends.lead - logit).abs() < 1e-6);
 }
 
