@@ -57,7 +57,8 @@ fn model() -> Model {
 
 /// Compact rows to logits.
 fn kernel(model: &Model, rows: &Tensor) -> Vec<f32> {
-    rows.apply_op1_no_bwd(&model.op()).and_then(|logits| logits.to_vec1()).expect("rows of the model's width")
+    let op = model.op().expect("a network");
+    rows.apply_op1_no_bwd(&op).and_then(|logits| logits.to_vec1()).expect("rows of the model's width")
 }
 
 /// Columns, one-hots written out, to logits.

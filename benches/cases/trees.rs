@@ -3,9 +3,18 @@
 
 use std::hint::black_box;
 
-use leadwire::score::trees::{TreeScratch, Trees};
+use leadwire::{
+    lead::{Cutoffs, Value},
+    score::{
+        Calibration, Encoding, FeatureSpec, Kind, Model, Schema, Scratch, Spec,
+        trees::{TreeScratch, Trees},
+    },
+};
 
 use super::{Case, forest};
+
+/// Features of many values; they come first.
+const NUMBERS: usize = 9;
 
 pub fn cases() -> Vec<Case> {
     let single = Case::new("trees: 100 of 31 leaves over 19 features, a lead", 1, || {
@@ -28,7 +37,40 @@ pub fn cases() -> Vec<Case> {
             black_box(&out);
         }
     });
-    vec![single, batch]
+    let served = Case::new("score: trees, 100 of 31 leaves over 19 features, a lead", 1, || {
+        let (model, mut scratch) = (served_model(), Scratch::default());
+        let leads: Vec<Vec<Value<'static>>> = forest::leads().iter().map(|row| lead(row)).collect();
+        let mut at = 0;
+        move || {
+            at = (at + 1) % leads.len();
+            let lead = &leads[at];
+            black_box(model.score(|i| &lead[i], &mut scratch).expect("a finite score"));
+        }
+    });
+    vec![single, batch, served]
+}
+
+/// The same as a version serves it: the features of a few values are words.
+fn served_model() -> Model {
+    let encoding = |i| match i {
+        ..NUMBERS => Encoding::Number { median: 25.0, mean: 25.0, sd: 10.0 },
+        _ => Encoding::Category { vocabulary: (0..8).map(|word| word.to_string()).collect() },
+    };
+    let feature = |i| FeatureSpec::new(format!("f{i}"), false, encoding(i));
+    let schema = Schema { features: (0..forest::FEATURES).map(feature).collect() };
+    let (calibration, cutoffs) =
+        (Calibration::Platt { a: 1.1, b: 0.1 }, Cutoffs { a: 0.75, b: 0.5, c: 0.25 });
+    Model::new(Spec { kind: Kind::Lightgbm, schema, calibration, cutoffs }, forest::text().as_bytes())
+        .expect("trees that fit their schema")
+}
+
+fn lead(row: &[f64]) -> Vec<Value<'static>> {
+    let value = |(i, x): (usize, &f64)| match i {
+        _ if x.is_nan() => Value::Missing,
+        ..NUMBERS => Value::Number(*x),
+        _ => Value::Text(x.to_string().into()),
+    };
+    row.iter().enumerate().map(value).collect()
 }
 
 fn model() -> Trees {

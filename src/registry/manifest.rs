@@ -25,7 +25,7 @@ pub struct Manifest {
     pub model: String,
     /// The version, the folder's name.
     pub version: String,
-    /// Which network.
+    /// Network or trees.
     pub kind: Kind,
     /// SHA-256 in hex of every other file in the folder, by its plain name.
     pub files: BTreeMap<String, String>,

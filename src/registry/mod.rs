@@ -14,6 +14,8 @@ mod live; // the versions that serve, swapped whole
 mod report; // what stands on disk, told to people and scripts
 #[cfg(test)]
 pub(crate) mod fixture; // a small version, for tests of every room
+#[cfg(test)]
+mod tree_tests; // versions of LightGBM and XGBoost
 
 pub use self::{
     deployment::{Challenger, Deployment, DeploymentError},

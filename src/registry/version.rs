@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::{Manifest, Trust};
 use crate::{
     lead::{ModelId, Value},
-    score::{Explainer, Model, ModelError, Scratch},
+    score::{Explainer, Kind, Model, ModelError, Scratch},
 };
 
 /// The file that makes a folder a version.
@@ -73,7 +73,7 @@ pub enum VersionError {
         /// The file.
         path: PathBuf,
     },
-    /// Schema, calibration, cut-offs and weights that make no model.
+    /// Schema, calibration, cut-offs and a model file that make no model.
     #[error("{}: {reason}", path.display())]
     Model {
         /// The folder.
@@ -150,23 +150,25 @@ impl Version {
         let digest = sha256(manifest);
         let manifest = Manifest::parse(manifest)
             .map_err(|reason| VersionError::Manifest { path: folder.join(MANIFEST), reason })?;
-        let mut weights = None;
+        let known = model_files(manifest.kind);
+        let mut model_file = None;
         for (name, expected) in &manifest.files {
             let bytes = file(name).map_err(file_error(folder, name))?;
             if sha256(&bytes) != *expected {
                 return Err(VersionError::Digest { path: folder.join(name) });
             }
-            if name == WEIGHTS {
-                weights = Some(bytes);
+            if known.contains(&name.as_str()) && model_file.replace(bytes).is_some() {
+                let reason = format!("files: only one of `{}` can be the model", known.join("` or `"));
+                return Err(VersionError::Manifest { path: folder.join(MANIFEST), reason });
             }
         }
-        let Some(weights) = weights else {
-            let reason = format!("files: `{WEIGHTS}` is missing");
+        let Some(model_file) = model_file else {
+            let reason = format!("files: `{}` is missing", known.join("` or `"));
             return Err(VersionError::Manifest { path: folder.join(MANIFEST), reason });
         };
-        let model = Model::new(manifest.spec(), &weights)
+        let model = Model::new(manifest.spec(), &model_file)
             .map_err(|reason| VersionError::Model { path: folder.into(), reason })?;
-        let explainer = Explainer::new(&model, &weights, manifest.typical())
+        let explainer = Explainer::new(&model, &model_file, manifest.typical())
             .map_err(|reason| VersionError::Model { path: folder.into(), reason })?;
         check_golden(folder, &manifest, &model)?;
         let id = ModelId {
@@ -204,6 +206,15 @@ pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Res
     let _ = beside.keep(); // its path is gone: nothing to clean up
     File::open(parent).and_then(|parent| parent.sync_all()).map_err(in_folder)?;
     Ok(version)
+}
+
+/// What a kind's model file may be called. Trees keep the name their library gives them.
+fn model_files(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Linear | Kind::Mlp => &[WEIGHTS],
+        Kind::Lightgbm => &["model.txt"],
+        Kind::Xgboost => &["model.json", "model.ubj"],
+    }
 }
 
 /// SHA-256 in lower-case hex.

@@ -97,6 +97,13 @@ impl Encoder {
         finite
     }
 
+    /// Writes the row trees take of the lead whose `i`-th feature is `feature(i)`: numbers as they are, booleans as 0 or 1,
+    /// categories as the place of their word in the vocabulary; NaN for what is missing or unseen.
+    pub fn encode_plain<'v, 'f: 'v>(&self, feature: impl Fn(usize) -> &'v Value<'f>, row: &mut Vec<f64>) {
+        row.clear();
+        row.extend(self.features.iter().enumerate().map(|(i, encoding)| encoding.plain(feature(i))));
+    }
+
     /// Appends the input columns a compact row stands for, ramps and one-hots written out, for graphs that know neither
     /// places nor codes.
     pub fn expand(&self, row: &[f32], columns: &mut Vec<f32>) {
@@ -174,15 +181,33 @@ impl Feature {
                 _ => (places.median, true),
             },
             Feature::Boolean { imputation } => {
-                let known = match value {
-                    Value::Boolean(yes) => Some(*yes),
-                    Value::Number(number) if *number == 0.0 || *number == 1.0 => Some(*number == 1.0),
-                    _ => None,
-                };
+                let known = boolean(value);
                 (f32::from(known.unwrap_or(*imputation)), known.is_none())
             }
             Feature::Category(_) => (0.0, true),
         }
+    }
+
+    /// The value as trees take it; NaN where it is missing.
+    fn plain(&self, value: &Value<'_>) -> f64 {
+        let known = match (self, value) {
+            (Feature::Number { .. } | Feature::Piecewise(_), Value::Number(number)) => Some(*number),
+            (Feature::Number { .. } | Feature::Piecewise(_), _) => None,
+            (Feature::Boolean { .. }, value) => boolean(value).map(f64::from),
+            (Feature::Category(vocabulary), value) => {
+                let code = vocabulary.code(value);
+                (code != vocabulary.unseen()).then(|| f64::from(code))
+            }
+        };
+        known.unwrap_or(f64::NAN)
+    }
+}
+
+fn boolean(value: &Value<'_>) -> Option<bool> {
+    match value {
+        Value::Boolean(yes) => Some(*yes),
+        Value::Number(number) if *number == 0.0 || *number == 1.0 => Some(*number == 1.0),
+        _ => None,
     }
 }
 
@@ -367,6 +392,27 @@ mod tests {
         check(&words(&["no", "yes"]), &Value::Boolean(true), &[1.0]);
         check(&words(&["false", "true"]), &Value::Boolean(false), &[0.0]);
         check(&words(&[]), &text("x"), &[0.0]);
+    }
+
+    #[test]
+    fn trees_take_values_as_they_are() {
+        let check = |encoding: Encoding, value: Value<'_>, expected: Option<f64>| {
+            let mut row = vec![7.0];
+            encoder(encoding).encode_plain(|_| &value, &mut row);
+            assert_eq!(row.iter().map(|x| (!x.is_nan()).then_some(*x)).collect::<Vec<_>>(), [expected]);
+        };
+        let number = || Encoding::Number { median: 38.0, mean: 40.0, sd: 10.0 };
+        check(number(), Value::Number(1e300), Some(1e300));
+        check(number(), Value::Missing, None);
+        check(number(), text("55"), None);
+        let boolean = || Encoding::Boolean { imputation: true };
+        check(boolean(), Value::Boolean(false), Some(0.0));
+        check(boolean(), Value::Number(1.0), Some(1.0));
+        check(boolean(), Value::Missing, None);
+        let words = || Encoding::Category { vocabulary: vec!["web".into(), "advert".into()] };
+        check(words(), text("advert"), Some(1.0));
+        check(words(), text("phone"), None);
+        check(words(), Value::Missing, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! any x86-64 takes 257. Four members of 32-32 over 9 piecewise numbers and 10 categories take about 270, once their
 //! weights are in cache. The binary must run on any, so the choice is made when a kernel is built.
 
-use super::{Encoder, Layer, ModelError, Network};
+use super::{Encoder, Layer, ModelError, Network, trees::TreeScratch};
 
 /// Outputs that are computed together: four AVX registers of accumulators.
 const LANES: usize = 32;
@@ -36,6 +36,10 @@ pub struct Scratch {
     pub(super) row: Vec<f32>,
     /// What the kernel needs besides.
     pub(super) buffers: Buffers,
+    /// The plain row, of trees.
+    pub(super) plain: Vec<f64>,
+    /// What trees need besides.
+    pub(super) trees: TreeScratch,
 }
 
 /// The kernel's part of [`Scratch`].

@@ -1,17 +1,19 @@
-//! A model: schema, network, calibration and cut-offs, compiled for scoring.
+//! A model: schema, network or trees, calibration and cut-offs, compiled for scoring.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Calibration, Encoder, FeatureSpec, Kernel, KernelOp, Kind, Network, Schema, Scratch};
+use super::{
+    Calibration, Encoder, FeatureSpec, Kernel, KernelOp, Kind, Network, Schema, Scratch, boosted::Boosted,
+};
 use crate::lead::{Cutoffs, Grade, Score, Value};
 
-/// What a manifest says of a model, besides its weights.
+/// What a manifest says of a model, besides its model file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// Which network; its sizes come from the weights.
+    /// Network or trees; their sizes come from the model file.
     pub kind: Kind,
     /// What it reads.
     pub schema: Schema,
@@ -26,7 +28,14 @@ pub struct Spec {
 pub struct Model {
     spec: Spec,
     encoder: Encoder,
-    kernel: Arc<Kernel>,
+    body: Body,
+}
+
+/// What makes a row a logit.
+#[derive(Clone, Debug)]
+enum Body {
+    Network(Arc<Kernel>),
+    Trees(Arc<Boosted>),
 }
 
 /// One lead's result.
@@ -36,7 +45,7 @@ pub struct Scored {
     pub score: Score,
     /// The band it falls in.
     pub grade: Grade,
-    /// What the network said before calibration.
+    /// What the network or the trees said before calibration.
     pub logit: f32,
 }
 
@@ -64,6 +73,9 @@ pub enum ModelError {
         /// The shape that fits.
         expected: String,
     },
+    /// The trees' file, or one that does not fit the kind, the schema or a probability.
+    #[error("trees: {0}")]
+    Trees(String),
     /// The calibration's numbers.
     #[error("calibration: {0}")]
     Calibration(&'static str),
@@ -75,23 +87,31 @@ pub enum ModelError {
 /// Why a lead got no score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScoreError {
-    /// A value too large for the network, or a result that is not a number.
+    /// A value too large for a network, or a result that is not a number.
     #[error("the score is not finite")]
     NotFinite,
 }
 
 impl Model {
-    /// Compiles a model from its spec and the bytes of its safetensors file. Both may be hostile.
-    pub fn new(spec: Spec, weights: &[u8]) -> Result<Self, ModelError> {
+    /// Compiles a model from its spec and the bytes of its model file: safetensors of a network, the library's own of
+    /// trees. Both may be hostile.
+    pub fn new(spec: Spec, file: &[u8]) -> Result<Self, ModelError> {
         let encoder = Encoder::new(&spec.schema)?;
         spec.calibration.check()?;
         let Cutoffs { a, b, c } = spec.cutoffs;
         if !(1.0 >= a && a >= b && b >= c && c >= 0.0) {
             return Err(ModelError::Cutoffs);
         }
-        let network = Network::read(spec.kind, weights, spec.schema.width())?;
-        let kernel = Arc::new(Kernel::new(&encoder, &network)?);
-        Ok(Self { spec, encoder, kernel })
+        let body = match spec.kind {
+            Kind::Linear | Kind::Mlp => {
+                let network = Network::read(spec.kind, file, spec.schema.width())?;
+                Body::Network(Arc::new(Kernel::new(&encoder, &network)?))
+            }
+            Kind::Lightgbm | Kind::Xgboost => {
+                Body::Trees(Arc::new(Boosted::read(spec.kind, file, &spec.schema)?))
+            }
+        };
+        Ok(Self { spec, encoder, body })
     }
 
     /// The features it reads, in schema order.
@@ -109,9 +129,12 @@ impl Model {
         &self.encoder
     }
 
-    /// Its kernel as a graph operation over a batch of the encoder's rows.
-    pub fn op(&self) -> KernelOp {
-        KernelOp(Arc::clone(&self.kernel))
+    /// A network's kernel as a graph operation over a batch of the encoder's rows; trees have none.
+    pub fn op(&self) -> Option<KernelOp> {
+        match &self.body {
+            Body::Network(kernel) => Some(KernelOp(Arc::clone(kernel))),
+            Body::Trees(_) => None,
+        }
     }
 
     /// Scores the lead whose `i`-th schema feature is `feature(i)`.
@@ -120,10 +143,19 @@ impl Model {
         feature: impl Fn(usize) -> &'v Value<'f>,
         scratch: &mut Scratch,
     ) -> Result<Scored, ScoreError> {
-        if !self.encoder.encode(feature, &mut scratch.row) {
-            return Err(ScoreError::NotFinite);
-        }
-        self.scored(self.kernel.logit(&scratch.row, &mut scratch.buffers))
+        let logit = match &self.body {
+            Body::Network(kernel) => {
+                if !self.encoder.encode(feature, &mut scratch.row) {
+                    return Err(ScoreError::NotFinite);
+                }
+                kernel.logit(&scratch.row, &mut scratch.buffers)
+            }
+            Body::Trees(trees) => {
+                self.encoder.encode_plain(feature, &mut scratch.plain);
+                trees.logit(&scratch.plain, &mut scratch.trees)
+            }
+        };
+        self.scored(logit)
     }
 
     /// The result for a logit of [`Model::op`].
@@ -239,7 +271,7 @@ mod tests {
             let mut scratch = Scratch::default();
             for _ in 0..100 {
                 model.score(|_| &Value::Number(0.5), &mut scratch).unwrap();
-                rows.apply_op1_no_bwd(&model.op()).unwrap();
+                rows.apply_op1_no_bwd(&model.op().unwrap()).unwrap();
             }
         });
         assert_eq!(scoring, idle);

@@ -6,9 +6,8 @@
 use std::collections::HashMap;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde::{Deserialize, Serialize};
 
-use super::ModelError;
+use super::{Kind, ModelError};
 
 /// More layers than any model here needs; bounds the work a hostile file can ask for.
 const MAX_LAYERS: usize = 16;
@@ -16,16 +15,6 @@ const MAX_LAYERS: usize = 16;
 const MAX_OUTPUTS: usize = 4096;
 /// The same for the first layer's inputs, which the schema's vocabularies add up to.
 const MAX_WIDTH: usize = 1 << 20;
-
-/// Which network a version is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Logistic regression: tensors `linear.weight`, `linear.bias`.
-    Linear,
-    /// Linear, ReLU, ..., Linear: tensors `layers.{i}.weight`, `layers.{i}.bias`.
-    Mlp,
-}
 
 /// A network's weights. The last layer has one output, the logit.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +51,9 @@ impl Network {
         let network = match kind {
             Kind::Linear => Network::Linear(layer(&tensors, "linear", width)?),
             Kind::Mlp => Network::Mlp(mlp(&tensors, width)?),
+            Kind::Lightgbm | Kind::Xgboost => {
+                return Err(ModelError::Weights("trees are no network".into()));
+            }
         };
         let layers = network.layers();
         let expected = layers.len() * 2;

@@ -8,7 +8,7 @@ use super::{CalibrationChoice, TrainError, TrainOptions, dataset::Dataset, schem
 use crate::{
     lead::{Cutoffs, Value},
     registry::{self, Baseline, Golden, Lineage, Manifest, Metrics, Plain, Version, WEIGHTS},
-    score::{Calibration, Encoder, Kind, Model, Network, Schema, Scratch, Spec},
+    score::{Calibration, Encoder, Kind, Model, ModelError, Network, Schema, Scratch, Spec},
     stats,
 };
 
@@ -86,7 +86,8 @@ fn logits(model: &Model, dataset: &Dataset) -> Result<Vec<f32>, TrainError> {
         rows.extend_from_slice(&row);
     }
     let rows = Tensor::from_vec(rows, (dataset.rows(), model.encoder().row_width()), &Device::Cpu)?;
-    Ok(rows.apply_op1_no_bwd(&model.op())?.to_vec1()?)
+    let op = model.op().ok_or_else(|| ModelError::Weights("trees are not trained here".into()))?;
+    Ok(rows.apply_op1_no_bwd(&op)?.to_vec1()?)
 }
 
 fn calibration(choice: CalibrationChoice, logits: &[f32], labels: &[bool]) -> Calibration {

@@ -77,7 +77,7 @@ impl Explanation<'_> {
 }
 
 impl Explainer {
-    /// For a model and the bytes of its weights; `typical` has one entry for each feature.
+    /// For a model and the bytes of its model file; `typical` has one entry for each feature.
     pub fn new(model: &Model, weights: &[u8], typical: Vec<Typical>) -> Result<Self, ModelError> {
         if let Some(feature) = model.features().get(typical.len()) {
             let reason = "nothing typical is known";
@@ -88,6 +88,7 @@ impl Explainer {
                 mixer: Mixer::rows(model, weights, &typical)?,
                 ..Self::over_values(model, typical)
             }),
+            Kind::Lightgbm | Kind::Xgboost => Ok(Self::over_values(model, typical)),
         }
     }
 
@@ -111,12 +112,12 @@ impl Explainer {
         scratch: &'s mut ReasonScratch,
     ) -> Option<Explanation<'s>> {
         let ReasonScratch { row, mixed, phi, score } = scratch;
-        if !model.encoder().encode(&feature, row) {
-            return None;
-        }
         let features = self.shown.len();
         let ends = match &self.mixer {
             Mixer::Rows { kernel, background, slots } => {
+                if !model.encoder().encode(&feature, row) {
+                    return None;
+                }
                 let logit = |mix| {
                     mix_rows(mix, row, (background, slots), mixed);
                     kernel.logit(mixed, &mut score.buffers)

@@ -104,6 +104,8 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
         None if without == NoObjective::Identity => Link::Identity,
         None => return Err(TreeError::NoObjective),
     };
+    let objective = header.get("objective").map_or("", |(objective, _)| objective);
+    let objective = objective.split_ascii_whitespace().next().unwrap_or_default();
     let iterations = (0..=drafts.len()).step_by(classes).collect();
     let class_of = (0..classes as u32).cycle().take(drafts.len()).collect();
     Ok(Trees::new(Plan {
@@ -112,6 +114,7 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
         categories: categories(lines, features)?,
         classes,
         link,
+        objective: objective.to_owned(), // one of those known, so short
         iterations,
         class_of,
         average: header.get("average_output").is_some(),

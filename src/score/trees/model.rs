@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) categories: BTreeMap<usize, Vec<String>>,
     pub(super) classes: usize,
     pub(super) link: Link,
+    /// Its name; empty where the file has none.
+    pub(super) objective: String,
     /// Where each iteration's trees start, and where the last one's end.
     pub(super) iterations: Vec<usize>,
     /// By tree.
@@ -57,6 +59,7 @@ impl Default for Plan {
             categories: BTreeMap::new(),
             classes: 1,
             link: Link::Identity,
+            objective: String::new(),
             iterations: vec![0],
             class_of: Vec::new(),
             average: false,
@@ -120,6 +123,23 @@ impl Trees {
     /// What makes raw scores predictions.
     pub fn link(&self) -> Link {
         self.0.link
+    }
+
+    /// What the trees were trained for, by the library's name; empty where the file has none.
+    pub fn objective(&self) -> &str {
+        &self.0.objective
+    }
+
+    /// What a raw score times is the logit of the probability predicted; `None` of trees that predict something else.
+    pub fn logit_scale(&self) -> Option<f64> {
+        let scale = match self.link() {
+            _ if self.classes() != 1 => return None,
+            Link::Sigmoid(k) => k,
+            Link::SingleSigmoid => 1.0,
+            Link::Identity if self.objective() == "binary:logitraw" => 1.0,
+            _ => return None,
+        };
+        Some(if self.0.average { scale / self.iterations().max(1) as f64 } else { scale })
     }
 
     /// Iterations of boosting, each of one tree or more; 0 for `gblinear`.

@@ -96,6 +96,26 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 #[test]
+fn the_logit_is_that_of_the_prediction() {
+    let mut forests = 0;
+    for golden in all() {
+        let trees = golden.load(&golden.files[0].1);
+        let Some(scale) = trees.logit_scale() else { continue };
+        forests += usize::from(scale < 0.5);
+        for row in golden.rows() {
+            let (mut raw, mut predicted, mut scratch) = ([0.0], [0.0], TreeScratch::default());
+            trees.raw(&row, &mut scratch, &mut raw).unwrap();
+            trees.predict(&row, &mut scratch, &mut predicted).unwrap();
+            let logit = raw[0] * scale;
+            let expected =
+                if trees.objective() == "binary:logitraw" { logit } else { 1.0 / (1.0 + (-logit).exp()) };
+            assert!((predicted[0] - expected).abs() < 1e-7, "{}", golden.name);
+        }
+    }
+    assert!(forests > 0, "none averages its iterations");
+}
+
+#[test]
 fn agrees_with_the_libraries() {
     for golden in all() {
         for (_, bytes) in &golden.files {

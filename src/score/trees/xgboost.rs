@@ -54,7 +54,8 @@ pub(super) fn read(document: &Document, layout: Layout) -> Result<Trees, TreeErr
     if param.find("num_target").is_some() && param.count("num_target")? > 1 {
         return Err(TreeError::key("num_target", "more than one target"));
     }
-    let (link, margin) = Link::xgboost(learner.at("objective")?.text("name")?)?;
+    let objective = learner.at("objective")?.text("name")?;
+    let (link, margin) = Link::xgboost(objective)?;
     let features = param.count("num_feature")?;
     let names = names(learner, features)?;
     let base: Vec<f32> = base(param)?.into_iter().map(margin).collect();
@@ -79,6 +80,7 @@ pub(super) fn read(document: &Document, layout: Layout) -> Result<Trees, TreeErr
         other => return Err(TreeError::unknown("booster", other)),
     };
     (plan.features, plan.names, plan.link) = (features, names, link);
+    plan.objective = objective.to_owned(); // one of those known, so short
     Ok(Trees::new(plan))
 }
 
