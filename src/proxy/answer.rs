@@ -58,7 +58,8 @@ impl Heard {
 
     /// What the CRM said to the write of one lead.
     pub(super) fn reply(&self, route: &Route, leads: &[Judged]) -> Reply {
-        if leads.iter().all(|lead| route.accepted(self.answer(), lead.item)) {
+        let answer = self.answer();
+        if leads.iter().all(|lead| route.accepted(answer, lead.item)) {
             return Reply::Accepted;
         }
         let status = self.parts.status;
@@ -68,6 +69,7 @@ impl Heard {
         if refused { Reply::Refused } else { Reply::Unknown }
     }
 
+    /// Looks the whole body over, so it is made once for all leads.
     fn answer(&self) -> Answer<'_, '_> {
         Answer { status: self.parts.status, headers: &self.parts.headers, doc: self.doc() }
     }
@@ -165,9 +167,10 @@ impl Verdict<'_> {
 
     fn accepted(&self, heard: &Heard) -> Vec<(&Judged, Option<LeadId>)> {
         let route = &self.inspection.route;
-        let accepted = self.inspection.leads.iter().filter(|lead| route.accepted(heard.answer(), lead.item));
+        let answer = heard.answer();
+        let accepted = self.inspection.leads.iter().filter(|lead| route.accepted(answer, lead.item));
         accepted
-            .map(|lead| (lead, lead.id.clone().or_else(|| route.answered_id(heard.answer(), lead.item))))
+            .map(|lead| (lead, lead.id.clone().or_else(|| route.answered_id(answer, lead.item))))
             .collect()
     }
 
