@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     demo::{DemoOptions, Logged, Scene, Summary},
     lead::ModelId,
-    leadlog::{self, Queue, Store, Writer},
+    leadlog::{self, Known, Queue, Store, Told, Writer},
     proxy::{BindModelError, Listeners, Proxy, Shared, Snapshot, check_features},
     registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
     telemetry::{Latency, Metrics},
@@ -76,11 +76,17 @@ impl Sidecar {
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
         let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
-        let writer = Writer::start(&config.state, queue.clone())?;
+        let known = Arc::new(Known::new(KNOWN_LEADS, KNOWN_AGE));
+        let told = Told {
+            known: known.clone(),
+            names: config.features.iter().map(|feature| feature.name.clone()).collect(),
+            unmatched: metrics.outcomes_unmatched.clone(),
+        };
+        let writer = Writer::start(&config.state, queue.clone(), told)?;
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
-        let shared =
-            Shared { snapshot: control.snapshot.clone(), latency: latency.clone(), queue: queue.clone() };
+        let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
+        let shared = Shared { snapshot, latency: latency_shared, queue: queue.clone(), known };
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
         let state = Admin { metrics, latency, queue, live, refusals, draining: draining.clone(), token };
@@ -378,6 +384,9 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
     let scores = Store::open_read_only(&state)?.score_count()?;
     Ok(played?.summary(Logged { scores }))
 }
+
+const KNOWN_LEADS: usize = 65_536;
+const KNOWN_AGE: Duration = Duration::from_secs(30 * 86_400);
 
 async fn signalled() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;

@@ -7,6 +7,7 @@ use leadwire::{
     config::{BodyTarget, Config, Field, Format, Pointer},
     enrich::{Edits, Given},
     lead::{Grade, Score, Value},
+    leadlog::Known,
     proxy::{Scratch as InspectScratch, Snapshot, Subject},
     recognise::{Candidates, Doc, Recogniser, RequestHead, Scratch as ReadScratch},
     registry::Version,
@@ -162,12 +163,14 @@ fn inspect() -> impl FnMut() {
     let snapshot = Snapshot::new(Arc::new(config()), &[Arc::new(version())], &metrics);
     let snapshot = kept(snapshot.expect("the shipped version fits the shipped configuration"));
     let headers = kept(headers());
+    let known = kept(Known::new(65_536, Duration::from_secs(86_400)));
     let mut stages = Latency::default().recorder();
     let mut scratch = InspectScratch::default();
     move || {
         let candidates = snapshot.recogniser.candidates(head(headers)).expect("the path is a route's");
         let body = black_box(BODY);
-        let subject = Subject { snapshot, candidates: &candidates, headers, body, may_inject: &|_| true };
+        let may_inject = &|_: &_| true;
+        let subject = Subject { snapshot, candidates: &candidates, headers, body, known, may_inject };
         let inspected = subject.inspect(&mut scratch, &mut stages);
         let found = inspected.ok().flatten().expect("a lead");
         assert!(found.patched.is_some() && found.leads.iter().all(|lead| lead.scored.is_some()));

@@ -14,7 +14,7 @@ mod spot; // where in a body a member is written
 pub use self::{
     feature::{FeatureType, Value},
     model::{Arm, ModelId},
-    outcome::{LeadId, Outcome},
+    outcome::{Alias, LeadId, Outcome, Record},
     reason::{Direction, Reason},
     score::{Cutoffs, Grade, Score},
     skip::Skip,

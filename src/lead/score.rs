@@ -49,6 +49,11 @@ impl Grade {
             Grade::D => "D",
         }
     }
+
+    /// Reads what [`Grade::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Grade::A, Grade::B, Grade::C, Grade::D].into_iter().find(|grade| grade.as_str() == text)
+    }
 }
 
 impl fmt::Display for Grade {

@@ -5,14 +5,16 @@
 
 mod record; // what is written down
 mod packed; // features as scored, in one allocation
+mod known; // the last score of each lead, in memory
 mod queue; // from the workers to the writer
 mod store; // SQLite
 mod writer; // the thread between them
 
 pub use self::{
+    known::{Known, Memory},
     packed::Packed,
     queue::{CAPACITY, Queue, Sender},
-    record::{Decision, Entry, OutcomeRecord, ScoreRecord},
+    record::{AliasRecord, Decision, Entry, OutcomeRecord, ScoreRecord},
     store::{Store, StoreError, StoredOutcome, StoredScore},
-    writer::Writer,
+    writer::{Told, Writer},
 };

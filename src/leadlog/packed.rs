@@ -1,4 +1,4 @@
-//! Features as scored, packed into one allocation, because the request path makes one for every lead.
+//! Features as scored, packed into one piece of memory that the lead log and the table of known leads share.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::lead::Value;
 
 /// The values of a lead's features, in the configuration's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packed(Box<[u8]>);
+pub struct Packed(Arc<[u8]>);
 
 const MISSING: u8 = 0;
 const NUMBER: u8 = 1;
@@ -45,7 +45,7 @@ impl Packed {
                 Value::Boolean(yes) => bytes.push(if *yes { YES } else { NO }),
             }
         }
-        Self(bytes.into_boxed_slice())
+        Self(bytes.into())
     }
 
     /// `{"age":56,"job":"services"}`; missing features are left out.
@@ -61,6 +61,18 @@ impl Packed {
             object.insert(name.to_string(), json);
         }
         serde_json::Value::Object(object).to_string()
+    }
+
+    /// Reads what [`Packed::to_json`] writes; members of other names are passed over. `None` where it is no object.
+    pub fn from_json(json: &str, names: &[Arc<str>]) -> Option<Self> {
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
+        let value = |name: &Arc<str>| match object.get(&**name) {
+            Some(serde_json::Value::Number(number)) => number.as_f64().map_or(Value::Missing, Value::Number),
+            Some(serde_json::Value::String(text)) => Value::Text(text.into()),
+            Some(serde_json::Value::Bool(yes)) => Value::Boolean(*yes),
+            _ => Value::Missing,
+        };
+        Some(Self::new(&names.iter().map(value).collect::<Vec<_>>()))
     }
 
     /// The values, in order.
@@ -113,6 +125,9 @@ mod tests {
             (Some(Value::Text(format!("x{}", "é".repeat(127)).into())), 258)
         );
         let names: Vec<Arc<str>> = ["a", "b", "c", "d"].map(Into::into).into();
-        assert_eq!(packed.to_json(&names), r#"{"a":-0.1,"c":"é\"","d":true}"#);
+        let json = packed.to_json(&names);
+        assert_eq!(json, r#"{"a":-0.1,"c":"é\"","d":true}"#);
+        assert_eq!(Packed::from_json(&json, &names), Some(Packed::new(&values[..4])));
+        assert_eq!(Packed::from_json("[]", &names), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::packed::Packed;
-use crate::lead::{Arm, Grade, ModelId, Outcome, Score};
+use crate::lead::{Alias, Arm, Grade, ModelId, Outcome, Score};
 
 /// One line of the lead log.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub enum Entry {
     Score(ScoreRecord),
     /// What became of a lead.
     Outcome(OutcomeRecord),
+    /// Which lead became a deal.
+    Alias(AliasRecord),
 }
 
 /// A score that was given to a lead the CRM accepted.
@@ -75,4 +77,13 @@ pub struct OutcomeRecord {
     pub route: Arc<str>,
     /// The outcome.
     pub outcome: Outcome,
+}
+
+/// A conversion, with when it passed.
+#[derive(Clone, Debug)]
+pub struct AliasRecord {
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The lead and the deal.
+    pub alias: Alias,
 }

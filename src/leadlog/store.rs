@@ -1,10 +1,18 @@
 //! SQLite: the lead log on disk.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::record::{Entry, OutcomeRecord, ScoreRecord};
+use super::{
+    known::Memory,
+    packed::Packed,
+    record::{AliasRecord, Entry, OutcomeRecord, ScoreRecord},
+};
+use crate::lead::{Grade, ModelId, Record, Score};
 
 /// The lead log could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +64,11 @@ impl StoreError {
     }
 }
 
-const SCHEMA: i64 = 1;
+/// What makes each version of the schema of the one before.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+
+/// Deals whose lead is remembered; the oldest are forgotten when the log is opened.
+const MAX_ALIASES: i64 = 1_000_000;
 
 /// An open lead log.
 #[derive(Debug)]
@@ -79,6 +91,7 @@ impl Store {
         connection.busy_timeout(std::time::Duration::from_millis(200))?;
         let store = Self { connection };
         store.migrate()?;
+        store.forget_old_aliases()?;
         Ok(store)
     }
 
@@ -106,11 +119,19 @@ impl Store {
 
     fn migrate(&self) -> Result<(), StoreError> {
         let found: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        match found {
-            0 => Ok(self.connection.execute_batch(include_str!("schema.sql"))?),
-            SCHEMA => Ok(()),
-            found => Err(StoreError::Newer { found, known: SCHEMA }),
+        let newer = StoreError::Newer { found, known: MIGRATIONS.len() as i64 };
+        let done = usize::try_from(found).ok().and_then(|done| MIGRATIONS.get(done..)).ok_or(newer)?;
+        for migration in done {
+            // Each is one transaction: a log that is cut off in between is taken further the next time.
+            self.connection.execute_batch(migration)?;
         }
+        Ok(())
+    }
+
+    fn forget_old_aliases(&self) -> Result<(), StoreError> {
+        let oldest = "DELETE FROM aliases WHERE time_ms <= (SELECT time_ms FROM aliases ORDER BY time_ms DESC LIMIT 1 OFFSET ?1)";
+        self.connection.execute(oldest, [MAX_ALIASES])?;
+        Ok(())
     }
 
     /// Writes a batch in one transaction: all of it or none.
@@ -120,6 +141,7 @@ impl Store {
             match entry {
                 Entry::Score(record) => insert_score(&transaction, record)?,
                 Entry::Outcome(record) => insert_outcome(&transaction, record)?,
+                Entry::Alias(record) => insert_alias(&transaction, record)?,
             }
         }
         Ok(transaction.commit()?)
@@ -155,11 +177,55 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The last outcome recorded for a lead.
-    pub fn outcome_of(&self, lead: &str) -> Result<Option<StoredOutcome>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT time_ms, route, won, revenue FROM outcomes WHERE lead = ?1 ORDER BY seq DESC LIMIT 1",
+    /// The last scores in the log, at most `most`, as the workers would have remembered them; the latest first.
+    pub(super) fn recall(&self, most: usize, names: &Arc<[Arc<str>]>) -> Result<Vec<Memory>, StoreError> {
+        let mut statement = self.connection.prepare(
+            "SELECT time_ms, lead, model, version, digest, features, score, grade
+             FROM scores WHERE lead IS NOT NULL ORDER BY seq DESC LIMIT ?1",
         )?;
+        let mut version: Option<Arc<ModelId>> = None;
+        let rows = statement.query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| {
+            let id = ModelId {
+                model: row.get::<_, String>(2)?.into(),
+                version: row.get::<_, String>(3)?.into(),
+                digest: row.get::<_, String>(4)?.into(),
+            };
+            // Neighbours mostly share their version.
+            let model = version.take().filter(|known| **known == id).unwrap_or_else(|| Arc::new(id));
+            version = Some(Arc::clone(&model));
+            let (features, score, grade): (String, f64, String) = (row.get(5)?, row.get(6)?, row.get(7)?);
+            // A row that somebody edited is passed over.
+            let read = || {
+                Some((Packed::from_json(&features, names)?, Score::new(score as f32)?, Grade::parse(&grade)?))
+            };
+            let Some((features, score, grade)) = read() else { return Ok(None) };
+            let lead = row.get::<_, String>(1)?.into();
+            Ok(Some(Memory {
+                lead,
+                time_ms: row.get(0)?,
+                model,
+                score,
+                grade,
+                names: names.clone(),
+                features,
+            }))
+        })?;
+        let memories: Vec<Option<Memory>> = rows.collect::<Result<_, _>>()?;
+        Ok(memories.into_iter().flatten().collect())
+    }
+
+    /// Outcomes of deals that no conversion has linked to a lead yet.
+    pub(super) fn unmatched(&self) -> Result<u64, StoreError> {
+        let count = "SELECT count(*) FROM outcomes WHERE lead IS NULL";
+        let count: i64 = self.connection.query_row(count, [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The outcome that counts of a lead.
+    pub fn outcome_of(&self, lead: &str) -> Result<Option<StoredOutcome>, StoreError> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT time_ms, route, won, revenue FROM labels WHERE lead = ?1")?;
         let found = statement.query_row([lead], |row| {
             Ok(StoredOutcome {
                 time_ms: row.get(0)?,
@@ -204,16 +270,38 @@ fn insert_score(connection: &Connection, record: &ScoreRecord) -> Result<(), Sto
 
 fn insert_outcome(connection: &Connection, record: &OutcomeRecord) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO outcomes (time_ms, route, lead, won, revenue) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO outcomes (time_ms, route, lead, deal, event, revision, occurred_ms, won, revenue)
+         VALUES (?1, ?2, coalesce(?3, (SELECT lead FROM aliases WHERE deal = ?4)), ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT DO NOTHING",
     )?;
     let OutcomeRecord { time_ms, route, outcome } = record;
-    statement.execute(params![time_ms, &**route, &*outcome.lead, outcome.won, outcome.revenue])?;
+    let (lead, deal) = match &outcome.of {
+        Record::Lead(lead) => (Some(&**lead), None),
+        Record::Deal(deal) => (None, Some(&**deal)),
+    };
+    let (event, revision, occurred_ms) = (outcome.event.as_deref(), outcome.revision, outcome.occurred_ms);
+    let (won, revenue) = (outcome.won, outcome.revenue);
+    statement.execute(params![time_ms, &**route, lead, deal, event, revision, occurred_ms, won, revenue])?;
+    Ok(())
+}
+
+/// Remembers a conversion, and gives outcomes of the deal that came before it to the lead.
+fn insert_alias(connection: &Connection, record: &AliasRecord) -> Result<(), StoreError> {
+    let AliasRecord { time_ms, alias } = record;
+    let mut remember = connection.prepare_cached(
+        "INSERT INTO aliases (deal, lead, time_ms) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET lead = excluded.lead, time_ms = excluded.time_ms",
+    )?;
+    remember.execute(params![&*alias.deal, &*alias.lead, time_ms])?;
+    let mut resolve =
+        connection.prepare_cached("UPDATE outcomes SET lead = ?2 WHERE deal = ?1 AND lead IS NULL")?;
+    resolve.execute([&*alias.deal, &*alias.lead])?;
     Ok(())
 }
 
 /// A score, read back.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the columns of schema.sql, which describes them")]
+#[expect(missing_docs, reason = "the columns of the schema, which describes them")]
 pub struct StoredScore {
     pub time_ms: i64,
     pub route: String,
@@ -230,7 +318,7 @@ pub struct StoredScore {
 
 /// An outcome, read back.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the columns of schema.sql, which describes them")]
+#[expect(missing_docs, reason = "the columns of the schema, which describes them")]
 pub struct StoredOutcome {
     pub time_ms: i64,
     pub route: String,
@@ -241,6 +329,106 @@ pub struct StoredOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lead::{Alias, Outcome};
+
+    /// The `n`-th outcome to pass.
+    fn outcome(n: i64, of: Record, won: bool) -> OutcomeRecord {
+        let outcome = Outcome { of, won, revenue: None, event: None, revision: None, occurred_ms: None };
+        OutcomeRecord { time_ms: n, route: "lead.update".into(), outcome }
+    }
+
+    fn lead(id: &str) -> Record {
+        Record::Lead(id.into())
+    }
+
+    fn deal(id: &str) -> Record {
+        Record::Deal(id.into())
+    }
+
+    fn alias(n: i64, deal: &str, lead: &str) -> Entry {
+        Entry::Alias(AliasRecord { time_ms: n, alias: Alias { lead: lead.into(), deal: deal.into() } })
+    }
+
+    fn open() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn of_several_outcomes_the_latest_revision_counts() {
+        // Event, revision, time it happened, won; as they pass one after another.
+        type Passed<'a> = (Option<&'a str>, Option<i64>, Option<i64>, bool);
+        let check = |passed: &[Passed<'_>], won: bool| {
+            let (_folder, mut store) = open();
+            for (n, (event, revision, occurred_ms, won)) in (0..).zip(passed) {
+                let mut record = outcome(n, lead("a"), *won);
+                record.outcome.event = event.map(Into::into);
+                (record.outcome.revision, record.outcome.occurred_ms) = (*revision, *occurred_ms);
+                store.write(&[Entry::Outcome(record)]).unwrap();
+            }
+            assert_eq!(store.outcome_of("a").unwrap().map(|found| found.won), Some(won), "{passed:?}");
+        };
+        check(&[(None, None, None, true), (None, None, None, false)], false);
+        check(&[(Some("1"), Some(2), None, true), (Some("0"), Some(1), None, false)], true);
+        check(&[(Some("1"), Some(1), None, false), (Some("2"), Some(2), None, true)], true);
+        check(
+            &[(Some("1"), None, None, true), (Some("2"), None, None, false), (Some("1"), None, None, true)],
+            false,
+        );
+        check(&[(None, None, Some(20), true), (None, None, Some(10), false)], true);
+        check(&[(None, None, Some(20), true), (None, Some(1), Some(10), false)], false);
+    }
+
+    #[test]
+    fn an_event_is_its_records_own() {
+        let (_folder, mut store) = open();
+        for id in ["a", "b"] {
+            let mut record = outcome(1, lead(id), true);
+            record.outcome.event = Some("1".into());
+            store.write(&[Entry::Outcome(record)]).unwrap();
+            assert!(store.outcome_of(id).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn a_deals_outcome_is_the_leads_whichever_passes_first() {
+        for conversion_first in [true, false] {
+            let (_folder, mut store) = open();
+            let mut entries = [alias(1, "d", "a"), Entry::Outcome(outcome(2, deal("d"), true))];
+            if !conversion_first {
+                entries.reverse();
+            }
+            store.write(&entries[..1]).unwrap();
+            assert_eq!(store.unmatched().unwrap(), u64::from(!conversion_first));
+            store.write(&entries[1..]).unwrap();
+            assert_eq!(store.unmatched().unwrap(), 0);
+            assert!(store.outcome_of("a").unwrap().unwrap().won);
+            assert_eq!(store.outcome_of("d").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_log_of_the_first_schema_keeps_its_outcomes() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join(Store::FILE)).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        let row = "INSERT INTO outcomes (time_ms, route, lead, won, revenue) VALUES (7, 'lead.update', 'a', 1, 90.5)";
+        old.execute_batch(row).unwrap();
+        drop(old);
+        let found = Store::open(folder.path()).unwrap().outcome_of("a").unwrap().unwrap();
+        let route = "lead.update".into();
+        assert_eq!(found, StoredOutcome { time_ms: 7, route, won: true, revenue: Some(90.5) });
+    }
+
+    #[test]
+    fn a_log_of_a_later_release_is_left_alone() {
+        let (folder, store) = open();
+        store.connection.pragma_update(None, "user_version", 99).unwrap();
+        drop(store);
+        let error = Store::open(folder.path()).unwrap_err().to_string();
+        assert_eq!(error, "lead log has schema 99, this release knows up to 2");
+    }
 
     #[test]
     fn each_reason_is_told_once() {

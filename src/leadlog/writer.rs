@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
+use metrics::Gauge;
+
 use super::{
+    known::Known,
     queue::Queue,
     record::Entry,
     store::{Store, StoreError},
@@ -30,6 +33,17 @@ const BATCH: usize = 4_096;
 /// Tries at shutdown before what is left is counted as lost.
 const LAST_TRIES: usize = 10;
 
+/// What the thread tells others.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Is given the last scores of the log once it is open.
+    pub known: Arc<Known>,
+    /// The names of the features, in the configuration's order.
+    pub names: Arc<[Arc<str>]>,
+    /// Outcomes of deals that no conversion has linked to a lead yet.
+    pub unmatched: Gauge,
+}
+
 /// The running thread. Dropping it flushes and stops.
 #[derive(Debug)]
 pub struct Writer {
@@ -40,11 +54,12 @@ pub struct Writer {
 impl Writer {
     /// Starts to drain `queue` into the log in `folder`. Whatever is wrong with the folder or the log is logged and tried
     /// again; the error is the thread's.
-    pub fn start(folder: &Path, queue: Queue) -> io::Result<Self> {
+    pub fn start(folder: &Path, queue: Queue, told: Told) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let run = Run {
             folder: folder.to_owned(),
             queue,
+            told,
             stop: stop.clone(),
             store: None,
             batch: Vec::new(),
@@ -70,6 +85,7 @@ impl Drop for Writer {
 struct Run {
     folder: PathBuf,
     queue: Queue,
+    told: Told,
     stop: Arc<AtomicBool>,
     /// None until it could be opened.
     store: Option<Store>,
@@ -106,7 +122,11 @@ impl Run {
     fn write(&mut self) -> Result<usize, StoreError> {
         let store = match &mut self.store {
             Some(store) => store,
-            None => self.store.insert(open(&self.folder)?),
+            None => {
+                let store = self.store.insert(open(&self.folder)?);
+                self.told.recall(store)?;
+                store
+            }
         };
         self.queue.drain(BATCH, &mut self.batch);
         if !self.batch.is_empty()
@@ -117,6 +137,9 @@ impl Run {
                 set_aside(&self.folder, &error)?;
             }
             return Err(error);
+        }
+        if !self.batch.iter().all(|entry| matches!(entry, Entry::Score(_))) {
+            self.told.unmatched.set(store.unmatched()? as f64);
         }
         if std::mem::take(&mut self.failing) {
             tracing::info!("lead log: writing again");
@@ -134,6 +157,16 @@ impl Run {
                 "cannot write the lead log; records wait in memory and the oldest are dropped"
             );
         }
+    }
+}
+
+impl Told {
+    fn recall(&self, store: &Store) -> Result<(), StoreError> {
+        for memory in store.recall(self.known.capacity(), &self.names)? {
+            self.known.remember(memory);
+        }
+        self.unmatched.set(store.unmatched()? as f64);
+        Ok(())
     }
 }
 
@@ -162,6 +195,11 @@ mod tests {
         leadlog::{Decision, Packed, ScoreRecord},
     };
 
+    fn told() -> Told {
+        let known = Arc::new(Known::new(64, Duration::from_secs(1)));
+        Told { known, names: ["age".into()].into(), unmatched: Gauge::noop() }
+    }
+
     fn score(lead: &str) -> Entry {
         let id = ModelId { model: "lead".into(), version: "1".into(), digest: "ab".into() };
         Entry::Score(ScoreRecord {
@@ -183,7 +221,7 @@ mod tests {
     fn every_record_sent_before_the_stop_is_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::new(2, 1_000, metrics::Counter::noop());
-        let writer = Writer::start(folder.path(), queue.clone()).unwrap();
+        let writer = Writer::start(folder.path(), queue.clone(), told()).unwrap();
         for i in 0..500 {
             queue.sender(i % 2).send(score(&format!("L{i}")));
         }
@@ -195,6 +233,23 @@ mod tests {
             (found.len(), found[0].features.as_str(), found[0].score as f32),
             (1, r#"{"age":56.0}"#, 0.1)
         );
+    }
+
+    #[test]
+    fn what_was_scored_before_the_start_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        for told in [told(), told()] {
+            let queue = Queue::new(1, 10, metrics::Counter::noop());
+            let known = told.known.clone();
+            let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+            queue.sender(0).send(score("a"));
+            drop(writer);
+            let Some(found) = known.find("lead", "a", 2) else { continue };
+            let values: Vec<Value<'_>> = found.features.values().collect();
+            assert_eq!((found.score.probability(), values), (0.1, vec![Value::Number(56.0)]));
+            return;
+        }
+        panic!("the second start knows nothing of the first");
     }
 
     #[test]
@@ -214,7 +269,7 @@ mod tests {
     fn a_locked_file_delays_records_and_loses_none_that_fit() {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::new(1, 100, metrics::Counter::noop());
-        let writer = Writer::start(folder.path(), queue.clone()).unwrap();
+        let writer = Writer::start(folder.path(), queue.clone(), told()).unwrap();
         let is_there = || Store::open_read_only(folder.path()).is_ok_and(|store| store.score_count().is_ok());
         while !is_there() {
             std::thread::yield_now();
@@ -239,7 +294,7 @@ mod tests {
         std::fs::write(&file, bytes).unwrap();
         let queue = Queue::new(1, 100, metrics::Counter::noop());
         queue.sender(0).send(score("kept"));
-        drop(Writer::start(folder.path(), queue).unwrap());
+        drop(Writer::start(folder.path(), queue, told()).unwrap());
         let store = Store::open_read_only(folder.path()).unwrap();
         assert_eq!(store.scores_of("kept").unwrap().len(), 1);
         assert!(folder.path().join("leads.sqlite.corrupt-1").exists());
@@ -253,7 +308,7 @@ mod tests {
         let lost = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let queue = Queue::new(1, 10, metrics::Counter::from_arc(lost.clone()));
         (0..25).for_each(|i| queue.sender(0).send(score(&i.to_string())));
-        drop(Writer::start(&blocked, queue).unwrap());
+        drop(Writer::start(&blocked, queue, told()).unwrap());
         assert_eq!(lost.load(Ordering::Relaxed), 25, "15 that did not fit, and 10 at the end");
     }
 }

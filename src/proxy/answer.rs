@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts
 
 use super::{
     body::{Body, Read},
-    inspect::{Inspection, Judged, given},
+    inspect::{Inspection, Judged, given, now_ms},
     snapshot::{Bound, Snapshot},
     worker::Worker,
 };
@@ -19,7 +19,7 @@ use crate::{
     config::BodyTarget,
     enrich::{self, Edits},
     lead::{self, LeadId, Skip},
-    leadlog::{Decision, Entry, OutcomeRecord, ScoreRecord},
+    leadlog::{Decision, Entry, Memory, OutcomeRecord, ScoreRecord},
     recognise::{Answer, At, Doc, Kind, Route, Tape},
     telemetry::{RequestOutcome, Stage},
 };
@@ -210,8 +210,20 @@ impl Verdict<'_> {
     fn record_score(&self, lead: &Judged, id: Option<LeadId>, model: &Bound, decision: Decision) {
         let Some((scored, features)) = &lead.scored else { return };
         model.scores.record(f64::from(scored.score.probability()));
+        let time_ms = now_ms();
+        if let Some(lead) = id.clone() {
+            self.worker.known.remember(Memory {
+                lead,
+                time_ms,
+                model: Arc::clone(&model.id),
+                score: scored.score,
+                grade: scored.grade,
+                names: Arc::clone(&self.snapshot.names),
+                features: features.clone(),
+            });
+        }
         self.worker.log.send(Entry::Score(ScoreRecord {
-            time_ms: now_ms(),
+            time_ms,
             route: self.inspection.route.name.clone(),
             lead: id,
             arm: model.arm,
@@ -228,7 +240,8 @@ impl Verdict<'_> {
     fn record_outcomes(&self, accepted: &[(&Judged, Option<LeadId>)]) {
         for (judged, id) in accepted {
             let (Some((won, revenue)), Some(id)) = (judged.outcome, id) else { continue };
-            let outcome = lead::Outcome { lead: id.clone(), won, revenue };
+            let of = lead::Record::Lead(id.clone());
+            let outcome = lead::Outcome { of, won, revenue, event: None, revision: None, occurred_ms: None };
             let route = self.inspection.route.name.clone();
             self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms: now_ms(), route, outcome }));
         }
@@ -277,8 +290,3 @@ const DIGESTS: [HeaderName; 5] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
 ];
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}

@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::HeaderMap;
@@ -12,8 +12,8 @@ use super::snapshot::{Bound, Snapshot};
 use crate::{
     config::{Action, Field},
     enrich::{Edits, Given},
-    lead::{LeadId, Reason, Skip, Value},
-    leadlog::Packed,
+    lead::{LeadId, Reason, Score, Skip, Value},
+    leadlog::{Known, Memory, Packed},
     recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
     score::{ReasonScratch, Scored, Scratch as ScoreScratch},
     telemetry::{Stage, StageRecorder},
@@ -54,6 +54,8 @@ pub struct Judged {
     pub id: Option<LeadId>,
     /// Its score, and the features it was computed from.
     pub scored: Option<(Scored, Packed)>,
+    /// The score it had before, where that is remembered.
+    pub previous: Option<Score>,
     /// Why, where the route writes that.
     pub reasons: Vec<Reason>,
     /// What the request tells of its fate.
@@ -70,6 +72,8 @@ pub struct Subject<'r> {
     pub headers: &'r HeaderMap,
     /// Its body, whole.
     pub body: &'r [u8],
+    /// What is known of leads.
+    pub known: &'r Known,
     /// Whether the route's scores may go into the request's body.
     pub may_inject: &'r dyn Fn(&Route) -> bool,
 }
@@ -100,7 +104,8 @@ impl Subject<'_> {
         if late(recognised) {
             return Err(Skipped { route, reason: Skip::Deadline });
         }
-        let mut judge = Judge { snapshot: self.snapshot, route: &route, score, reasons, late: &late };
+        let Subject { snapshot, known, .. } = *self;
+        let mut judge = Judge { snapshot, known, route: &route, score, reasons, late: &late };
         let (leads, skip) = judge.leads(&read.leads, &values);
         let scored = Instant::now();
         stages.record(Stage::Score, scored - recognised);
@@ -153,9 +158,16 @@ fn reuse<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
     values.into_iter().map(|_| Value::Missing).collect()
 }
 
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Scores the leads of one request.
 struct Judge<'j> {
     snapshot: &'j Snapshot,
+    known: &'j Known,
     route: &'j Route,
     score: &'j mut ScoreScratch,
     reasons: &'j mut ReasonScratch,
@@ -169,6 +181,7 @@ impl Judge<'_> {
             item: found.item,
             id: found.id.clone(),
             scored: None,
+            previous: None,
             reasons: Vec::new(),
             outcome: found.outcome,
         };
@@ -187,6 +200,14 @@ impl Judge<'_> {
             if (with_reasons || index % 64 == 63) && (self.late)(Instant::now()) {
                 break;
             }
+            let memory = self.memory(lead, model);
+            lead.previous = memory.as_ref().map(|memory| memory.score);
+            let completed = memory.as_ref().filter(|_| self.is_change()).map(|memory| {
+                let mut completed = values.to_vec();
+                memory.complete(&self.snapshot.names, &mut completed);
+                completed
+            });
+            let values = completed.as_deref().unwrap_or(values);
             match self.one(model, values) {
                 Ok(scored) => {
                     any = true;
@@ -207,12 +228,21 @@ impl Judge<'_> {
         (leads, skip)
     }
 
+    /// What is known of a lead whose id the request holds.
+    fn memory(&self, lead: &Judged, model: &Bound) -> Option<Arc<Memory>> {
+        self.known.find(&model.id.model, lead.id.as_deref()?, now_ms())
+    }
+
+    /// A change holds only some of a lead's values.
+    fn is_change(&self) -> bool {
+        matches!(self.route.action, Action::Update | Action::Upsert)
+    }
+
     fn one(&mut self, model: &Bound, values: &[Value<'_>]) -> Result<Scored, Skip> {
         let version = &model.version.model;
         let value = |index| model.value(values, index);
-        let is_change = matches!(self.route.action, Action::Update | Action::Upsert);
         let nothing_known = (0..version.features().len()).all(|index| value(index).is_missing());
-        if nothing_known || is_change && version.missing_required(value).is_some() {
+        if nothing_known || self.is_change() && version.missing_required(value).is_some() {
             return Err(Skip::Features);
         }
         version.score(value, self.score).map_err(|_| Skip::Score)
@@ -245,7 +275,8 @@ mod tests {
         let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
         let candidates = &snapshot.recogniser.candidates(head).unwrap();
         let (snapshot, headers, may_inject) = (&snapshot, &headers, &|_: &Route| false);
-        let subject = Subject { snapshot, candidates, headers, body, may_inject };
+        let known = &Known::new(0, Duration::ZERO);
+        let subject = Subject { snapshot, candidates, headers, body, known, may_inject };
         let found = subject.inspect(&mut Scratch::default(), &mut Latency::default().recorder()).unwrap();
         found.unwrap().leads.iter().map(|lead| lead.reasons.len()).collect()
     }
@@ -276,6 +307,7 @@ mod tests {
                 candidates: &candidates,
                 headers: &headers,
                 body: b"{}",
+                known: &Known::new(0, Duration::ZERO),
                 may_inject,
             };
             subject.inspect(&mut scratch, &mut stages).map(|found| found.map(|found| found.leads.len()))

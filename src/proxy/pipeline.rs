@@ -106,6 +106,7 @@ impl Exchange<'_> {
             candidates: &candidates,
             headers,
             body: &whole.bytes,
+            known: &self.worker.known,
             may_inject: &may_inject,
         };
         let inspected =

@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{bind::Listeners, expiry::Expiry, inspect::Scratch, snapshot::Snapshot, upstream::Pool};
 use crate::{
-    leadlog::{Queue, Sender},
+    leadlog::{Known, Queue, Sender},
     telemetry::{Latency, StageRecorder},
 };
 
@@ -46,6 +46,8 @@ pub struct Shared {
     pub latency: Arc<Latency>,
     /// The way to the lead log; one lane for each worker.
     pub queue: Queue,
+    /// The last score of each lead.
+    pub known: Arc<Known>,
 }
 
 /// The running workers.
@@ -90,6 +92,7 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Scratch>,
     pub(super) stages: RefCell<StageRecorder>,
     pub(super) log: Sender,
+    pub(super) known: Arc<Known>,
     connections: RefCell<Connections>,
     draining: Cell<bool>,
     /// A connection ended.
@@ -162,6 +165,7 @@ impl Worker {
             scratch: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),
+            known: shared.known.clone(),
             connections: RefCell::default(),
             draining: Cell::new(false),
             left: Notify::new(),

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use metrics::{
-    Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder,
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram, with_local_recorder,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -46,6 +47,8 @@ pub struct Metrics {
     handle: PrometheusHandle,
     /// Records lost before they reached the lead log.
     pub leadlog_dropped: Counter,
+    /// Outcomes of deals that no conversion has linked to a lead yet.
+    pub outcomes_unmatched: Gauge,
     /// Changes of the configuration file that were taken.
     pub config_reloads: Counter,
     /// Changes of the configuration file that were refused.
@@ -74,7 +77,8 @@ impl Default for Metrics {
                 counter!("leadwire_config_reloads_total", "result" => "refused"),
             ]
         });
-        Self { recorder, handle, leadlog_dropped, config_reloads, config_refused }
+        let outcomes_unmatched = with_local_recorder(&recorder, || gauge!("leadwire_outcomes_unmatched"));
+        Self { recorder, handle, leadlog_dropped, outcomes_unmatched, config_reloads, config_refused }
     }
 }
 
@@ -131,6 +135,10 @@ fn describe() {
         "Requests of a route that went on without a score, by reason."
     );
     describe_counter!("leadwire_leadlog_dropped_total", "Records lost before they reached the lead log.");
+    describe_gauge!(
+        "leadwire_outcomes_unmatched",
+        "Outcomes of deals that no conversion has linked to a lead yet."
+    );
     describe_counter!(
         "leadwire_config_reloads_total",
         "Changes of the configuration file, taken or refused."

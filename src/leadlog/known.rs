@@ -1,0 +1,196 @@
+//! What is known of leads from their last score: for updates, which hold only what changed, for reads, and for trends.
+//!
+//! A table of fixed size with four places for each hash: workers read and write it without a lock, and a fifth lead takes
+//! the place of the one that was scored longest ago. Forgetting is harmless: such a lead is one that was never seen.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::packed::Packed;
+use crate::lead::{Grade, LeadId, ModelId, Score, Value};
+
+/// Leads by model and id.
+#[derive(Debug)]
+pub struct Known {
+    sets: Box<[[ArcSwapOption<Memory>; WAYS]]>,
+    hasher: RandomState,
+    age_ms: i64,
+}
+
+const WAYS: usize = 4;
+
+/// A lead as it was last scored.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Its id.
+    pub lead: LeadId,
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The version that scored it.
+    pub model: Arc<ModelId>,
+    /// The score.
+    pub score: Score,
+    /// The grade.
+    pub grade: Grade,
+    /// The names of the features, shared by all leads of one configuration.
+    pub names: Arc<[Arc<str>]>,
+    /// Their values as scored, in the same order.
+    pub features: Packed,
+}
+
+impl Known {
+    /// A table for about `leads` leads, each remembered for `age`. With 0 nothing is remembered.
+    pub fn new(leads: usize, age: Duration) -> Self {
+        let sets = (0..leads.div_ceil(WAYS)).map(|_| Default::default()).collect();
+        let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Self { sets, hasher: RandomState::new(), age_ms }
+    }
+
+    /// Leads it has places for.
+    pub fn capacity(&self) -> usize {
+        self.sets.len() * WAYS
+    }
+
+    /// What a model last knew of a lead, unless that is too long ago.
+    pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Arc<Memory>> {
+        let places = self.places(model, lead)?;
+        let found = places.iter().filter_map(ArcSwapOption::load_full).find(|memory| memory.is(model, lead));
+        found.filter(|memory| now_ms.saturating_sub(memory.time_ms) <= self.age_ms)
+    }
+
+    /// Remembers a lead, unless something later is known of it.
+    pub fn remember(&self, memory: Memory) {
+        let Some(places) = self.places(&memory.model.model, &memory.lead) else { return };
+        let held: [_; WAYS] = std::array::from_fn(|way| places.get(way).and_then(ArcSwapOption::load_full));
+        let same = |held: &Option<Arc<Memory>>| {
+            held.as_ref().is_some_and(|held| held.is(&memory.model.model, &memory.lead))
+        };
+        let of_same = held.iter().position(same);
+        let oldest = || {
+            let age = |held: &Option<Arc<Memory>>| held.as_ref().map_or(i64::MIN, |held| held.time_ms);
+            (0..WAYS).min_by_key(|way| held.get(*way).map(age))
+        };
+        let Some(way) = of_same.or_else(oldest) else { return };
+        let is_later = |held: &Arc<Memory>| of_same.is_some() && held.time_ms > memory.time_ms;
+        // Two workers that write at once leave one of the two; both are of this moment.
+        if !held.get(way).and_then(Option::as_ref).is_some_and(is_later)
+            && let Some(place) = places.get(way)
+        {
+            place.store(Some(Arc::new(memory)));
+        }
+    }
+
+    fn places(&self, model: &str, lead: &str) -> Option<&[ArcSwapOption<Memory>; WAYS]> {
+        let hash = self.hasher.hash_one((model, lead));
+        let set = usize::try_from(hash % (self.sets.len().max(1) as u64)).ok()?;
+        self.sets.get(set)
+    }
+}
+
+impl Memory {
+    fn is(&self, model: &str, lead: &str) -> bool {
+        *self.lead == *lead && *self.model.model == *model
+    }
+
+    /// Gives a change the values it does not hold. `names` are those of `values`; features that were renamed in between
+    /// stay missing.
+    pub fn complete<'m>(&'m self, names: &Arc<[Arc<str>]>, values: &mut [Value<'m>]) {
+        let known = self.names.iter().zip(self.features.values());
+        if Arc::ptr_eq(names, &self.names) || **names == *self.names {
+            let gaps = values.iter_mut().zip(known).filter(|(value, _)| value.is_missing());
+            return gaps.for_each(|(value, (_, known))| *value = known);
+        }
+        for (name, known) in known {
+            let place = names.iter().position(|other| other == name);
+            if let Some(value) = place.and_then(|place| values.get_mut(place)).filter(|v| v.is_missing()) {
+                *value = known;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(lead: &str, time_ms: i64) -> Memory {
+        let id = ModelId { model: "lead".into(), version: "1".into(), digest: "ab".into() };
+        Memory {
+            lead: lead.into(),
+            time_ms,
+            model: Arc::new(id),
+            score: Score::new(0.5).unwrap(),
+            grade: Grade::A,
+            names: ["age".into(), "job".into()].into(),
+            features: Packed::new(&[Value::Number(56.0), Value::Text("chef".into())]),
+        }
+    }
+
+    #[test]
+    fn remembers_the_latest_until_it_is_too_old() {
+        let known = Known::new(8, Duration::from_millis(100));
+        known.remember(memory("a", 20));
+        known.remember(memory("a", 10));
+        let time = |model, lead, now| known.find(model, lead, now).map(|memory| memory.time_ms);
+        assert_eq!(time("lead", "a", 120), Some(20));
+        assert_eq!(time("lead", "a", 121), None);
+        assert_eq!(time("lead", "b", 20), None);
+        assert_eq!(time("deal", "a", 20), None);
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_is_oldest() {
+        let known = Known::new(4, Duration::from_secs(1));
+        (0..5).for_each(|i| known.remember(memory(&i.to_string(), i)));
+        let found: Vec<i64> = (0..5).filter(|i| known.find("lead", &i.to_string(), 5).is_some()).collect();
+        assert_eq!((known.capacity(), found), (4, vec![1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_table_without_places_remembers_nothing() {
+        let known = Known::new(0, Duration::from_secs(1));
+        known.remember(memory("a", 1));
+        assert!(known.find("lead", "a", 1).is_none());
+    }
+
+    #[test]
+    fn a_change_is_completed_by_name() {
+        let check = |names: [&str; 2], values: [Value<'_>; 2], expected: [Value<'_>; 2]| {
+            let (names, memory) = (names.map(Arc::from).into(), memory("a", 1));
+            let mut values = values.to_vec();
+            memory.complete(&names, &mut values);
+            assert_eq!(values, expected);
+        };
+        let (age, chef) = (Value::Number(56.0), || Value::Text("chef".into()));
+        check(
+            ["age", "job"],
+            [Value::Missing, Value::Text("clerk".into())],
+            [age.clone(), Value::Text("clerk".into())],
+        );
+        check(["job", "age"], [Value::Missing, Value::Missing], [chef(), age]);
+        check(["city", "job"], [Value::Missing, Value::Missing], [Value::Missing, chef()]);
+    }
+
+    #[test]
+    fn workers_share_it_without_waiting() {
+        let known = Known::new(64, Duration::from_secs(1));
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                let known = &known;
+                scope.spawn(move || {
+                    for i in 0..2_000 {
+                        known.remember(memory(&((i * 7 + worker) % 100).to_string(), i));
+                        if let Some(found) = known.find("lead", &(i % 100).to_string(), i) {
+                            assert_eq!(*found.lead, *(i % 100).to_string());
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
