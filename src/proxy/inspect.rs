@@ -13,7 +13,7 @@ use crate::{
     config::{Action, Field},
     enrich::{Edits, Given},
     lead::{LeadId, Reason, Score, Skip, Value},
-    leadlog::{Known, Memory, Packed},
+    leadlog::{Known, Packed},
     recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
     score::{ReasonScratch, Scored, Scratch as ScoreScratch},
     telemetry::{Stage, StageRecorder},
@@ -200,22 +200,8 @@ impl Judge<'_> {
             if (with_reasons || index % 64 == 63) && (self.late)(Instant::now()) {
                 break;
             }
-            let memory = self.memory(lead, model);
-            lead.previous = memory.as_ref().map(|memory| memory.score);
-            let completed = memory.as_ref().filter(|_| self.is_change()).map(|memory| {
-                let mut completed = values.to_vec();
-                memory.complete(&self.snapshot.names, &mut completed);
-                completed
-            });
-            let values = completed.as_deref().unwrap_or(values);
-            match self.one(model, values) {
-                Ok(scored) => {
-                    any = true;
-                    if with_reasons {
-                        lead.reasons = model.reasons(values, self.reasons);
-                    }
-                    lead.scored = Some((scored, Packed::new(values)));
-                }
+            match self.one(model, lead, values, with_reasons) {
+                Ok(()) => any = true,
                 Err(skip) => first_skip = first_skip.or(Some(skip)),
             }
         }
@@ -228,24 +214,38 @@ impl Judge<'_> {
         (leads, skip)
     }
 
-    /// What is known of a lead whose id the request holds.
-    fn memory(&self, lead: &Judged, model: &Bound) -> Option<Arc<Memory>> {
-        self.known.find(&model.id.model, lead.id.as_deref()?, now_ms())
-    }
-
-    /// A change holds only some of a lead's values.
-    fn is_change(&self) -> bool {
-        matches!(self.route.action, Action::Update | Action::Upsert)
-    }
-
-    fn one(&mut self, model: &Bound, values: &[Value<'_>]) -> Result<Scored, Skip> {
+    /// Scores one lead. A change holds only some of its values; what was last seen of the lead has the others.
+    fn one(
+        &mut self,
+        model: &Bound,
+        lead: &mut Judged,
+        values: &[Value<'_>],
+        with_reasons: bool,
+    ) -> Result<(), Skip> {
         let version = &model.version.model;
-        let value = |index| model.value(values, index);
-        let nothing_known = (0..version.features().len()).all(|index| value(index).is_missing());
-        if nothing_known || self.is_change() && version.missing_required(value).is_some() {
+        if (0..version.features().len()).all(|index| model.value(values, index).is_missing()) {
             return Err(Skip::Features);
         }
-        version.score(value, self.score).map_err(|_| Skip::Score)
+        let id = lead.id.as_deref();
+        let memory = id.and_then(|id| self.known.find(&model.id.model, id, now_ms()));
+        lead.previous = memory.as_ref().map(|memory| memory.score);
+        let is_change = matches!(self.route.action, Action::Update | Action::Upsert);
+        let completed = memory.as_ref().filter(|_| is_change).map(|memory| {
+            let mut completed = values.to_vec();
+            memory.complete(&self.snapshot.names, &mut completed);
+            completed
+        });
+        let values = completed.as_deref().unwrap_or(values);
+        let value = |index| model.value(values, index);
+        if is_change && version.missing_required(value).is_some() {
+            return Err(Skip::Features);
+        }
+        let scored = version.score(value, self.score).map_err(|_| Skip::Score)?;
+        if with_reasons {
+            lead.reasons = model.reasons(values, self.reasons);
+        }
+        lead.scored = Some((scored, Packed::new(values)));
+        Ok(())
     }
 }
 

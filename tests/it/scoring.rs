@@ -232,6 +232,30 @@ fn an_update_without_the_required_features_is_not_scored_but_its_outcome_is_reco
 }
 
 #[test]
+fn a_change_is_scored_with_what_was_last_seen_of_its_lead() {
+    let upstream = Upstream::start(|request| match request.start.starts_with("POST") {
+        true => created(ID),
+        false => answer("204 No Content", &[], ""),
+    });
+    let sidecar = Running::start(upstream.address);
+    let path = format!("{CREATE}/{ID}");
+    let update = |body: &str| {
+        sidecar.client().exchange("PATCH", &path, &[("Content-Type", "application/json")], body.as_bytes())
+    };
+    let outcome = |message: &Message| message.header("leadwire").unwrap().to_owned();
+    assert_eq!(outcome(&update(r#"{"campaign__c":5}"#)), "skipped;reason=features", "never seen");
+    assert_eq!(outcome(&sidecar.post(CREATE, LEAD)), "scored");
+    assert_eq!(outcome(&update(r#"{"campaign__c":5}"#)), "scored");
+    assert_eq!(outcome(&update(r#"{"Status":"Open"}"#)), "skipped;reason=features", "no feature changes");
+    let whole = update(&LEAD.replace(r#""campaign__c":1.0"#, r#""campaign__c":5"#));
+    assert_eq!(outcome(&whole), "scored");
+    let (store, _folder) = sidecar.stop();
+    let [first, change, whole] = store.scores_of(ID).unwrap().try_into().unwrap();
+    assert_ne!(first.features, change.features);
+    assert_eq!((&change.features, change.score), (&whole.features, whole.score));
+}
+
+#[test]
 fn an_id_may_come_from_a_header_of_the_answer() {
     let upstream = Upstream::start(|_| {
         answer(
