@@ -17,7 +17,9 @@ mod faults; // whatever goes wrong, the CRM's answer comes through
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
 mod replay; // real leads
+mod captures; // the recorded traffic of vendors' SDKs
 mod cli; // what people and scripts see
+mod bare;
 mod bare; // model files of other libraries, from the command line
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself

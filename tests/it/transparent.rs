@@ -10,17 +10,6 @@ use std::{
 
 use crate::support::{Client, Message, Running, Upstream, answer, wait};
 
-/// A message's headers without those of the connection.
-fn end_to_end(message: &Message) -> Vec<(String, String)> {
-    let hop = ["connection", "keep-alive"];
-    message
-        .headers
-        .iter()
-        .filter(|(name, _)| !hop.contains(&name.to_ascii_lowercase().as_str()))
-        .cloned()
-        .collect()
-}
-
 #[test]
 fn every_method_passes_with_its_headers_and_its_body() {
     let upstream = Upstream::start(|request| {
@@ -44,7 +33,7 @@ fn every_method_passes_with_its_headers_and_its_body() {
             expected.push(("Content-Length".into(), body.len().to_string()));
         }
         assert_eq!(
-            sorted(end_to_end(&request)),
+            sorted(request.end_to_end()),
             sorted(expected),
             "{method}: names keep their case, nothing is added"
         );
@@ -54,7 +43,7 @@ fn every_method_passes_with_its_headers_and_its_body() {
         let expected = [("X-Answer", "Kept  As-Is"), ("Set-Cookie", "a=1"), ("set-cookie", "b=2")];
         let mut expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         expected.push(("Content-Length".into(), length.to_string()));
-        assert_eq!(sorted(end_to_end(&reply)), sorted(expected), "{method}");
+        assert_eq!(sorted(reply.end_to_end()), sorted(expected), "{method}");
     }
     assert_eq!(sidecar.metric(r#"leadwire_requests_total{route="unmatched",outcome="passed"}"#), 7.0);
     assert!(upstream.connections() <= 2, "each of the two workers keeps its upstream connection");

@@ -1,7 +1,7 @@
 //! HTTP/1.1 as bytes on a socket.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -35,18 +35,32 @@ impl Message {
     }
 
     /// Reads one message; `None` at the end of the stream. `no_body` for answers to HEAD.
-    pub fn read(stream: &mut BufReader<TcpStream>, no_body: bool) -> Option<Self> {
+    pub fn read(stream: &mut impl BufRead, no_body: bool) -> Option<Self> {
         let mut message = Self::read_head(stream)?;
         message.read_body(stream, no_body);
         Some(message)
     }
 
-    pub fn read_head(stream: &mut BufReader<TcpStream>) -> Option<Self> {
+    /// Reads one message from bytes that hold no more.
+    pub fn parse(mut bytes: &[u8], no_body: bool) -> Self {
+        Self::read(&mut bytes, no_body).unwrap()
+    }
+
+    /// The headers that are not of one connection, in order of their lower-case names.
+    pub fn end_to_end(&self) -> Vec<(String, String)> {
+        let hop = ["connection", "keep-alive"];
+        let is_kept = |name: &str| !hop.iter().any(|hop| name.eq_ignore_ascii_case(hop));
+        let mut headers: Vec<_> = self.headers.iter().filter(|(name, _)| is_kept(name)).cloned().collect();
+        headers.sort_by_key(|(name, _)| name.to_ascii_lowercase());
+        headers
+    }
+
+    pub fn read_head(stream: &mut impl BufRead) -> Option<Self> {
         let start = line(stream)?;
         Some(Self { start, headers: fields(stream), ..Self::default() })
     }
 
-    pub fn read_body(&mut self, stream: &mut BufReader<TcpStream>, no_body: bool) {
+    pub fn read_body(&mut self, stream: &mut impl BufRead, no_body: bool) {
         let is_answer = self.start.starts_with("HTTP/");
         if no_body || is_answer && matches!(self.status(), 100..200 | 204 | 304) {
             return;
@@ -76,13 +90,13 @@ impl Message {
     }
 }
 
-fn line(stream: &mut BufReader<TcpStream>) -> Option<String> {
+fn line(stream: &mut impl BufRead) -> Option<String> {
     let mut line = String::new();
     let read = stream.read_line(&mut line).ok()?;
     (read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn fields(stream: &mut BufReader<TcpStream>) -> Vec<(String, String)> {
+fn fields(stream: &mut impl BufRead) -> Vec<(String, String)> {
     let lines = std::iter::from_fn(|| line(stream).filter(|line| !line.is_empty()));
     lines
         .map(|line| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
