@@ -19,7 +19,6 @@ mod reload; // configuration and models change under load
 mod replay; // real leads
 mod captures; // the recorded traffic of vendors' SDKs
 mod cli; // what people and scripts see
-mod bare;
 mod bare; // model files of other libraries, from the command line
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself
