@@ -275,7 +275,7 @@ pub fn splice(data: &[u8]) {
 fn check_splice(body: &str, mut root: Value, pointer: &Pointer, spot: Spot, field: Field) {
     let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
     let score = Score::new(0.73).expect("a probability");
-    let given = Given { score, grade: Grade::B, model: &model, reasons: &[] };
+    let given = Given { score, grade: Grade::B, model: &model, reasons: &[], trend: None };
     let target = BodyTarget { at: pointer.clone(), value: field, format: Format::default() };
     let mut edits = Edits::default();
     edits.push(spot.clone(), &target, given);

@@ -228,7 +228,7 @@ impl Verdict<'_> {
     fn record_outcomes(&self, accepted: &[(&Judged, Option<LeadId>)]) {
         for (judged, id) in accepted {
             let (Some((won, revenue)), Some(id)) = (judged.outcome, id) else { continue };
-            let outcome = lead::Outcome { lead: id.clone(), won, revenue };
+            let outcome = lead::Outcome { revenue, ..lead::Outcome::new(id.clone(), won) };
             let route = self.inspection.route.name.clone();
             self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms: now_ms(), route, outcome }));
         }

@@ -143,7 +143,13 @@ impl Subject<'_> {
 /// What enrich writes of a lead; `None` without a score.
 pub(super) fn given<'m>(lead: &'m Judged, model: &'m Bound) -> Option<Given<'m>> {
     let (scored, _) = lead.scored.as_ref()?;
-    Some(Given { score: scored.score, grade: scored.grade, model: &model.id, reasons: &lead.reasons })
+    Some(Given {
+        score: scored.score,
+        grade: scored.grade,
+        model: &model.id,
+        reasons: &lead.reasons,
+        trend: None,
+    })
 }
 
 /// The vector's memory, for values that borrow from another body.
