@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use leadwire::{
     config::{Action, BodyTarget, Config, Field, Format, Pointer, Step},
     enrich::{Edits, Given},
-    lead::{Grade, ModelId, Score, Skip, Spot, Value as Feature},
+    lead::{Grade, ModelId, Score, Skip, Spot, Trend, Value as Feature},
     recognise::{Doc, Recogniser, RequestHead, Scratch, Tape},
     registry::{Version, VersionError, WEIGHTS, sha256},
     score::trees::{Link, NoObjective, TreeError, TreeScratch, Trees},
@@ -275,7 +275,7 @@ pub fn splice(data: &[u8]) {
 fn check_splice(body: &str, mut root: Value, pointer: &Pointer, spot: Spot, field: Field) {
     let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
     let score = Score::new(0.73).expect("a probability");
-    let given = Given { score, grade: Grade::B, model: &model, reasons: &[] };
+    let given = Given { score, grade: Grade::B, model: &model, reasons: &[], trend: Some(Trend::Steady) };
     let target = BodyTarget { at: pointer.clone(), value: field, format: Format::default() };
     let mut edits = Edits::default();
     edits.push(spot.clone(), &target, given);
@@ -295,6 +295,7 @@ fn check_splice(body: &str, mut root: Value, pointer: &Pointer, spot: Spot, fiel
         Field::Grade => Value::from("B"),
         Field::Model => Value::from("lead/3"),
         Field::Reasons => Value::from(""),
+        Field::Trend => Value::from("steady"),
     };
     let object = parent(pointer).and_then(|object| root.pointer_mut(&object)?.as_object_mut());
     let members = object.expect("a place in an object");

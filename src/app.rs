@@ -76,7 +76,7 @@ impl Sidecar {
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
         let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
-        let known = Arc::new(Known::new(KNOWN_LEADS, KNOWN_AGE));
+        let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
         let told = Told {
             known: known.clone(),
             names: config.features.iter().map(|feature| feature.name.clone()).collect(),
@@ -272,11 +272,13 @@ impl Control {
         if old.model_keys != config.model_keys {
             self.registry.reload();
         }
-        let fixed =
-            |config: &Config| (config.listen, config.admin, config.models.clone(), config.state.clone());
+        let fixed = |config: &Config| {
+            let Config { listen, admin, limits, .. } = config;
+            (*listen, *admin, config.models.clone(), config.state.clone(), limits.known, limits.known_age)
+        };
         if fixed(&old) != fixed(config) || old.admin_token != config.admin_token {
             tracing::warn!(
-                "changes of listen, admin, admin_token, models and state take effect at the next start"
+                "changes of listen, admin, admin_token, models, state and limits.known take effect at the next start"
             );
         }
         tracing::info!(routes = config.routes.len(), "configuration taken");
@@ -384,9 +386,6 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
     let scores = Store::open_read_only(&state)?.score_count()?;
     Ok(played?.summary(Logged { scores }))
 }
-
-const KNOWN_LEADS: usize = 65_536;
-const KNOWN_AGE: Duration = Duration::from_secs(30 * 86_400);
 
 async fn signalled() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;

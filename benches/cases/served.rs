@@ -138,7 +138,7 @@ impl Lead {
         let doc = Doc::new(text, &memory.read.tape);
         let spot = doc.spot(Doc::ROOT, &self.target.at, None).expect("no duplicates").expect("an object");
         let mut edits = Edits::default();
-        let given = Given { score, grade, model: &self.version.id, reasons: &[] };
+        let given = Given { score, grade, model: &self.version.id, reasons: &[], trend: None };
         edits.push(spot, &self.target, given);
         edits.apply(BODY).expect("one edit")
     }

@@ -2,6 +2,8 @@
 
 use http::HeaderName;
 use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// A JSON Pointer (RFC 6901) in which a token `{i}` stands for the lead's index in the request's array.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,13 +106,31 @@ pub enum Place {
     Query(Box<str>),
 }
 
-/// A condition on one value.
-#[derive(Clone, Debug)]
-pub struct Predicate {
-    /// The message looked at.
+/// One value of an exchange: in which message, and where in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookup {
+    /// The message.
     pub side: Side,
     /// Where in it.
     pub place: Place,
+    /// Where a pointer into its body starts.
+    pub base: Base,
+}
+
+/// Where a pointer into a body starts. Queries always start at the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// At the body's root.
+    Root,
+    /// At the lead object of a request, or the item of an answer.
+    Item,
+}
+
+/// A condition on one value.
+#[derive(Clone, Debug)]
+pub struct Predicate {
+    /// The value.
+    pub at: Lookup,
     /// What must hold there.
     pub test: Test,
 }
@@ -122,12 +142,32 @@ pub enum Test {
     Eq(Scalar),
     /// Equal to one of these.
     In(Vec<Scalar>),
-    /// Text that matches somewhere (anchor with `^` and `$`).
+    /// Text, or a number as it is written, that matches somewhere (anchor with `^` and `$`).
     Matches(Regex),
+    /// Of this type.
+    Type(JsonType),
     /// There is a value, `null` included.
     Exists,
     /// There is none.
     Absent,
+}
+
+/// What a JSON value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JsonType {
+    /// Text.
+    String,
+    /// A number.
+    Number,
+    /// `true` or `false`
+    Boolean,
+    /// `{…}`
+    Object,
+    /// `[…]`
+    Array,
+    /// `null`
+    Null,
 }
 
 /// A JSON value that is not an object or an array. Numbers compare by value, so `1` equals `1.0`.

@@ -17,11 +17,17 @@ mod meaning; // `raw` to `Config`
 mod parse; // the way through all of it
 
 pub use self::{
-    at::{Place, Pointer, Predicate, Scalar, Selector, Side, Step, Test},
+    at::{Base, JsonType, Lookup, Place, Pointer, Predicate, Scalar, Selector, Side, Step, Test},
     parse::schema,
+    preset::presets,
     problem::{LoadError, Problem, Problems},
-    route::{Action, BodyTarget, Content, Field, Format, HeaderTarget, IdSource, Inject, Route, WriteAs},
-    settings::{Config, Feature, Limits, Mask, ModelKey, OutcomeRule, Upstream},
+    route::{
+        Action, BodyTarget, Content, Field, Format, HeaderTarget, Id, IdSource, Inject, Pairing, Route,
+        WriteAs,
+    },
+    settings::{
+        AliasRule, Config, Derive, Feature, Fill, Limits, Mask, ModelKey, OutcomeRule, Phase, Upstream,
+    },
 };
 
 pub(crate) use self::meaning::time;

@@ -1,11 +1,6 @@
-//! Presets: routes for one CRM each, shipped inside the binary.
+//! Presets: routes, features, outcomes and secrets for one CRM each, shipped inside the binary.
 
-use super::{
-    document,
-    findings::Findings,
-    raw::{RawPreset, RawRoute},
-    shape,
-};
+use super::{document, findings::Findings, raw::RawPreset, shape};
 
 /// Name and file. A test parses each, so none can be wrong at run time.
 const PRESETS: [(&str, &str); 1] = [("salesforce", include_str!("presets/salesforce.yaml"))];
@@ -15,12 +10,16 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> + Clone {
     PRESETS.into_iter().map(|(name, _)| name)
 }
 
-/// A preset's routes; `None` if there is no such preset.
-pub(super) fn routes(name: &str) -> Option<Vec<RawRoute>> {
+/// Every preset: its name, and its YAML to start from.
+pub fn presets() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PRESETS.into_iter()
+}
+
+/// What a preset says; `None` if there is no such preset.
+pub(super) fn read(name: &str) -> Option<RawPreset> {
     let (_, text) = PRESETS.into_iter().find(|(known, _)| *known == name)?;
     let root = document::read(text).ok()?;
-    let preset: RawPreset = shape::fit(&root, &mut Findings::default())?;
-    Some(preset.routes)
+    shape::fit(&root, &mut Findings::default())
 }
 
 #[cfg(test)]

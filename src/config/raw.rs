@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::route::{Action, Field, WriteAs};
+use super::{
+    at::JsonType,
+    route::{Action, Field, Mode, OnRefused, Per, WriteAs},
+    settings::{Derive, Phase},
+};
 use crate::lead::FeatureType;
 
 /// The configuration of Leadwire.
@@ -28,17 +32,19 @@ pub(super) struct RawConfig {
     pub(super) model_keys: Vec<String>,
     /// Lead log and ledger; created if missing. LEADWIRE_STATE overrides it.
     pub(super) state: String,
-    /// Built-in routes for one CRM each: salesforce. A route below with the same name replaces the preset's.
+    /// Built-in rules for one CRM each: salesforce. What stands below is added; a route of the same name replaces theirs.
     pub(super) presets: Vec<String>,
-    /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m or h.
+    /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m, h or d.
     pub(super) limits: RawLimits,
-    /// Rules that recognise leads. Of two that match, the one that is literal where the other has a template goes first.
+    /// Rules that recognise leads. Of several that match, the one with more literal path goes first, then more conditions.
     #[schemars(length(max = 1000))]
     pub(super) routes: Vec<RawRoute>,
     /// What models may know of a lead, by the name in the model's schema; mapped once for all routes.
     pub(super) features: BTreeMap<String, RawFeature>,
-    /// When a request tells what became of a lead.
+    /// When a request or an answer tells what became of leads; for one lead the first rule that holds counts.
     pub(super) outcomes: Vec<RawOutcome>,
+    /// When an answer tells which deal a lead became, so that an outcome of the deal is one of the lead.
+    pub(super) aliases: Vec<RawAlias>,
     /// What never leaves the request.
     pub(super) secrets: RawSecrets,
 }
@@ -58,6 +64,7 @@ impl Default for RawConfig {
             routes: Vec::new(),
             features: BTreeMap::new(),
             outcomes: Vec::new(),
+            aliases: Vec::new(),
             secrets: RawSecrets::default(),
         }
     }
@@ -79,6 +86,16 @@ pub(super) struct RawLimits {
     pub(super) answer: String,
     /// Longest wait for open requests when the process is told to stop, 0s to 10m.
     pub(super) drain: String,
+    /// How long an injection rests after refusals, 1s to 1d.
+    pub(super) pause: String,
+    /// How many refusals in a row before it rests, 1 to 1000.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) refusals: u32,
+    /// Leads whose last score and values are remembered, up to 10000000; 0 for none.
+    #[schemars(range(max = 10_000_000))]
+    pub(super) known: u32,
+    /// How long they are remembered, 1m to 3650d.
+    pub(super) known_age: String,
 }
 
 impl Default for RawLimits {
@@ -89,6 +106,10 @@ impl Default for RawLimits {
             connect: "5s".into(),
             answer: "60s".into(),
             drain: "30s".into(),
+            pause: "10m".into(),
+            refusals: 1,
+            known: 65_536,
+            known_age: "30d".into(),
         }
     }
 }
@@ -122,7 +143,7 @@ pub(super) struct RawRoute {
     /// What must hold in the request for this route to take it, such as {at: /method, eq: crm.lead.create}.
     #[serde(default)]
     pub(super) when: Vec<RawPredicate>,
-    /// Query (RFC 9535) that finds the lead objects in the body; $ is the body itself.
+    /// Query (RFC 9535) that finds the lead objects in the body; $ is the body itself. With action read: in the answer's.
     #[serde(default = "whole_body")]
     pub(super) leads: String,
     /// What must hold in the answer for the CRM to have accepted the lead; without it, status 2xx.
@@ -131,6 +152,12 @@ pub(super) struct RawRoute {
     /// Where the record's id stands.
     #[serde(default)]
     pub(super) id: Option<RawId>,
+    /// For an answer whose order is not promised: equal values tell which of its items belongs to which lead.
+    #[serde(default, rename = "match")]
+    pub(super) pairing: Option<RawPairing>,
+    /// What else than a client error says that the CRM refused what was written.
+    #[serde(default)]
+    pub(super) refused: RawRefused,
     /// What the request does to the record: create, update, upsert, read or outcome.
     pub(super) action: Action,
     /// The model that scores: a folder under models.
@@ -171,7 +198,7 @@ pub(super) struct RawPredicate {
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "scalars_schema")]
     pub(super) one_of: Option<Vec<serde_json::Value>>,
-    /// Text that matches this pattern somewhere; ^ and $ anchor it.
+    /// Text or a number that matches this pattern somewhere; ^ and $ anchor it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) matches: Option<String>,
     /// true: there is a value, null included.
@@ -180,6 +207,9 @@ pub(super) struct RawPredicate {
     /// true: there is no value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) absent: Option<bool>,
+    /// Of this type: string, number, boolean, object, array or null.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<JsonType>,
 }
 
 /// A key that is there counts, even where it says `null`.
@@ -202,25 +232,55 @@ fn scalars_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 pub(super) struct RawId {
     /// response, request, path:NAME or header:NAME (of the answer).
     pub(super) from: String,
-    /// JSON Pointer in the body of response or request; {i} is the lead's index in the request's array.
+    /// JSON Pointer in the body; {i} is the lead's index in the request's array. In a request also a query ($...).
     #[serde(default)]
     pub(super) at: Option<String>,
-    /// Pattern whose first group is the id; for header:NAME only.
+    /// Pattern whose first group is the id.
     #[serde(default)]
     pub(super) regex: Option<String>,
 }
 
-/// What is written where.
+/// Equal values tell which item of an answer belongs to which lead; capitals make no difference.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Match")]
+pub(super) struct RawPairing {
+    /// JSON Pointer, relative to the lead object.
+    pub(super) request: String,
+    /// JSON Pointer in the answer, with one {i}, which then is the answer's own index.
+    pub(super) response: String,
+}
+
+/// What says that the CRM refused what was written.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Refused")]
+pub(super) struct RawRefused {
+    /// Statuses, 400 to 599.
+    #[schemars(inner(range(min = 400, max = 599)))]
+    pub(super) status: Vec<u16>,
+}
+
+/// What is written where.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Inject")]
 pub(super) struct RawInject {
-    /// Headers of the answer: score (0..1), points (0..100), grade (A..D), model (lead/3) or reasons (job: services +).
+    /// Headers of the answer: score (0..1), points (0..100), grade (A..D), model (lead/3), reasons (job: services +), trend.
     pub(super) headers: BTreeMap<String, Field>,
+    /// Headers are written for at most so many scored leads, 1 to 100; several are separated by commas.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) max_items: u32,
     /// Members of the answer's body, from its root.
     pub(super) response: Vec<RawTarget>,
     /// Members of the lead object in the request's body. Opt-in: a CRM may refuse a field it does not know.
     pub(super) request: Vec<RawTarget>,
+}
+
+impl Default for RawInject {
+    fn default() -> Self {
+        Self { headers: BTreeMap::new(), max_items: 10, response: Vec::new(), request: Vec::new() }
+    }
 }
 
 /// A member of a JSON body that is replaced, or added where it is absent.
@@ -230,11 +290,20 @@ pub(super) struct RawInject {
 pub(super) struct RawTarget {
     /// JSON Pointer to the member; in an answer, {i} is the lead's index in the request's array.
     pub(super) at: String,
-    /// score, points, grade, model or reasons.
+    /// score, points, grade, model, reasons or trend (improving, steady or declining since the lead's last score).
     pub(super) value: Field,
     /// How score and points are written.
     #[serde(default)]
     pub(super) format: RawFormat,
+    /// Written once for each lead: item.
+    #[serde(default)]
+    pub(super) per: Per,
+    /// What happens to a member that is there: replace-or-add.
+    #[serde(default)]
+    pub(super) mode: Mode,
+    /// What happens when the CRM refuses the request: replay-original.
+    #[serde(default)]
+    pub(super) on_refused: OnRefused,
 }
 
 /// How a number is written: clamped, then scaled, then rounded.
@@ -264,24 +333,103 @@ pub(super) struct RawFeature {
     /// number, category or boolean.
     #[serde(rename = "type")]
     pub(super) kind: FeatureType,
+    /// What stands in for a missing value: median, nan or a number; a word; true or false. The model's manifest wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "fill_schema")]
+    pub(super) missing: Option<serde_json::Value>,
+    /// The category that stands in for one the model does not know. The model's manifest wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) oov: Option<String>,
+    /// What is made of the text: email-domain is what follows the last @.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) derive: Option<Derive>,
 }
 
-/// When a request tells what became of a lead.
+fn fill_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["string", "number", "boolean"]})
+}
+
+/// When a request or an answer tells what became of leads.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Outcome")]
 pub(super) struct RawOutcome {
-    /// Name of a route that has an id, from this file or a preset.
+    /// Name of a route, from this file or a preset.
     pub(super) route: String,
-    /// What must hold in the request; body pointers are relative to the lead object.
+    /// The message that tells: request, for each lead object in it, or response, for each item of it.
+    #[serde(default)]
+    pub(super) phase: Phase,
+    /// Query for the items of the answer, in phase response; without it, the answer itself.
+    #[serde(default)]
+    pub(super) each: Option<String>,
+    /// Query for the ids of all leads the rule applies to, in the request.
+    #[serde(default)]
+    pub(super) ids: Option<String>,
+    /// What must hold; pointers start at the lead object or item, with req: or resp: in front at the root.
     #[serde(default)]
     pub(super) when: Vec<RawPredicate>,
+    /// Whose outcome it is, as a place or as {from: PLACE, via: alias}; without it, that of the route's own id.
+    #[serde(default)]
+    #[schemars(schema_with = "outcome_id_schema")]
+    pub(super) id: Option<RawOutcomeId>,
+    /// Place of the outcome's own id, by which one that comes twice counts once.
+    #[serde(default)]
+    pub(super) event: Option<String>,
+    /// Place of a number; of two outcomes of a lead the one with the higher revision holds.
+    #[serde(default)]
+    pub(super) revision: Option<String>,
+    /// Place of the time it happened: RFC 3339, or milliseconds since 1970.
+    #[serde(default)]
+    pub(super) time: Option<String>,
     /// 1 for won, 0 for lost.
     #[schemars(range(max = 1))]
     pub(super) label: u8,
-    /// JSON Pointer to what the deal is worth, relative to the lead object.
+    /// Place of what the deal is worth.
     #[serde(default)]
     pub(super) revenue: Option<String>,
+}
+
+/// Whose outcome it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawOutcomeId {
+    Place(String),
+    Of { from: String, via: Option<RawVia> },
+}
+
+/// The way from an id to a lead's.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawVia {
+    Alias,
+}
+
+fn outcome_id_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": ["string", "object"],
+        "properties": {
+            "from": {"type": "string", "description": "Place of the id."},
+            "via": {"enum": ["alias"], "description": "alias: the id is a deal's, and a rule of aliases says which lead became it."},
+        },
+        "required": ["from"],
+        "additionalProperties": false,
+    })
+}
+
+/// When an exchange tells which deal a lead became.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Alias")]
+pub(super) struct RawAlias {
+    /// Name of the route of the conversion.
+    pub(super) route: String,
+    /// What must hold; pointers start at the lead object, with req: or resp: in front at the root.
+    #[serde(default)]
+    pub(super) when: Vec<RawPredicate>,
+    /// Place of the lead's id.
+    pub(super) lead: String,
+    /// Place of the deal's id.
+    pub(super) deal: String,
 }
 
 /// What never leaves the request.
@@ -300,4 +448,16 @@ pub(super) struct RawSecrets {
 pub(super) struct RawPreset {
     /// Rules that recognise leads.
     pub(super) routes: Vec<RawRoute>,
+    /// What models may know of a lead.
+    #[serde(default)]
+    pub(super) features: BTreeMap<String, RawFeature>,
+    /// What became of leads.
+    #[serde(default)]
+    pub(super) outcomes: Vec<RawOutcome>,
+    /// Which deal a lead became.
+    #[serde(default)]
+    pub(super) aliases: Vec<RawAlias>,
+    /// What never leaves the request.
+    #[serde(default)]
+    pub(super) secrets: RawSecrets,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,12 +22,16 @@ pub struct Route {
     pub content: Content,
     /// All must hold for the route to take the request. Request side only.
     pub when: Vec<Predicate>,
-    /// Finds the lead objects in the request's body.
+    /// Finds the lead objects in the request's body; for [`Action::Read`] the records in the answer's.
     pub leads: Selector,
     /// All must hold, beside status 2xx where none looks at the response's body, for the CRM to have accepted the lead.
     pub ok: Vec<Predicate>,
     /// Where the record's id stands.
-    pub id: Option<IdSource>,
+    pub id: Option<Id>,
+    /// Which item of the answer belongs to which lead, where its order does not say.
+    pub pairing: Option<Pairing>,
+    /// Statuses beside the client errors by which the CRM refuses what was written, 400..=599.
+    pub refused: Vec<StatusCode>,
     /// What the request does to the record.
     pub action: Action,
     /// The model that scores.
@@ -73,17 +77,38 @@ pub enum Action {
     Outcome,
 }
 
+/// A record's id.
+#[derive(Clone, Debug)]
+pub struct Id {
+    /// Where it stands.
+    pub from: IdSource,
+    /// The id is this pattern's first group, or all that it matches where it has none. Without a match there is no id.
+    pub regex: Option<Regex>,
+}
+
 /// Where a record's id stands.
 #[derive(Clone, Debug)]
 pub enum IdSource {
-    /// In the answer's body.
+    /// In the answer's body, from its root; for [`Action::Read`] from the record.
     Response(Pointer),
-    /// In the request's body.
+    /// In the request's body, from its root.
     Request(Pointer),
+    /// In the request's body: the k-th result is that of the k-th lead. A list holds the ids of several records that
+    /// are all as the lead object says.
+    Each(Selector),
     /// What this `{name}` of the path stood for.
     Path(Box<str>),
-    /// In a header of the answer: the first group of the pattern, or the whole value without one.
-    Header(HeaderName, Option<Regex>),
+    /// In a header of the answer.
+    Header(HeaderName),
+}
+
+/// Two values that are equal, but for case and white space around, where a lead and an item of the answer belong together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pairing {
+    /// Relative to the lead object.
+    pub request: Pointer,
+    /// From the answer's root; has one `{i}`.
+    pub response: Pointer,
 }
 
 /// What a route writes. All empty: scores are only recorded.
@@ -91,6 +116,8 @@ pub enum IdSource {
 pub struct Inject {
     /// Into the headers of a scored answer.
     pub headers: Vec<HeaderTarget>,
+    /// Headers are written where at most so many leads have a score; several are separated by commas, in their order.
+    pub max_items: usize,
     /// Into the request's body, relative to the lead object. Opt-in: a CRM may refuse a field it does not know.
     pub request: Vec<BodyTarget>,
     /// Into the answer's body: from its root, or from the item where the pointer has `{i}`.
@@ -127,6 +154,33 @@ pub struct BodyTarget {
     pub format: Format,
 }
 
+/// What a target in a body is written for. There is one value yet; it is taken so that a file can say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Per {
+    /// Each lead.
+    #[default]
+    Item,
+}
+
+/// How a member is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Mode {
+    /// In place of what is there, or new.
+    #[default]
+    ReplaceOrAdd,
+}
+
+/// What follows when the CRM refuses what was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnRefused {
+    /// The original bytes are sent once.
+    #[default]
+    ReplayOriginal,
+}
+
 /// What can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -141,6 +195,8 @@ pub enum Field {
     Model,
     /// `job: services +; campaign: high -`
     Reasons,
+    /// improving, steady or declining against the lead's previous score; nothing where there is none.
+    Trend,
 }
 
 /// How a number is written: clamped, then scaled, then rounded.
@@ -156,7 +212,7 @@ pub struct Format {
     pub write_as: WriteAs,
 }
 
-/// The JSON type of a written value. Grade, model and reasons are always text.
+/// The JSON type of a written value. Grade, model, reasons and trend are always text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WriteAs {

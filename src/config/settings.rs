@@ -3,9 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, uri::Authority};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    at::{Pointer, Predicate},
+    at::{Lookup, Pointer, Predicate, Selector},
     route::Route,
 };
 use crate::lead::FeatureType;
@@ -33,8 +35,10 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Unique by name.
     pub features: Vec<Feature>,
-    /// What counts as won or lost.
+    /// What counts as won or lost: the file's, then the presets'.
     pub outcomes: Vec<OutcomeRule>,
+    /// What tells which deal a lead became.
+    pub aliases: Vec<AliasRule>,
     /// What must never be read into a feature, an id or a log.
     pub masks: Vec<Mask>,
 }
@@ -86,6 +90,14 @@ pub struct Limits {
     pub answer: Duration,
     /// Longest wait for open requests when the process is told to stop.
     pub drain: Duration,
+    /// How long an injection rests after the CRM refused what it wrote.
+    pub pause: Duration,
+    /// How many refusals in a row it takes for that; at least 1.
+    pub refusals: u32,
+    /// Leads whose last score and values are remembered; 0 for none.
+    pub known: usize,
+    /// How long they are.
+    pub known_age: Duration,
 }
 
 /// A feature, mapped once for all routes.
@@ -97,19 +109,88 @@ pub struct Feature {
     pub from: Vec<Pointer>,
     /// What its values are.
     pub kind: FeatureType,
+    /// What stands in for a missing value where the model's manifest leaves that open; fits `kind`.
+    pub missing: Option<Fill>,
+    /// The word that stands in for one the model does not know, where the manifest leaves that open. Categories only.
+    pub oov: Option<Box<str>>,
+    /// What is made of the text that was read. Categories only.
+    pub derive: Option<Derive>,
 }
 
-/// When a request on a route tells what became of a lead.
+/// What stands in for a missing value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fill {
+    /// The median that training saw.
+    Median,
+    /// Not a number, as trees take it.
+    Nan,
+    /// This number.
+    Number(f64),
+    /// This category. Never empty.
+    Word(Box<str>),
+    /// Yes or no.
+    Boolean(bool),
+}
+
+/// What is made of a text that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Derive {
+    /// What follows the last @, in lower case; missing where there is none.
+    EmailDomain,
+}
+
+/// When an exchange on a route tells what became of leads. It counts once the CRM's answer meets the route's `ok`.
 #[derive(Clone, Debug)]
 pub struct OutcomeRule {
-    /// The name of an existing route that has an id.
+    /// The name of an existing route. It has an id, or the rule says whose outcome this is.
     pub route: Arc<str>,
-    /// All must hold; body pointers are relative to the lead object. Request side only.
+    /// The message that tells.
+    pub phase: Phase,
+    /// The items of the answer; without it, the answer is the item. In phase response only.
+    pub each: Option<Selector>,
+    /// The ids of the leads, in the request: the rule is then about all of them and no lead object.
+    pub ids: Option<Selector>,
+    /// All must hold.
     pub when: Vec<Predicate>,
+    /// The lead's id; without it, the route's.
+    pub id: Option<Lookup>,
+    /// The id is that of a deal, which an alias leads back to its lead.
+    pub via_alias: bool,
+    /// The outcome's own id.
+    pub event: Option<Lookup>,
+    /// A number; of two outcomes the one with the higher revision holds.
+    pub revision: Option<Lookup>,
+    /// When it happened: RFC 3339, or milliseconds since 1970.
+    pub time: Option<Lookup>,
     /// True for won.
     pub won: bool,
-    /// Relative to the lead object.
-    pub revenue: Option<Pointer>,
+    /// What the deal was worth.
+    pub revenue: Option<Lookup>,
+}
+
+/// The message that an outcome rule reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// The request, for each lead object in it.
+    #[default]
+    Request,
+    /// The answer, for each item in it.
+    Response,
+}
+
+/// When an exchange on a route tells which deal a lead became. Pointers start at the lead object.
+#[derive(Clone, Debug)]
+pub struct AliasRule {
+    /// The name of an existing route.
+    pub route: Arc<str>,
+    /// All must hold.
+    pub when: Vec<Predicate>,
+    /// The lead's id.
+    pub lead: Lookup,
+    /// The deal's.
+    pub deal: Lookup,
 }
 
 /// A place whose value never leaves the request.

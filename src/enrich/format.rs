@@ -5,7 +5,7 @@ use std::io::Write;
 use super::reasons;
 use crate::{
     config::{Field, Format, WriteAs},
-    lead::{Grade, ModelId, Reason, Score},
+    lead::{Grade, ModelId, Reason, Score, Trend},
 };
 
 /// What a lead was given, as far as it can be written somewhere.
@@ -19,9 +19,16 @@ pub struct Given<'a> {
     pub model: &'a ModelId,
     /// Why, the strongest first. Empty where nothing asks for them.
     pub reasons: &'a [Reason],
+    /// Against its previous score; `None` where there is none.
+    pub trend: Option<Trend>,
 }
 
 impl Given<'_> {
+    /// Whether there is something to write for `field`.
+    pub(super) fn has(&self, field: Field) -> bool {
+        field != Field::Trend || self.trend.is_some()
+    }
+
     /// Appends `field` as JSON.
     pub(super) fn write_json(&self, field: Field, format: &Format, out: &mut Vec<u8>) {
         let number = match field {
@@ -34,6 +41,7 @@ impl Given<'_> {
             Field::Grade => return write_text(self.grade.as_str(), out),
             Field::Model => return write_text(&self.model.to_string(), out),
             Field::Reasons => return write_text(&reasons::text(self.reasons), out),
+            Field::Trend => return write_text(self.trend.map_or("", Trend::as_str), out),
         };
         match format.write_as {
             WriteAs::Number | WriteAs::Integer => out.extend_from_slice(number.as_bytes()),
@@ -67,8 +75,13 @@ mod tests {
 
     fn check(probability: f32, field: Field, format: &Format, expected: &str) {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-        let given =
-            Given { score: Score::new(probability).unwrap(), grade: Grade::B, model: &model, reasons: &[] };
+        let given = Given {
+            score: Score::new(probability).unwrap(),
+            grade: Grade::B,
+            model: &model,
+            reasons: &[],
+            trend: Some(Trend::Improving),
+        };
         let mut out = Vec::new();
         given.write_json(field, format, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{field:?} {format:?}");
@@ -81,6 +94,7 @@ mod tests {
         check(0.731_234_56, Field::Points, &plain(), "73");
         check(0.731_234_56, Field::Grade, &plain(), "\"B\"");
         check(0.731_234_56, Field::Model, &plain(), "\"lead/3\"");
+        check(0.731_234_56, Field::Trend, &plain(), "\"improving\"");
         check(0.731_25, Field::Score, &Format { decimals: Some(4), ..plain() }, "0.7312");
         check(0.5, Field::Score, &Format { decimals: Some(4), ..plain() }, "0.5");
         check(0.0, Field::Score, &Format { scale: Some(-1.0), decimals: Some(2), ..plain() }, "0");

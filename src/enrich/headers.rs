@@ -47,6 +47,10 @@ pub fn write(headers: &mut HeaderMap, targets: &[HeaderTarget], given: Given<'_>
                 none if none.is_empty() => continue,
                 some => HeaderValue::try_from(some),
             },
+            Field::Trend => match given.trend {
+                Some(trend) => Ok(HeaderValue::from_static(trend.as_str())),
+                None => continue,
+            },
         };
         // Model names are checked when they load; one that fits no header is left out.
         if let Ok(value) = value {
@@ -79,7 +83,13 @@ mod tests {
         write(
             &mut headers,
             &targets,
-            Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model, reasons: &[] },
+            Given {
+                score: Score::new(0.73).unwrap(),
+                grade: Grade::A,
+                model: &model,
+                reasons: &[],
+                trend: None,
+            },
         );
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],

@@ -33,6 +33,9 @@ impl<'a> Edits<'a> {
     pub fn push(&mut self, spot: Spot, target: &'a BodyTarget, given: Given<'_>) {
         // The configuration refuses targets that name no member.
         let Some(Step::Key(key)) = target.at.steps.last() else { return };
+        if !given.has(target.value) {
+            return;
+        }
         let start = self.values.len();
         given.write_json(target.value, &target.format, &mut self.values);
         self.edits.push(Edit { spot, key, value: start..self.values.len() });
@@ -97,7 +100,13 @@ mod tests {
 
     fn apply(body: &str, edits: &[(Spot, &str)]) -> Result<String, Overlap> {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-        let given = Given { score: Score::new(0.73).unwrap(), grade: Grade::A, model: &model, reasons: &[] };
+        let given = Given {
+            score: Score::new(0.73).unwrap(),
+            grade: Grade::A,
+            model: &model,
+            reasons: &[],
+            trend: None,
+        };
         let target = |key: &&str| BodyTarget {
             at: Pointer { steps: vec![Step::Key((*key).into())] },
             value: Field::Points,

@@ -5,6 +5,7 @@
 
 mod feature; // what was read off the wire: number, text, boolean or missing
 mod score; // probability, points, grade
+mod trend; // whether the score moved
 mod reason; // why: one feature's part in a score
 mod model; // which version answered, and from which slot
 mod outcome; // what became of the lead
@@ -14,9 +15,10 @@ mod spot; // where in a body a member is written
 pub use self::{
     feature::{FeatureType, Value},
     model::{Arm, ModelId},
-    outcome::{Alias, LeadId, Outcome, Record},
+    outcome::{Alias, LeadId, Outcome},
     reason::{Direction, Reason},
     score::{Cutoffs, Grade, Score},
     skip::Skip,
     spot::Spot,
+    trend::Trend,
 };

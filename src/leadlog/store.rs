@@ -12,7 +12,7 @@ use super::{
     packed::Packed,
     record::{AliasRecord, Entry, OutcomeRecord, ScoreRecord},
 };
-use crate::lead::{Grade, ModelId, Record, Score};
+use crate::lead::{Grade, ModelId, Score};
 
 /// The lead log could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -275,11 +275,9 @@ fn insert_outcome(connection: &Connection, record: &OutcomeRecord) -> Result<(),
          ON CONFLICT DO NOTHING",
     )?;
     let OutcomeRecord { time_ms, route, outcome } = record;
-    let (lead, deal) = match &outcome.of {
-        Record::Lead(lead) => (Some(&**lead), None),
-        Record::Deal(deal) => (None, Some(&**deal)),
-    };
-    let (event, revision, occurred_ms) = (outcome.event.as_deref(), outcome.revision, outcome.occurred_ms);
+    let id = Some(&*outcome.lead);
+    let (lead, deal) = if outcome.via_alias { (None, id) } else { (id, None) };
+    let (event, revision, occurred_ms) = (outcome.event.as_deref(), outcome.revision, outcome.time_ms);
     let (won, revenue) = (outcome.won, outcome.revenue);
     statement.execute(params![time_ms, &**route, lead, deal, event, revision, occurred_ms, won, revenue])?;
     Ok(())
@@ -332,17 +330,13 @@ mod tests {
     use crate::lead::{Alias, Outcome};
 
     /// The `n`-th outcome to pass.
-    fn outcome(n: i64, of: Record, won: bool) -> OutcomeRecord {
-        let outcome = Outcome { of, won, revenue: None, event: None, revision: None, occurred_ms: None };
-        OutcomeRecord { time_ms: n, route: "lead.update".into(), outcome }
+    fn outcome(n: i64, lead: &str, won: bool) -> OutcomeRecord {
+        OutcomeRecord { time_ms: n, route: "lead.update".into(), outcome: Outcome::new(lead, won) }
     }
 
-    fn lead(id: &str) -> Record {
-        Record::Lead(id.into())
-    }
-
-    fn deal(id: &str) -> Record {
-        Record::Deal(id.into())
+    fn of_deal(n: i64, deal: &str, won: bool) -> Entry {
+        let outcome = Outcome { via_alias: true, ..Outcome::new(deal, won) };
+        Entry::Outcome(OutcomeRecord { time_ms: n, route: "deal.update".into(), outcome })
     }
 
     fn alias(n: i64, deal: &str, lead: &str) -> Entry {
@@ -362,9 +356,9 @@ mod tests {
         let check = |passed: &[Passed<'_>], won: bool| {
             let (_folder, mut store) = open();
             for (n, (event, revision, occurred_ms, won)) in (0..).zip(passed) {
-                let mut record = outcome(n, lead("a"), *won);
+                let mut record = outcome(n, "a", *won);
                 record.outcome.event = event.map(Into::into);
-                (record.outcome.revision, record.outcome.occurred_ms) = (*revision, *occurred_ms);
+                (record.outcome.revision, record.outcome.time_ms) = (*revision, *occurred_ms);
                 store.write(&[Entry::Outcome(record)]).unwrap();
             }
             assert_eq!(store.outcome_of("a").unwrap().map(|found| found.won), Some(won), "{passed:?}");
@@ -384,7 +378,7 @@ mod tests {
     fn an_event_is_its_records_own() {
         let (_folder, mut store) = open();
         for id in ["a", "b"] {
-            let mut record = outcome(1, lead(id), true);
+            let mut record = outcome(1, id, true);
             record.outcome.event = Some("1".into());
             store.write(&[Entry::Outcome(record)]).unwrap();
             assert!(store.outcome_of(id).unwrap().is_some());
@@ -395,7 +389,7 @@ mod tests {
     fn a_deals_outcome_is_the_leads_whichever_passes_first() {
         for conversion_first in [true, false] {
             let (_folder, mut store) = open();
-            let mut entries = [alias(1, "d", "a"), Entry::Outcome(outcome(2, deal("d"), true))];
+            let mut entries = [alias(1, "d", "a"), of_deal(2, "d", true)];
             if !conversion_first {
                 entries.reverse();
             }

@@ -11,8 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts
 
 use super::{
     body::{Body, Read},
+    bound::Bound,
     inspect::{Inspection, Judged, given, now_ms},
-    snapshot::{Bound, Snapshot},
+    snapshot::Snapshot,
     worker::Worker,
 };
 use crate::{
@@ -240,8 +241,7 @@ impl Verdict<'_> {
     fn record_outcomes(&self, accepted: &[(&Judged, Option<LeadId>)]) {
         for (judged, id) in accepted {
             let (Some((won, revenue)), Some(id)) = (judged.outcome, id) else { continue };
-            let of = lead::Record::Lead(id.clone());
-            let outcome = lead::Outcome { of, won, revenue, event: None, revision: None, occurred_ms: None };
+            let outcome = lead::Outcome { revenue, ..lead::Outcome::new(id.clone(), won) };
             let route = self.inspection.route.name.clone();
             self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms: now_ms(), route, outcome }));
         }

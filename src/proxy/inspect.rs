@@ -8,11 +8,11 @@ use std::{
 
 use http::HeaderMap;
 
-use super::snapshot::{Bound, Snapshot};
+use super::{bound::Bound, snapshot::Snapshot};
 use crate::{
     config::{Action, Field},
     enrich::{Edits, Given},
-    lead::{LeadId, Reason, Score, Skip, Value},
+    lead::{LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
     recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
     score::{ReasonScratch, Scored, Scratch as ScoreScratch},
@@ -148,7 +148,13 @@ impl Subject<'_> {
 /// What enrich writes of a lead; `None` without a score.
 pub(super) fn given<'m>(lead: &'m Judged, model: &'m Bound) -> Option<Given<'m>> {
     let (scored, _) = lead.scored.as_ref()?;
-    Some(Given { score: scored.score, grade: scored.grade, model: &model.id, reasons: &lead.reasons })
+    Some(Given {
+        score: scored.score,
+        grade: scored.grade,
+        model: &model.id,
+        reasons: &lead.reasons,
+        trend: lead.previous.map(|previous| Trend::between(previous, scored.score)),
+    })
 }
 
 /// The vector's memory, for values that borrow from another body.
@@ -223,7 +229,7 @@ impl Judge<'_> {
         with_reasons: bool,
     ) -> Result<(), Skip> {
         let version = &model.version.model;
-        if (0..version.features().len()).all(|index| model.value(values, index).is_missing()) {
+        if (0..version.features().len()).all(|index| model.told(values, index).is_missing()) {
             return Err(Skip::Features);
         }
         let id = lead.id.as_deref();
@@ -236,11 +242,11 @@ impl Judge<'_> {
             completed
         });
         let values = completed.as_deref().unwrap_or(values);
-        let value = |index| model.value(values, index);
-        if is_change && version.missing_required(value).is_some() {
+        if is_change && version.missing_required(|index| model.told(values, index)).is_some() {
             return Err(Skip::Features);
         }
-        let scored = version.score(value, self.score).map_err(|_| Skip::Score)?;
+        let scored =
+            version.score(|index| model.value(values, index), self.score).map_err(|_| Skip::Score)?;
         if with_reasons {
             lead.reasons = model.reasons(values, self.reasons);
         }

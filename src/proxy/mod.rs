@@ -6,6 +6,7 @@
 //! on that way, the original bytes are forwarded.
 
 mod snapshot; // configuration and models, swapped whole
+mod bound; // a model's features among the configuration's
 mod bind; // listeners
 mod worker; // thread, accept, drain
 mod pipeline; // a request's way through
@@ -19,7 +20,8 @@ mod respond; // errors become answers, in one place
 
 pub use self::{
     bind::{BindError, Listeners},
+    bound::{BindModelError, check_features},
     inspect::{Inspection, Judged, Scratch, Subject},
-    snapshot::{BindModelError, Snapshot, check_features},
+    snapshot::Snapshot,
     worker::{Proxy, Shared},
 };

@@ -203,17 +203,20 @@ impl Exchange<'_> {
         body_changed(&mut changed.headers, patched.len());
         let injected = Body::Whole(whole.clone().with(patched));
         let first = self.hear(Request::from_parts(changed, injected), route).await;
-        match first {
-            Ok(heard) if heard.reply(route, leads) == Reply::Refused => {
-                let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
-                if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
-                    self.snapshot.pause(route);
-                    tracing::warn!(route = %route.name, "the CRM refused the injected field; injection pauses");
-                }
-                (second, false)
+        match first.as_ref().map_or(Reply::Unknown, |heard| heard.reply(route, leads)) {
+            Reply::Unknown => return (first, true),
+            Reply::Accepted => {
+                self.snapshot.injected(route);
+                return (first, true);
             }
-            first => (first, true),
+            Reply::Refused => {}
         }
+        let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
+        if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
+            let rests = self.snapshot.refused(route);
+            tracing::warn!(route = %route.name, rests, "the CRM refused the injected field");
+        }
+        (second, false)
     }
 
     async fn hear(&self, request: Request<Body>, route: &Route) -> Result<Heard, UpstreamError> {

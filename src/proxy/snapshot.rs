@@ -3,19 +3,16 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Instant,
 };
 
-use metrics::Histogram;
-
+use super::bound::{BindModelError, Bound};
 use crate::{
     config::Config,
-    lead::{Arm, FeatureType, ModelId, Reason, Value},
     recognise::{Recogniser, Route},
     registry::Version,
-    score::{FeatureSpec, ReasonScratch},
     telemetry::{Metrics, RouteMetrics, UNMATCHED},
 };
 
@@ -41,45 +38,8 @@ struct RouteState {
     model: Option<usize>,
     /// Nothing is injected into requests until this many milliseconds after the snapshot was made.
     paused_until: AtomicU64,
-}
-
-/// How long a route's injection rests after the CRM refused it.
-const PAUSE_MS: u64 = 600_000;
-
-/// A version, with its features matched to the configuration's.
-#[derive(Debug)]
-pub(super) struct Bound {
-    pub(super) version: Arc<Version>,
-    pub(super) id: Arc<ModelId>,
-    pub(super) arm: Arm,
-    pub(super) scores: Histogram,
-    /// For each feature of the model its place among the configuration's.
-    places: Vec<Option<usize>>,
-}
-
-/// A version that cannot serve under the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BindModelError {
-    /// The model was trained with a feature that never missed, and nothing maps it.
-    #[error("model {id} requires feature \"{feature}\", which `features` does not map")]
-    Unmapped {
-        /// The version.
-        id: String,
-        /// The feature.
-        feature: String,
-    },
-    /// Types differ, so every value would be missing.
-    #[error("feature \"{feature}\" is a {configured} in `features` and a {trained} in model {id}")]
-    Type {
-        /// The version.
-        id: String,
-        /// The feature.
-        feature: String,
-        /// In the configuration.
-        configured: &'static str,
-        /// In the model.
-        trained: &'static str,
-    },
+    /// Injections in a row that the CRM refused.
+    refusals: AtomicU32,
 }
 
 impl Snapshot {
@@ -96,6 +56,7 @@ impl Snapshot {
             metrics: metrics.route(&route.name),
             model: model_of(&route.model),
             paused_until: AtomicU64::new(0),
+            refusals: AtomicU32::new(0),
         });
         Ok(Self {
             recogniser: Recogniser::new(&config),
@@ -146,60 +107,31 @@ impl Snapshot {
         until > 0 && until > self.age_ms()
     }
 
-    /// Lets a route's injection into requests rest, and counts that.
-    pub(super) fn pause(&self, route: &Route) {
-        if let Some(route) = self.routes.get(route.index) {
-            route.paused_until.store(self.age_ms() + PAUSE_MS, Ordering::Relaxed);
-            route.metrics.injection_refused();
+    /// Counts an injection into a request that the CRM refused. Whether the route's injection rests now: after
+    /// `limits.refusals` in a row.
+    pub(super) fn refused(&self, route: &Route) -> bool {
+        let Some(state) = self.routes.get(route.index) else { return false };
+        state.metrics.injection_refused();
+        let limits = &self.config.limits;
+        if state.refusals.fetch_add(1, Ordering::Relaxed) + 1 < limits.refusals {
+            return false;
+        }
+        state.refusals.store(0, Ordering::Relaxed);
+        let pause = u64::try_from(limits.pause.as_millis()).unwrap_or(u64::MAX / 2);
+        state.paused_until.store(self.age_ms() + pause, Ordering::Relaxed);
+        true
+    }
+
+    /// An injection into a request was taken, so refusals are counted from the start.
+    pub(super) fn injected(&self, route: &Route) {
+        if let Some(state) = self.routes.get(route.index)
+            && state.refusals.load(Ordering::Relaxed) > 0
+        {
+            state.refusals.store(0, Ordering::Relaxed);
         }
     }
 
     fn age_ms(&self) -> u64 {
         u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX / 2)
-    }
-}
-
-/// Whether every feature that the version requires is mapped, with the type it was trained with.
-pub fn check_features(version: &Version, config: &Config) -> Result<(), BindModelError> {
-    places(version, config).map(|_| ())
-}
-
-/// For each feature of the model its place among the configuration's.
-fn places(version: &Version, config: &Config) -> Result<Vec<Option<usize>>, BindModelError> {
-    let place = |trained: &FeatureSpec| {
-        let (id, feature) = (version.id.to_string(), trained.name.clone());
-        let place = config.features.iter().position(|configured| *configured.name == *feature);
-        let configured = place.and_then(|place| config.features.get(place)).map(|feature| feature.kind);
-        match configured {
-            None if trained.required => Err(BindModelError::Unmapped { id, feature }),
-            // Categories take booleans: their vocabulary may hold yes and no.
-            Some(FeatureType::Boolean) if trained.feature_type() == FeatureType::Category => Ok(place),
-            Some(kind) if kind != trained.feature_type() => {
-                let (configured, trained) = (kind.as_str(), trained.feature_type().as_str());
-                Err(BindModelError::Type { id, feature, configured, trained })
-            }
-            _ => Ok(place),
-        }
-    };
-    version.model.features().iter().map(place).collect()
-}
-
-impl Bound {
-    fn new(version: &Arc<Version>, config: &Config, metrics: &Metrics) -> Result<Self, BindModelError> {
-        let (id, arm) = (Arc::new(version.id.clone()), Arm::Champion);
-        let scores = metrics.scores(&id, arm);
-        Ok(Self { version: version.clone(), id, arm, scores, places: places(version, config)? })
-    }
-
-    /// Why a lead has its score.
-    pub(super) fn reasons(&self, values: &[Value<'_>], scratch: &mut ReasonScratch) -> Vec<Reason> {
-        let Version { model, explainer, .. } = &*self.version;
-        explainer.reasons(model, |index| self.value(values, index), scratch)
-    }
-
-    /// The value of the model's feature `index` among a lead's values.
-    pub(super) fn value<'v, 'a>(&self, values: &'v [Value<'a>], index: usize) -> &'v Value<'a> {
-        let place = self.places.get(index).copied().flatten();
-        place.and_then(|place| values.get(place)).unwrap_or(&Value::Missing)
     }
 }

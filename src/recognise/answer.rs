@@ -41,17 +41,18 @@ impl Route {
 
     /// The id the answer gives the lead at `item`.
     pub fn answered_id(&self, answer: Answer<'_, '_>, item: Option<usize>) -> Option<LeadId> {
-        match self.id.as_ref()? {
+        let id = self.id.as_ref()?;
+        match &id.from {
             IdSource::Response(pointer) => id_at(answer.doc?, pointer, item).unwrap_or(None),
-            IdSource::Header(name, pattern) => {
+            IdSource::Header(name) => {
                 let value = answer.headers.get(name)?.to_str().ok()?;
-                let id = match pattern {
+                let id = match &id.regex {
                     Some(pattern) => pattern.captures(value)?.iter().flatten().last()?.as_str(),
                     None => value,
                 };
                 (!id.is_empty()).then(|| id.into())
             }
-            IdSource::Request(_) | IdSource::Path(_) => None,
+            IdSource::Request(_) | IdSource::Each(_) | IdSource::Path(_) => None,
         }
     }
 }

@@ -247,7 +247,7 @@ mod tests {
 
     fn feature(name: &str, from: &[&str], kind: FeatureType) -> Feature {
         let from = from.iter().map(|pointer| Pointer::parse(pointer).unwrap()).collect();
-        Feature { name: name.into(), from, kind }
+        Feature { name: name.into(), from, kind, missing: None, oov: None, derive: None }
     }
 
     fn read(json: &str) -> Result<Vec<Value<'static>>, Duplicate> {

@@ -10,7 +10,7 @@ use super::{
     scan::Kind,
     select::Program,
 };
-use crate::config::{self, Scalar, Side, Test};
+use crate::config::{self, JsonType, Scalar, Side, Test};
 
 /// A compiled [`config::Predicate`].
 #[derive(Clone, Debug)]
@@ -56,14 +56,14 @@ pub struct Message<'a, 't> {
 impl Predicate {
     /// Compiles the selectors in it.
     pub fn new(predicate: &config::Predicate) -> Self {
-        let place = match &predicate.place {
+        let place = match &predicate.at.place {
             config::Place::Body(pointer) => Place::Body(pointer.clone()),
             config::Place::Select(selector) => Place::Select(Program::new(selector)),
             config::Place::Header(name) => Place::Header(name.clone()),
             config::Place::Path(name) => Place::Path(name.clone()),
             config::Place::Query(key) => Place::Query(key.clone()),
         };
-        Self { side: predicate.side, place, test: predicate.test.clone() }
+        Self { side: predicate.at.side, place, test: predicate.test.clone() }
     }
 
     /// The message it looks at.
@@ -106,9 +106,10 @@ impl Predicate {
             (Test::Eq(scalar), Some(at)) => equals(doc, at, scalar),
             (Test::In(scalars), Some(at)) => scalars.iter().any(|scalar| equals(doc, at, scalar)),
             (Test::Matches(regex), Some(at)) => {
-                let text = doc.node(at).filter(|node| node.kind == Kind::String).map(|node| doc.string(node));
-                text.is_some_and(|text| regex.is_match(&text))
+                let written = doc.node(at).filter(|node| matches!(node.kind, Kind::String | Kind::Number));
+                written.is_some_and(|node| regex.is_match(&doc.string(node)))
             }
+            (Test::Type(kind), Some(at)) => doc.kind(at).is_some_and(|found| is(found, *kind)),
         }
     }
 
@@ -122,7 +123,20 @@ impl Predicate {
             (Test::Eq(scalar), Some(text)) => is(scalar, &text),
             (Test::In(scalars), Some(text)) => scalars.iter().any(|scalar| is(scalar, &text)),
             (Test::Matches(regex), Some(text)) => regex.is_match(&text),
+            // Configuration refuses the question.
+            (Test::Type(_), Some(_)) => false,
         }
+    }
+}
+
+fn is(found: Kind, kind: JsonType) -> bool {
+    match kind {
+        JsonType::String => found == Kind::String,
+        JsonType::Number => found == Kind::Number,
+        JsonType::Boolean => matches!(found, Kind::True | Kind::False),
+        JsonType::Object => found == Kind::Object,
+        JsonType::Array => found == Kind::Array,
+        JsonType::Null => found == Kind::Null,
     }
 }
 

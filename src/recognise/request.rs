@@ -220,14 +220,14 @@ impl<'a> Reader<'_, 'a, '_> {
 
     fn lead(&self, selected: Selected) -> Result<Found, Skip> {
         let Selected { at, item } = selected;
-        let id = match &self.route.id {
+        let id = match self.route.id.as_ref().map(|id| &id.from) {
             Some(IdSource::Path(name)) => {
                 self.head.captures.named(name).filter(|id| !id.is_empty()).map(LeadId::from)
             }
             Some(IdSource::Request(pointer)) => {
                 id_at(self.doc, pointer, item).map_err(|_| Skip::Duplicate)?
             }
-            Some(IdSource::Response(_) | IdSource::Header(..)) | None => None,
+            Some(IdSource::Response(_) | IdSource::Header(_) | IdSource::Each(_)) | None => None,
         };
         Ok(Found { at, item, id, outcome: self.outcome(selected).map_err(|_| Skip::Duplicate)? })
     }

@@ -29,7 +29,7 @@ pub struct Route {
     pub(super) when: Vec<Predicate>,
     pub(super) leads: Program,
     pub(super) ok: Vec<Predicate>,
-    pub(super) id: Option<IdSource>,
+    pub(super) id: Option<config::Id>,
     pub(super) outcomes: Vec<Outcome>,
     needs_answer: bool,
 }
@@ -48,7 +48,8 @@ impl Route {
             |predicates: &[config::Predicate]| predicates.iter().map(Predicate::new).collect::<Vec<_>>();
         let of_route = outcomes.iter().filter(|rule| rule.route == route.name);
         let answer_body = |predicate: &config::Predicate| {
-            predicate.side == Side::Response && matches!(predicate.place, Place::Body(_) | Place::Select(_))
+            predicate.at.side == Side::Response
+                && matches!(predicate.at.place, Place::Body(_) | Place::Select(_))
         };
         Self {
             index,
@@ -67,10 +68,13 @@ impl Route {
                 .map(|rule| Outcome {
                     when: compiled(&rule.when),
                     won: rule.won,
-                    revenue: rule.revenue.clone(),
+                    revenue: match &rule.revenue {
+                        Some(config::Lookup { place: Place::Body(pointer), .. }) => Some(pointer.clone()),
+                        _ => None,
+                    },
                 })
                 .collect(),
-            needs_answer: matches!(route.id, Some(IdSource::Response(_)))
+            needs_answer: matches!(&route.id, Some(id) if matches!(id.from, IdSource::Response(_)))
                 || !route.inject.response.is_empty()
                 || route.ok.iter().any(answer_body),
         }

@@ -120,6 +120,16 @@ impl Encoder {
         }
     }
 
+    /// Whether the `i`-th feature is a category and this is a word that its vocabulary does not hold.
+    pub fn is_unseen(&self, i: usize, value: &Value<'_>) -> bool {
+        match self.features.get(i) {
+            Some(Feature::Category(vocabulary)) => {
+                !value.is_missing() && vocabulary.code(value) == vocabulary.unseen()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the `i`-th feature would be read as missing: absent, or not of its type.
     pub fn is_missing(&self, i: usize, value: &Value<'_>) -> bool {
         match self.features.get(i) {

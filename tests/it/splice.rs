@@ -94,7 +94,13 @@ fn splice(body: &str, steps: &[&str], value: Field, format: Format) -> (Spot, St
     let at = Pointer { steps: steps.iter().map(|step| Step::Key((*step).into())).collect() };
     let spot = Doc::new(body, &tape).spot(Doc::ROOT, &at, None).unwrap().unwrap();
     let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-    let given = Given { score: Score::new(0.731).unwrap(), grade: Grade::B, model: &model, reasons: &[] };
+    let given = Given {
+        score: Score::new(0.731).unwrap(),
+        grade: Grade::B,
+        model: &model,
+        reasons: &[],
+        trend: None,
+    };
     let target = BodyTarget { at, value, format };
     let mut edits = Edits::default();
     edits.push(spot.clone(), &target, given);

@@ -4,16 +4,20 @@ use serde_json::Value as Json;
 
 use super::text;
 use crate::config::{
-    at::{Place, Predicate, Scalar, Selector, Side, Test},
+    at::{Base, Lookup, Place, Predicate, Scalar, Side, Test},
     findings::{Complaint, Findings, KeyPath},
     problem::nearest_or_all,
     raw::RawPredicate,
 };
 
-/// What a list of predicates may look at.
+/// What a list of predicates, or a place, may look at.
 pub(super) struct Scope<'a> {
     /// The message a body or header is read from where the text does not say.
     default: Side,
+    /// Where a pointer starts where the text names no message.
+    base: Base,
+    /// Whether the answer is there to be asked.
+    answered: bool,
     /// The `{name}`s of the route's path.
     names: &'a [String],
 }
@@ -21,12 +25,17 @@ pub(super) struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// Conditions on the request alone.
     pub(super) fn when(names: &'a [String]) -> Self {
-        Self { default: Side::Request, names }
+        Self { default: Side::Request, base: Base::Root, answered: false, names }
     }
 
     /// Conditions on the answer, and on the request where they say so.
     pub(super) fn ok(names: &'a [String]) -> Self {
-        Self { default: Side::Response, names }
+        Self { default: Side::Response, base: Base::Root, answered: true, names }
+    }
+
+    /// What a rule reads of an exchange: by default of the lead object, or of the item, in one of its messages.
+    pub(super) fn rule(default: Side, names: &'a [String]) -> Self {
+        Self { default, base: Base::Item, answered: true, names }
     }
 }
 
@@ -51,13 +60,17 @@ fn predicate(
 ) -> Option<Predicate> {
     let at = findings.take(&path.key("at"), at(&raw.at, scope));
     let test = test(raw, path, findings);
-    let ((side, place), test) = (at?, test?);
-    let text_only = matches!(place, Place::Header(_) | Place::Path(_) | Place::Query(_));
+    let (at, test) = (at?, test?);
+    let text_only = matches!(at.place, Place::Header(_) | Place::Path(_) | Place::Query(_));
+    if text_only && matches!(test, Test::Type(_)) {
+        findings.wrong(&path.key("type"), "headers, paths and queries hold text");
+        return None;
+    }
     let is_text = |scalar: &Scalar| matches!(scalar, Scalar::Text(_));
     let never = match &test {
         Test::Eq(value) => !is_text(value),
         Test::In(values) => !values.iter().all(is_text),
-        Test::Matches(_) | Test::Exists | Test::Absent => false,
+        Test::Matches(_) | Test::Type(_) | Test::Exists | Test::Absent => false,
     };
     if text_only && never {
         let key = if raw.eq.is_some() { "eq" } else { "in" };
@@ -65,34 +78,33 @@ fn predicate(
         findings.wrong(&path.key(key), Complaint::new("headers, paths and queries hold text", hint));
         return None;
     }
-    Some(Predicate { side, place, test })
+    Some(Predicate { at, test })
 }
 
 /// `/a/b`, `$.a[*]`, `header:X`, `path:id`, `query:k`, each with `req:` or `resp:` in front.
-fn at(text: &str, scope: &Scope<'_>) -> Result<(Side, Place), Complaint> {
+pub(super) fn at(text: &str, scope: &Scope<'_>) -> Result<Lookup, Complaint> {
     let (said, rest) = match (text.strip_prefix("req:"), text.strip_prefix("resp:")) {
         (Some(rest), _) => (Some(Side::Request), rest),
         (_, Some(rest)) => (Some(Side::Response), rest),
         _ => (None, text),
     };
-    if said == Some(Side::Response) && scope.default == Side::Request {
+    if said == Some(Side::Response) && !scope.answered {
         return Err("the answer is not known yet; only the request can be asked here".into());
     }
     let side = said.unwrap_or(scope.default);
     let of_request = |place| match said {
         Some(Side::Response) => Err(Complaint::from("an answer has neither path nor query")),
-        _ => Ok((Side::Request, place)),
+        _ => Ok(Lookup { side: Side::Request, place, base: Base::Root }),
     };
+    let base = if said.is_some() { Base::Root } else { scope.base };
+    let found = |place| Lookup { side, place, base };
     match rest.split_once(':') {
-        _ if rest.starts_with('$') => {
-            let select =
-                Selector::parse(rest).map_err(|error| format!("{rest:?} is not a query: {error}"))?;
-            Ok((side, Place::Select(select)))
-        }
+        _ if rest.starts_with('$') => text::query(rest).map(|query| found(Place::Select(query))),
         _ if rest.is_empty() || rest.starts_with('/') => {
-            text::pointer(rest, side == Side::Response).map(|pointer| (side, Place::Body(pointer)))
+            let item = side == Side::Response && base == Base::Root;
+            text::pointer(rest, item).map(|pointer| found(Place::Body(pointer)))
         }
-        Some(("header", name)) => text::header(name).map(|name| (side, Place::Header(name))),
+        Some(("header", name)) => text::header(name).map(|name| found(Place::Header(name))),
         Some(("path", name)) => path_name(name, scope.names).and_then(|name| of_request(Place::Path(name))),
         Some(("query", name)) if !name.is_empty() => of_request(Place::Query(name.into())),
         _ => {
@@ -122,13 +134,22 @@ pub(super) fn path_name(name: &str, names: &[String]) -> Result<Box<str>, Compla
 }
 
 fn test(raw: &RawPredicate, path: &KeyPath, findings: &mut Findings) -> Option<Test> {
-    let RawPredicate { at: _, eq, one_of, matches, exists, absent } = raw;
-    let tests = [eq.is_some(), one_of.is_some(), matches.is_some(), exists.is_some(), absent.is_some()];
+    let RawPredicate { at: _, eq, one_of, matches, exists, absent, kind } = raw;
+    let tests = [
+        eq.is_some(),
+        one_of.is_some(),
+        matches.is_some(),
+        exists.is_some(),
+        absent.is_some(),
+        kind.is_some(),
+    ];
     let count = tests.iter().filter(|given| **given).count();
     if count != 1 {
         let found = if count == 0 { "none" } else { "several" };
-        findings
-            .wrong(path, format!("exactly one of eq, in, matches, exists, absent is needed, {found} found"));
+        findings.wrong(
+            path,
+            format!("exactly one of eq, in, matches, exists, absent, type is needed, {found} found"),
+        );
         return None;
     }
     if let Some(value) = eq {
@@ -142,6 +163,9 @@ fn test(raw: &RawPredicate, path: &KeyPath, findings: &mut Findings) -> Option<T
     }
     if let Some(text) = matches {
         return findings.take(&path.key("matches"), text::pattern(text)).map(Test::Matches);
+    }
+    if let Some(kind) = kind {
+        return Some(Test::Type(*kind));
     }
     let (key, other, test, yes) = match exists {
         Some(yes) => ("exists", "absent", Test::Exists, *yes),

@@ -4,20 +4,18 @@
 mod text; // one text, one value: addresses, sizes, times, header names
 mod template; // path templates
 mod condition; // predicates and the places they look at
+mod masking; // what secrets.mask hides
+mod merge; // the file and its presets together
 mod routes; // routes, and what two of them may not share
+mod features; // what a model may know of a lead
+mod rules; // outcomes and aliases
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use self::{
-    condition::{Scope, predicates},
-    routes::Source,
-};
 use super::{
-    at::{Pointer, Step},
     findings::{Complaint, Findings, KeyPath},
-    problem::nearest_or_all,
-    raw::{RawConfig, RawFeature, RawLimits, RawOutcome},
-    settings::{Config, Feature, Limits, Mask, ModelKey, OutcomeRule, Upstream},
+    raw::{RawConfig, RawLimits},
+    settings::{Config, Limits, ModelKey, Upstream},
 };
 
 pub(crate) use self::text::time;
@@ -27,19 +25,15 @@ pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The configuration, whole if nothing was reported.
 pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Config> {
-    let masks = masks(&raw.secrets.mask, findings);
-    let sources = routes::sources(raw, findings);
-    let routes = routes::read(&sources, findings);
-    routes::masked(&routes, &masks, findings);
-    let features =
-        raw.features.iter().filter_map(|(name, feature)| read_feature(name, feature, &masks, findings));
+    let merged = merge::merge(raw, findings);
+    let masks = &merged.masks;
+    let routes = routes::read(&merged.routes, findings);
+    routes::masked(&routes, masks, findings);
+    let features = merged.features.iter();
+    let features = features.filter_map(|(name, source)| features::feature(name, source, masks, findings));
     let features = features.collect();
-    let outcomes = raw.outcomes.iter().enumerate();
-    let outcomes = outcomes.filter_map(|(index, rule)| {
-        let path = KeyPath::default().key("outcomes").item(index);
-        outcome(rule, &path, (&sources, &masks), findings)
-    });
-    let outcomes = outcomes.collect();
+    let outcomes = rules::outcomes(&merged, findings);
+    let aliases = rules::aliases(&merged, findings);
     let limits = limits(&raw.limits, findings);
     let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
@@ -56,7 +50,8 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
         routes: routes.into_iter().map(|(_, route)| route).collect(),
         features,
         outcomes,
-        masks,
+        aliases,
+        masks: merged.masks,
     })
 }
 
@@ -126,7 +121,19 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
     let connect = time("connect", &raw.connect, ("10ms", "2m"));
     let answer = time("answer", &raw.answer, ("100ms", "1h"));
     let drain = time("drain", &raw.drain, ("0s", "10m"));
-    Some(Limits { body: body?, deadline: deadline?, connect: connect?, answer: answer?, drain: drain? })
+    let pause = time("pause", &raw.pause, ("1s", "1d"));
+    let known_age = time("known_age", &raw.known_age, ("1m", "3650d"));
+    Some(Limits {
+        body: body?,
+        deadline: deadline?,
+        connect: connect?,
+        answer: answer?,
+        drain: drain?,
+        pause: pause?,
+        refusals: raw.refusals,
+        known: usize::try_from(raw.known).unwrap_or(usize::MAX),
+        known_age: known_age?,
+    })
 }
 
 fn model_keys(raw: &[String], findings: &mut Findings) -> Vec<ModelKey> {
@@ -135,81 +142,4 @@ fn model_keys(raw: &[String], findings: &mut Findings) -> Vec<ModelKey> {
         findings.wrong(&at.item(index), "expected a public key in hex, or the name of a file that holds one");
     }
     raw.iter().map(|key| ModelKey::parse(key)).collect()
-}
-
-fn masks(raw: &[String], findings: &mut Findings) -> Vec<Mask> {
-    let at = KeyPath::default().key("secrets").key("mask");
-    let mask = |(index, text): (usize, &String)| findings.take(&at.item(index), text::mask(text));
-    raw.iter().enumerate().filter_map(mask).collect()
-}
-
-fn read_feature(name: &str, raw: &RawFeature, masks: &[Mask], findings: &mut Findings) -> Option<Feature> {
-    let path = KeyPath::default().key("features").key(name);
-    if name.is_empty() {
-        findings.wrong(&path, "a feature needs a name");
-    }
-    let from_path = path.key("from");
-    if raw.from.is_empty() {
-        findings.wrong(&from_path, "names no pointer to read from");
-    }
-    let from = raw.from.iter().enumerate();
-    let from = from.map(|(index, text)| lead_pointer(text, &from_path.item(index), masks, findings));
-    // Collected in two steps so that each bad pointer is told, not only the first.
-    let from: Vec<_> = from.collect();
-    Some(Feature { name: name.into(), from: from.into_iter().collect::<Option<_>>()?, kind: raw.kind })
-}
-
-/// A pointer that is relative to the lead object and may be recorded.
-fn lead_pointer(text: &str, path: &KeyPath, masks: &[Mask], findings: &mut Findings) -> Option<Pointer> {
-    let pointer = findings.take(path, text::pointer(text, false))?;
-    let hidden = |mask: &Pointer| covers(mask, &pointer) || ends_with(mask, &pointer);
-    if masks.iter().any(|mask| matches!(mask, Mask::Body(mask) if hidden(mask))) {
-        findings.wrong(path, "is masked by secrets.mask");
-        return None;
-    }
-    Some(pointer)
-}
-
-/// Whether the pointer, followed from a lead somewhere inside the body, could lead to what the mask hides.
-fn ends_with(mask: &Pointer, pointer: &Pointer) -> bool {
-    mask.steps.ends_with(&pointer.steps)
-}
-
-/// Whether a mask hides what the pointer points at. `{i}` may be any index.
-fn covers(mask: &Pointer, pointer: &Pointer) -> bool {
-    let same = |(mask, step): (&Step, &Step)| match (mask, step) {
-        (Step::Key(mask), Step::Item) => mask.bytes().all(|digit| digit.is_ascii_digit()),
-        (mask, step) => mask == step,
-    };
-    mask.steps.len() <= pointer.steps.len() && mask.steps.iter().zip(&pointer.steps).all(same)
-}
-
-fn outcome(
-    raw: &RawOutcome,
-    path: &KeyPath,
-    (routes, masks): (&[Source], &[Mask]),
-    findings: &mut Findings,
-) -> Option<OutcomeRule> {
-    let route_path = path.key("route");
-    let route = routes.iter().find(|source| source.raw.name == raw.route);
-    match route {
-        None => {
-            let hint = nearest_or_all(&raw.route, routes.iter().map(|source| source.raw.name.as_str()));
-            findings.wrong(&route_path, Complaint::new(format!("no route is called {:?}", raw.route), hint));
-        }
-        Some(source) if source.raw.id.is_none() => {
-            let message = format!("route {:?} has no id, so nothing says whose outcome this is", raw.route);
-            findings.wrong(&route_path, message);
-        }
-        Some(_) => {}
-    }
-    let names = route.map(Source::path_names).unwrap_or_default();
-    let when = predicates(&raw.when, &path.key("when"), &Scope::when(&names), findings);
-    let revenue = raw.revenue.as_ref();
-    let revenue = revenue.map(|text| lead_pointer(text, &path.key("revenue"), masks, findings));
-    let revenue = match revenue {
-        Some(pointer) => Some(pointer?),
-        None => None,
-    };
-    Some(OutcomeRule { route: raw.route.as_str().into(), when: when?, won: raw.label == 1, revenue })
 }

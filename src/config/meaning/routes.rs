@@ -2,21 +2,20 @@
 
 use std::collections::{HashMap, HashSet};
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 
 use super::{
     condition::{Scope, path_name, predicates},
-    covers,
+    masking,
     template::{Template, template},
     text,
 };
 use crate::config::{
-    at::{Pointer, Selector, Step},
+    at::{Pointer, Step},
     findings::{Complaint, Findings, KeyPath},
-    preset,
     problem::nearest_or_all,
-    raw::{RawConfig, RawFormat, RawId, RawInject, RawPredicate, RawRoute, RawTarget},
-    route::{Action, BodyTarget, Content, Field, Format, HeaderTarget, IdSource, Inject, Route},
+    raw::{RawFormat, RawId, RawInject, RawPairing, RawPredicate, RawRoute, RawTarget},
+    route::{Action, BodyTarget, Content, Field, Format, HeaderTarget, Id, IdSource, Inject, Pairing, Route},
     settings::Mask,
 };
 
@@ -24,12 +23,13 @@ use crate::config::{
 pub(super) struct Source {
     pub(super) raw: RawRoute,
     path: KeyPath,
-    preset: bool,
+    /// The preset it is from; `None` for the file.
+    pub(super) preset: Option<String>,
     template: Result<Template, String>,
 }
 
 impl Source {
-    fn new(raw: RawRoute, path: KeyPath, preset: bool) -> Self {
+    pub(super) fn new(raw: RawRoute, path: KeyPath, preset: Option<String>) -> Self {
         let template = template(&raw.path);
         Self { raw, path, preset, template }
     }
@@ -38,37 +38,6 @@ impl Source {
     pub(super) fn path_names(&self) -> Vec<String> {
         self.template.as_ref().map(|template| template.names.clone()).unwrap_or_default()
     }
-}
-
-/// The file's routes, then those of its presets that it does not replace.
-pub(super) fn sources(raw: &RawConfig, findings: &mut Findings) -> Vec<Source> {
-    let root = KeyPath::default();
-    let mut sources = Vec::new();
-    let mut names: HashMap<&str, usize> = HashMap::new();
-    for (index, route) in raw.routes.iter().enumerate() {
-        let path = root.key("routes").item(index);
-        match names.get(route.name.as_str()) {
-            Some(first) => findings.wrong(&path.key("name"), format!("routes[{first}] has the same name")),
-            None => _ = names.insert(&route.name, index),
-        }
-        sources.push(Source::new(route.clone(), path, false));
-    }
-    let mut seen = HashSet::new();
-    for (index, name) in raw.presets.iter().enumerate() {
-        let path = root.key("presets").item(index);
-        if !seen.insert(name) {
-            findings.wrong(&path, format!("preset {name:?} stands twice"));
-            continue;
-        }
-        let Some(routes) = preset::routes(name) else {
-            let hint = nearest_or_all(name, preset::names());
-            findings.wrong(&path, Complaint::new(format!("no preset is called {name:?}"), hint));
-            continue;
-        };
-        let kept = routes.into_iter().filter(|route| !names.contains_key(route.name.as_str()));
-        sources.extend(kept.map(|route| Source::new(route, path.clone(), true)));
-    }
-    sources
 }
 
 /// The routes that make sense, each with where it stands.
@@ -85,9 +54,7 @@ fn route(source: &Source, findings: &mut Findings) -> Option<Route> {
     let model = findings.take(&path.key("model"), text::name(&raw.model));
     let content = findings.take(&path.key("content"), text::content(&raw.content));
     let template = findings.take(&path.key("path"), template.as_ref().map_err(String::as_str));
-    let leads =
-        Selector::parse(&raw.leads).map_err(|error| format!("{:?} is not a query: {error}", raw.leads));
-    let leads = findings.take(&path.key("leads"), leads);
+    let leads = findings.take(&path.key("leads"), text::query(&raw.leads));
     let signed_by = raw.signed_by.as_ref();
     let signed_by = signed_by.map(|name| findings.take(&path.key("signed_by"), text::header(name)));
     let methods = methods(&raw.method, &path.key("method"), findings);
@@ -96,7 +63,8 @@ fn route(source: &Source, findings: &mut Findings) -> Option<Route> {
     let names = &template?.names;
     let when = predicates(&raw.when, &path.key("when"), &Scope::when(names), findings);
     let ok = predicates(&raw.ok, &path.key("ok"), &Scope::ok(names), findings);
-    let id = raw.id.as_ref().map(|id| id_source(id, names, &path.key("id"), findings));
+    let id = raw.id.as_ref().map(|id| self::id(id, (names, raw.action), &path.key("id"), findings));
+    let pairing = raw.pairing.as_ref().map(|pairing| self::pairing(pairing, &path.key("match"), findings));
     Some(Route {
         name: name?.into(),
         methods: methods?,
@@ -109,6 +77,12 @@ fn route(source: &Source, findings: &mut Findings) -> Option<Route> {
             Some(id) => Some(id?),
             None => None,
         },
+        pairing: match pairing {
+            Some(pairing) => Some(pairing?),
+            None => None,
+        },
+        // The schema has seen to the range, so none is lost.
+        refused: raw.refused.status.iter().filter_map(|code| StatusCode::from_u16(*code).ok()).collect(),
         action: raw.action,
         model: model?.into(),
         inject: inject?,
@@ -143,40 +117,68 @@ fn methods(raw: &[String], path: &KeyPath, findings: &mut Findings) -> Option<Ve
     Some(methods)
 }
 
-fn id_source(raw: &RawId, names: &[String], path: &KeyPath, findings: &mut Findings) -> Option<IdSource> {
-    let from_path = path.key("from");
-    let (in_body, in_header) =
-        (matches!(raw.from.as_str(), "response" | "request"), raw.from.starts_with("header:"));
+fn id(
+    raw: &RawId,
+    (names, action): (&[String], Action),
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Id> {
+    let in_body = matches!(raw.from.as_str(), "response" | "request");
     match (&raw.at, in_body) {
         (Some(_), false) => findings.wrong(&path.key("at"), "only the body of response or request has an at"),
         (None, true) => findings.wrong(path, format!("from: {} needs an at", raw.from)),
         _ => {}
     }
-    if raw.regex.is_some() && !in_header {
-        findings.wrong(&path.key("regex"), "only a header has a regex");
-    }
     let regex = match raw.regex.as_ref().map(|text| findings.take(&path.key("regex"), text::pattern(text))) {
         Some(regex) => Some(regex?),
         None => None,
     };
-    if in_body {
-        let at = findings.take(&path.key("at"), text::pointer(raw.at.as_deref()?, true))?;
-        let response = raw.from == "response";
-        return Some(if response { IdSource::Response(at) } else { IdSource::Request(at) });
+    let from = if in_body {
+        findings.take(&path.key("at"), id_in_body(raw.at.as_deref()?, raw.from == "response", action))?
+    } else {
+        findings.take(&path.key("from"), id_in_head(&raw.from, names))?
+    };
+    if action == Action::Read && !matches!(from, IdSource::Response(_) | IdSource::Path(_)) {
+        findings.wrong(&path.key("from"), "what is read has its id in the answer's record or the path");
     }
-    let source = match raw.from.split_once(':') {
+    Some(Id { from, regex })
+}
+
+fn id_in_body(at: &str, response: bool, action: Action) -> Result<IdSource, Complaint> {
+    match (response, at.starts_with('$')) {
+        // A record that is read says its own id, whichever it is of several.
+        (true, _) => text::pointer(at, action != Action::Read).map(IdSource::Response),
+        (false, true) => text::query(at).map(IdSource::Each),
+        (false, false) => text::pointer(at, true).map(IdSource::Request),
+    }
+}
+
+fn id_in_head(from: &str, names: &[String]) -> Result<IdSource, Complaint> {
+    match from.split_once(':') {
         Some(("path", name)) => path_name(name, names).map(IdSource::Path),
-        Some(("header", name)) => text::header(name).map(|name| IdSource::Header(name, regex)),
+        Some(("header", name)) => text::header(name).map(IdSource::Header),
         _ => {
             let known = ["response", "request", "path:NAME", "header:NAME"];
-            Err(Complaint::new(format!("{:?} is not known here", raw.from), nearest_or_all(&raw.from, known)))
+            Err(Complaint::new(format!("{from:?} is not known here"), nearest_or_all(from, known)))
         }
-    };
-    findings.take(&from_path, source)
+    }
+}
+
+fn pairing(raw: &RawPairing, path: &KeyPath, findings: &mut Findings) -> Option<Pairing> {
+    let request = findings.take(&path.key("request"), text::pointer(&raw.request, false));
+    let response = findings.take(&path.key("response"), text::pointer(&raw.response, true));
+    let response = response.filter(|pointer| {
+        let items = pointer.steps.iter().filter(|step| **step == Step::Item).count();
+        if items != 1 {
+            findings.wrong(&path.key("response"), format!("needs one {{i}}, {items} found"));
+        }
+        items == 1
+    });
+    Some(Pairing { request: request?, response: response? })
 }
 
 fn inject(raw: &RawInject, action: Action, path: &KeyPath, findings: &mut Findings) -> Option<Inject> {
-    let RawInject { headers, response, request } = raw;
+    let RawInject { headers, max_items, response, request } = raw;
     let given =
         [("headers", headers.is_empty()), ("response", response.is_empty()), ("request", request.is_empty())];
     for (key, _) in given.into_iter().filter(|(_, empty)| !empty) {
@@ -204,6 +206,7 @@ fn inject(raw: &RawInject, action: Action, path: &KeyPath, findings: &mut Findin
     let request = targets(request, false, &path.key("request"), findings);
     Some(Inject {
         headers: headers.into_iter().collect::<Option<_>>()?,
+        max_items: usize::try_from(*max_items).unwrap_or(usize::MAX),
         request: request?,
         response: response?,
     })
@@ -269,7 +272,7 @@ const LARGEST: f64 = 1e9;
 fn format(raw: &RawFormat, value: Field, path: &KeyPath, findings: &mut Findings) -> Option<Format> {
     let number = matches!(value, Field::Score | Field::Points);
     if !number && *raw != RawFormat::default() {
-        findings.wrong(path, "grade, model and reasons are always text");
+        findings.wrong(path, "grade, model, reasons and trend are always text");
     }
     if let Some([least, greatest]) = raw.clamp
         && least > greatest
@@ -296,7 +299,7 @@ fn ties(sources: &[Source], findings: &mut Findings) {
         let rivals = by_shape.entry(&template.shape).or_default();
         if let Some(rival) = rivals.iter().find(|rival| tie(&rival.raw, &source.raw)) {
             // Presets come last and cannot be changed, so the file's route is told.
-            let (told, other) = if source.preset { (*rival, source) } else { (source, *rival) };
+            let (told, other) = if source.preset.is_some() { (*rival, source) } else { (source, *rival) };
             let message = format!("takes the same requests as route {:?}", other.raw.name);
             findings.wrong(&told.path.key("path"), message);
         }
@@ -316,9 +319,13 @@ fn tie(a: &RawRoute, b: &RawRoute) -> bool {
 /// Ids that stand where nothing may be read.
 pub(super) fn masked(routes: &[(KeyPath, Route)], masks: &[Mask], findings: &mut Findings) {
     for (path, route) in routes {
-        let hidden = |mask: &Mask| match (&route.id, mask) {
-            (Some(IdSource::Response(id) | IdSource::Request(id)), Mask::Body(mask)) => covers(mask, id),
-            (Some(IdSource::Header(id, _)), Mask::Header(mask)) => id == mask,
+        let Some(Id { from, .. }) = &route.id else { continue };
+        let hidden = |mask: &Mask| match (from, mask) {
+            (IdSource::Response(id), mask) if route.action == Action::Read => {
+                masking::hides_relative(mask, id)
+            }
+            (IdSource::Response(id) | IdSource::Request(id), mask) => masking::hides(mask, id),
+            (IdSource::Header(id), Mask::Header(mask)) => id == mask,
             _ => false,
         };
         if masks.iter().any(hidden) {

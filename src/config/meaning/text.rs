@@ -6,7 +6,7 @@ use http::{HeaderName, Uri};
 use regex::{Regex, RegexBuilder};
 
 use crate::config::{
-    at::Pointer,
+    at::{Pointer, Selector},
     findings::Complaint,
     problem::nearest_or_all,
     raw::RawSize,
@@ -95,7 +95,7 @@ fn bytes(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// A time between two bounds, inclusive: `100us`, `10ms`, `30s`, `2m`, `1h`.
+/// A time between two bounds, inclusive: `100us`, `10ms`, `30s`, `2m`, `1h`, `30d`.
 pub(super) fn duration(text: &str, (least, most): (&str, &str)) -> Result<Duration, Complaint> {
     let time = time(text).ok_or_else(|| format!("{text:?} is not a time such as 10ms, 30s or 2m"))?;
     let inside = self::time(least).is_none_or(|least| time >= least)
@@ -103,7 +103,7 @@ pub(super) fn duration(text: &str, (least, most): (&str, &str)) -> Result<Durati
     if inside { Ok(time) } else { Err(format!("must be from {least} to {most}").into()) }
 }
 
-/// `100us`, `10ms`, `30s`, `2m`, `1h`
+/// `100us`, `10ms`, `30s`, `2m`, `1h`, `30d`
 pub(crate) fn time(text: &str) -> Option<Duration> {
     let (number, unit) = measure(text)?;
     match unit {
@@ -112,6 +112,7 @@ pub(crate) fn time(text: &str) -> Option<Duration> {
         "s" => Some(Duration::from_secs(number)),
         "m" => number.checked_mul(60).map(Duration::from_secs),
         "h" => number.checked_mul(3600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
         _ => None,
     }
 }
@@ -136,6 +137,11 @@ pub(super) fn pointer(text: &str, item: bool) -> Result<Pointer, Complaint> {
         return Err("{i} has no meaning here".into());
     }
     Ok(pointer)
+}
+
+/// An RFC 9535 query.
+pub(super) fn query(text: &str) -> Result<Selector, Complaint> {
+    Selector::parse(text).map_err(|error| format!("{text:?} is not a query: {error}").into())
 }
 
 /// A pattern of bounded size.
@@ -217,6 +223,7 @@ mod tests {
         assert_eq!([size("1MB"), size("MiB"), size("-1"), size("99999999999GiB")], [None; 4]);
         let millis = |text: &str| time(text).map(|time| time.as_millis());
         assert_eq!([millis("10ms"), millis("2m"), millis("1500us")], [Some(10), Some(120_000), Some(1)]);
+        assert_eq!([millis("1h"), millis("30d")], [Some(3_600_000), Some(2_592_000_000)]);
         assert_eq!([millis("10"), millis("s"), millis("1.5s"), millis("9999999999999999999h")], [None; 4]);
     }
 }
