@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::{
     app::{self, Options, Sidecar, Signals},
-    batch::{self, BareError, Shown},
+    batch::{self, BareError, BatchError, Format, Job, Shown},
     config::{self, Config, LoadError},
     demo::DemoOptions,
     registry::{self, ModelsOptions},
@@ -38,7 +38,7 @@ enum Command {
     Check(CheckOptions),
     /// Watch the sidecar at work between a stand-in CRM and its clients; nothing to install, nothing left behind.
     Demo(DemoOptions),
-    /// Score rows with a model file.
+    /// Score a table with a model, or encoded rows with a model file.
     Score(ScoreOptions),
     /// Train a model on a table of past leads and write it as a new version.
     Train(TrainCommand),
@@ -78,20 +78,39 @@ struct CheckOptions {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["model", "file"])))]
 struct ScoreOptions {
-    /// A LightGBM text file, or an XGBoost JSON or UBJ file.
+    /// A model by its folder's name: rows of CSV or JSON Lines come in, and go out as they came, with `score`, `points`,
+    /// `grade` and `error` added. What is wrong with a row stands in its `error`; the exit code is 0 all the same.
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Directory of models.
+    #[arg(long, value_name = "DIR", default_value = "models", conflicts_with = "file")]
+    models: PathBuf,
+    /// The model's version; the champion without it.
+    #[arg(long, value_name = "VERSION", conflicts_with = "file")]
+    version: Option<String>,
+    /// What comes in and goes out; by the input's ending, or its first byte, without it.
+    #[arg(long, value_enum, conflicts_with = "file")]
+    format: Option<Format>,
+    /// Print the summary as one line of JSON, and no progress. It goes to standard error like the text, because standard
+    /// output is for rows.
+    #[arg(long, conflicts_with = "file")]
+    json: bool,
+    /// A model file without a manifest: LightGBM text, or XGBoost JSON or UBJ. Rows are encoded already, each a JSON array
+    /// on a line.
     #[arg(long, value_name = "MODEL")]
-    file: PathBuf,
+    file: Option<PathBuf>,
     /// Print the sum of the leaves too.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     raw: bool,
     /// Print the leaf of every tree too.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     leaves: bool,
-    /// Rows, each a JSON array of encoded features on a line; standard input without it.
+    /// Where rows come from; standard input without it.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Where the scores go, a JSON object on a line for each row; standard output without it.
+    /// Where they go; standard output without it. With `--model` the file is there only when it is whole.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -208,9 +227,38 @@ fn demo(options: &DemoOptions) -> anyhow::Result<ExitCode> {
 }
 
 fn score(options: &ScoreOptions) -> anyhow::Result<ExitCode> {
+    match (&options.model, &options.file) {
+        (Some(model), _) => score_table(options, model),
+        (None, Some(file)) => score_bare(options, file),
+        // The parser asks for one of them.
+        (None, None) => Ok(ExitCode::from(USAGE)),
+    }
+}
+
+fn score_table(options: &ScoreOptions, model: &str) -> anyhow::Result<ExitCode> {
+    let job = Job {
+        models: options.models.clone(),
+        model: model.to_owned(),
+        version: options.version.clone(),
+        input: options.input.clone(),
+        output: options.output.clone(),
+        format: options.format,
+        quiet: options.json,
+    };
+    let summary = batch::run(&job).map_err(|error| match error {
+        BatchError::Stdout(error) => anyhow::Error::from(error),
+        other => other.into(),
+    })?;
+    let told = if options.json { serde_json::to_string(&summary)? } else { summary.to_string() };
+    // The rows are written; a closed stderr makes no failure of that.
+    let _ = writeln!(std::io::stderr(), "{told}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn score_bare(options: &ScoreOptions, file: &Path) -> anyhow::Result<ExitCode> {
     let named = |path: &Path| path.display().to_string();
-    let bytes = std::fs::read(&options.file).with_context(|| named(&options.file))?;
-    let trees = Trees::read(&bytes).with_context(|| named(&options.file))?;
+    let bytes = std::fs::read(file).with_context(|| named(file))?;
+    let trees = Trees::read(&bytes).with_context(|| named(file))?;
     let input: Box<dyn BufRead> = match &options.input {
         Some(path) => Box::new(BufReader::new(File::open(path).with_context(|| named(path))?)),
         None => Box::new(std::io::stdin().lock()),

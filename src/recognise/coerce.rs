@@ -12,7 +12,7 @@ use crate::lead::{FeatureType, Value};
 ///
 /// A boolean where a category is expected stays one: the model's vocabulary knows whether it holds `yes` and `no`. Some
 /// CRMs write `false` for every empty field; without such words that is missing, as for numbers.
-pub(super) fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a> {
+pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a> {
     let Some(node) = doc.node(at) else { return Value::Missing };
     match (kind, node.kind) {
         (FeatureType::Number, Kind::Number) => finite(doc.raw(node)),
@@ -24,6 +24,15 @@ pub(super) fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a>
         (FeatureType::Category | FeatureType::Boolean, Kind::False) => Value::Boolean(false),
         (FeatureType::Boolean, Kind::String | Kind::Number) => boolean(&doc.string(node)),
         _ => Value::Missing,
+    }
+}
+
+/// Reads text that stands in no body, as a table's cell, as `kind`.
+pub fn read_text(cell: Cow<'_, str>, kind: FeatureType) -> Value<'_> {
+    match kind {
+        FeatureType::Number => number(&cell),
+        FeatureType::Category => text(cell),
+        FeatureType::Boolean => boolean(&cell),
     }
 }
 

@@ -16,6 +16,7 @@ mod answer; // accepted? under which id?
 
 pub use self::{
     answer::Answer,
+    coerce::{read, read_text},
     doc::{At, Doc, Duplicate},
     request::{Found, Recogniser, Scratch, Skipped},
     routes::{Candidates, RequestHead, Route},

@@ -188,6 +188,24 @@ impl<V> Registry<V> {
     }
 }
 
+/// The version of one model that serves by default, found once and loaded by `load`: what its deployment says, or without
+/// one the highest that may serve. Beside it whatever was refused on the way; without a version, all reasons why.
+pub fn champion<V, E: Error>(
+    models: &Path,
+    model: &str,
+    load: impl Fn(&Path) -> Result<V, E> + Send + 'static,
+) -> Result<(Arc<V>, Vec<Refusal>), Vec<Refusal>> {
+    let Registry { load, .. } = Registry::new(models, load);
+    let (model, mut refusals) = (Arc::from(model), BTreeSet::new());
+    let mut look = Look { folder: models.join(&*model), model: &model, load: &load, refusals: &mut refusals };
+    let served = Known::new().serve(&mut look);
+    let refusals = refusals.into_iter().collect();
+    match served {
+        Some(served) => Ok((served.champion, refusals)),
+        None => Err(refusals),
+    }
+}
+
 /// One look at one model's folder.
 struct Look<'a, V> {
     folder: PathBuf,

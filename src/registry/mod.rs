@@ -19,7 +19,7 @@ mod tree_tests; // versions of LightGBM and XGBoost
 
 pub use self::{
     deployment::{Challenger, Deployment, DeploymentError},
-    live::{Live, Models, Refusal, RefusalKind, Registry, Served},
+    live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
     manifest::{Background, Baseline, Golden, Histogram, Lineage, Manifest, Metrics, Plain},
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
     trust::{KeyError, SIGNATURE, Trust, keygen, sign},

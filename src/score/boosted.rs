@@ -35,9 +35,24 @@ impl Boosted {
     pub(super) fn logit(&self, row: &[f64], scratch: &mut TreeScratch) -> f32 {
         let mut raw = [f64::NAN];
         match self.trees.raw(row, scratch, &mut raw) {
-            Ok(()) => (raw[0] * self.scale) as f32,
+            Ok(()) => self.to_logit(raw[0]),
             Err(_) => f32::NAN,
         }
+    }
+
+    /// The raw scores of such rows, one after another.
+    pub(super) fn raw_batch(&self, rows: &[f64], scratch: &mut TreeScratch, raw: &mut Vec<f64>) {
+        raw.clear();
+        raw.resize(rows.len() / self.trees.features().max(1), f64::NAN);
+        // Whole rows and a place for each, so it does not fail; if it did, there would be no score.
+        if self.trees.raw_batch(rows, scratch, raw).is_err() {
+            raw.fill(f64::NAN);
+        }
+    }
+
+    /// The logit of a raw score.
+    pub(super) fn to_logit(&self, raw: f64) -> f32 {
+        (raw * self.scale) as f32
     }
 }
 

@@ -71,7 +71,16 @@ impl Encoder {
     pub fn encode<'v, 'f: 'v>(&self, feature: impl Fn(usize) -> &'v Value<'f>, row: &mut Vec<f32>) -> bool {
         row.clear();
         row.resize(self.row_width(), 0.0);
-        let (dense, codes) = row.split_at_mut(self.dense());
+        self.write(feature, row)
+    }
+
+    /// The same into a row of [`Encoder::row_width`].
+    pub(super) fn write<'v, 'f: 'v>(
+        &self,
+        feature: impl Fn(usize) -> &'v Value<'f>,
+        row: &mut [f32],
+    ) -> bool {
+        let (dense, codes) = row.split_at_mut(self.dense().min(row.len()));
         let (values, flags) = dense.split_at_mut(self.plain + self.ramps.len());
         let ((values, places), (flags, place_flags)) =
             (values.split_at_mut(self.plain), flags.split_at_mut(self.plain));
@@ -101,7 +110,16 @@ impl Encoder {
     /// categories as the place of their word in the vocabulary; NaN for what is missing or unseen.
     pub fn encode_plain<'v, 'f: 'v>(&self, feature: impl Fn(usize) -> &'v Value<'f>, row: &mut Vec<f64>) {
         row.clear();
-        row.extend(self.features.iter().enumerate().map(|(i, encoding)| encoding.plain(feature(i))));
+        self.append_plain(feature, row);
+    }
+
+    /// The same behind the rows that are there.
+    pub(super) fn append_plain<'v, 'f: 'v>(
+        &self,
+        feature: impl Fn(usize) -> &'v Value<'f>,
+        rows: &mut Vec<f64>,
+    ) {
+        rows.extend(self.features.iter().enumerate().map(|(i, encoding)| encoding.plain(feature(i))));
     }
 
     /// Appends the input columns a compact row stands for, ramps and one-hots written out, for graphs that know neither

@@ -12,12 +12,14 @@ mod op; // the kernel as an operation of candle's graphs
 pub mod trees; // LightGBM and XGBoost files -> raw scores, predictions, leaves
 mod boosted; // those trees whose raw score is a logit
 mod calibrate; // logit -> probability, and the fits
+mod batch; // leads to score together
 mod model; // the whole, compiled
 mod reasons; // which features made a score high or low
 #[cfg(test)]
 pub(crate) mod fixture; // small weights, for tests
 
 pub use self::{
+    batch::Batch,
     calibrate::Calibration,
     encode::Encoder,
     kernel::{Kernel, Scratch},

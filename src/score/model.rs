@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calibration, Encoder, FeatureSpec, Kernel, KernelOp, Kind, Network, Schema, Scratch, boosted::Boosted,
+    Batch, Calibration, Encoder, FeatureSpec, Kernel, KernelOp, Kind, Network, Schema, Scratch,
+    boosted::Boosted,
 };
 use crate::lead::{Cutoffs, Grade, Score, Value};
 
@@ -156,6 +157,38 @@ impl Model {
             }
         };
         self.scored(logit)
+    }
+
+    /// Adds the lead whose `i`-th schema feature is `feature(i)` to a batch.
+    pub fn push<'v, 'f: 'v>(&self, feature: impl Fn(usize) -> &'v Value<'f>, batch: &mut Batch) {
+        match &self.body {
+            Body::Network(_) => {
+                let start = batch.compact.len();
+                batch.compact.resize(start + self.encoder.row_width(), 0.0);
+                let row = batch.compact.get_mut(start..).unwrap_or_default();
+                if !self.encoder.write(feature, row) {
+                    // The kernel keeps it, and so there is no score.
+                    row.fill(f32::NAN);
+                }
+            }
+            Body::Trees(_) => self.encoder.append_plain(feature, &mut batch.plain),
+        }
+    }
+
+    /// Scores a batch of this model and empties it; `each` gets one result per lead, in order. Equal, to the bit, to what
+    /// [`Model::score`] gives lead by lead.
+    pub fn score_batch(&self, batch: &mut Batch, mut each: impl FnMut(Result<Scored, ScoreError>)) {
+        match &self.body {
+            Body::Network(kernel) => {
+                let rows = batch.compact.chunks_exact(kernel.row_width().max(1));
+                rows.for_each(|row| each(self.scored(kernel.logit(row, &mut batch.buffers))));
+            }
+            Body::Trees(trees) => {
+                trees.raw_batch(&batch.plain, &mut batch.trees, &mut batch.raw);
+                batch.raw.iter().for_each(|raw| each(self.scored(trees.to_logit(*raw))));
+            }
+        }
+        batch.clear();
     }
 
     /// The result for a logit of [`Model::op`].

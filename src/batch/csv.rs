@@ -1,0 +1,184 @@
+//! A block of CSV, scored.
+
+use std::{borrow::Cow, io::Write, sync::Arc};
+
+use super::{
+    cells::{self, Cell},
+    error::RowError,
+    format::BOM,
+    scorer::{self, Block, COLUMNS, Table},
+};
+use crate::{
+    lead::{FeatureType, Value},
+    recognise,
+    registry::Version,
+    score::Scored,
+};
+
+/// A table of CSV whose header is known.
+#[derive(Clone)]
+pub(super) struct Csv {
+    version: Arc<Version>,
+    /// By feature: its column, if there is one, and what it must be.
+    columns: Columns,
+    /// Cells of a row.
+    width: usize,
+    cells: Vec<Cell>,
+}
+
+/// What a header says.
+pub(super) struct Header {
+    pub(super) table: Csv,
+    /// As it goes out.
+    pub(super) out: Vec<u8>,
+    /// Bytes it takes.
+    pub(super) end: usize,
+    /// Features that have no column.
+    pub(super) absent: Vec<String>,
+}
+
+impl Csv {
+    /// Reads the header at the start of the input; the reason where it does not go with the model.
+    pub(super) fn header(version: &Arc<Version>, start: &[u8]) -> Result<Header, String> {
+        let first = if start.starts_with(BOM) { BOM.len() } else { 0 };
+        let mut cells = Vec::new();
+        let mut record = cells::record(start, first, &mut cells);
+        while record.end == record.start && record.next < start.len() {
+            record = cells::record(start, record.next, &mut cells);
+        }
+        let Some(text) = Block::new(start).text(0, record.end) else {
+            return Err("the header is not UTF-8".into());
+        };
+        if !record.closed || record.end == record.start {
+            return Err("there is no header".into());
+        }
+        let names: Vec<Cow<'_, str>> = cells.iter().map(|cell| cell.text(text, 0)).collect();
+        if let Some(taken) = COLUMNS.iter().find(|column| names.iter().any(|name| name == *column)) {
+            return Err(format!("there is a column `{taken}` already; scoring would add another"));
+        }
+        let (columns, absent) = columns(version, &names)?;
+        let mut out = start.get(..record.end).unwrap_or_default().to_vec();
+        COLUMNS.iter().for_each(|column| out.extend([b",", column.as_bytes()].concat()));
+        out.extend_from_slice(start.get(record.end..record.next).unwrap_or_default());
+        let table = Self { version: Arc::clone(version), columns, width: cells.len(), cells };
+        Ok(Header { table, out, end: record.next, absent })
+    }
+}
+
+/// By feature: its column, if there is one, and what it must be.
+type Columns = Arc<[(Option<usize>, FeatureType)]>;
+
+/// Finds the features' columns; and the features that have none.
+fn columns(version: &Version, names: &[Cow<'_, str>]) -> Result<(Columns, Vec<String>), String> {
+    let (mut columns, mut absent, mut required) = (Vec::new(), Vec::new(), Vec::new());
+    for spec in version.model.features() {
+        let mut found = names.iter().enumerate().filter(|(_, name)| **name == spec.name).map(|(i, _)| i);
+        let column = found.next();
+        if found.next().is_some() {
+            return Err(format!("column `{}` stands twice", spec.name));
+        }
+        if column.is_none() {
+            if spec.required { &mut required } else { &mut absent }.push(spec.name.clone());
+        }
+        columns.push((column, spec.feature_type()));
+    }
+    if columns.iter().all(|(column, _)| column.is_none()) {
+        return Err(format!("no column is a feature of {}", version.id));
+    }
+    if !required.is_empty() {
+        return Err(format!("{} requires columns that are missing: {}", version.id, required.join(", ")));
+    }
+    Ok((columns.into(), absent))
+}
+
+/// A row's place.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    start: usize,
+    /// Of what is kept: surplus cells are not, nor are those behind a quote that is not closed.
+    kept: usize,
+    end: usize,
+    next: usize,
+    /// Cells that are missing, so that what is added stands in its columns.
+    missing: usize,
+}
+
+impl Table for Csv {
+    type Row = Row;
+
+    fn read<'b>(
+        &mut self,
+        block: Block<'b>,
+        at: &mut usize,
+        values: &mut [Value<'b>],
+    ) -> Option<(Row, Result<(), RowError>)> {
+        let record = loop {
+            if *at >= block.bytes.len() {
+                return None;
+            }
+            let record = cells::record(block.bytes, *at, &mut self.cells);
+            *at = record.next;
+            if record.end > record.start {
+                break record;
+            }
+        };
+        let (start, end, next) = (record.start, record.end, record.next);
+        let (got, expected) = (self.cells.len(), self.width);
+        let mut row = Row { start, kept: end, end, next, missing: expected.saturating_sub(got) };
+        if !record.closed {
+            (row.kept, row.missing) = (start, expected.saturating_sub(1));
+            return Some((row, Err(RowError::Quote)));
+        }
+        if got != expected {
+            row.kept = self.cells.get(expected - 1).map_or(end, |cell| cell.end);
+            return Some((row, Err(RowError::Cells { got, expected })));
+        }
+        Some((row, self.values(block, row, values)))
+    }
+
+    fn write(&self, block: Block<'_>, row: Row, outcome: &Result<Scored, RowError>, out: &mut Vec<u8>) {
+        out.extend_from_slice(block.bytes.get(row.start..row.kept).unwrap_or_default());
+        out.extend(std::iter::repeat_n(b',', row.missing));
+        match outcome {
+            Ok(scored) => {
+                scorer::write_scored(scored, [",", ",", ","], "", out);
+                out.push(b',');
+            }
+            Err(error) => {
+                out.extend_from_slice(b",,,,");
+                let told = error.told(scorer::named(self.version.model.features())).to_string();
+                // A feature's name may hold anything.
+                let quoted = told.contains(['"', ',', '\n', '\r']);
+                let text = if quoted { format!("\"{}\"", told.replace('"', "\"\"")) } else { told };
+                // Writing to a vector does not fail.
+                _ = out.write_all(text.as_bytes());
+            }
+        }
+        out.extend_from_slice(block.bytes.get(row.end..row.next).unwrap_or_default());
+    }
+}
+
+impl Csv {
+    fn values<'b>(&self, block: Block<'b>, row: Row, values: &mut [Value<'b>]) -> Result<(), RowError> {
+        let text = block.text(row.start, row.end).ok_or(RowError::Utf8)?;
+        for (feature, ((column, kind), value)) in self.columns.iter().zip(values).enumerate() {
+            if let Some(cell) = column.and_then(|column| self.cells.get(column)) {
+                *value = read(cell.text(text, row.start), *kind).ok_or(RowError::Value { feature })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A cell as the wire reads text; `None` for one that is neither empty nor of its type.
+fn read(cell: Cow<'_, str>, kind: FeatureType) -> Option<Value<'_>> {
+    if cell.is_empty() {
+        return Some(Value::Missing);
+    }
+    if kind == FeatureType::Number
+        && let Some(number) = cell.parse().ok().filter(|number: &f64| number.is_finite())
+    {
+        return Some(Value::Number(number));
+    }
+    Some(recognise::read_text(cell, kind)).filter(|value| !value.is_missing())
+}
