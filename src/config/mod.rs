@@ -24,7 +24,7 @@ pub use self::{
     settings::{Config, Feature, Limits, Mask, ModelKey, OutcomeRule, Upstream},
 };
 
-pub(crate) use self::meaning::time;
+pub(crate) use self::{document::json as yaml, meaning::time};
 
 #[cfg(test)]
 mod tests;
