@@ -248,7 +248,7 @@ fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn import(command: &ImportCommand) -> anyhow::Result<ExitCode> {
-    print(&train::import::run(&command.options)?, command.json)
+    print(&train::import::run(&command.options, train::steps())?, command.json)
 }
 
 fn print(report: &(impl Display + Serialize), json: bool) -> anyhow::Result<ExitCode> {

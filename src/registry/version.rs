@@ -190,6 +190,10 @@ pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Res
     }
     check_names(folder, manifest)?;
     let bytes = manifest.to_bytes().map_err(|error| file_error(folder, MANIFEST)(error.into()))?;
+    if bytes.len() as u64 > MAX_MANIFEST {
+        let reason = io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_MANIFEST} bytes"));
+        return Err(file_error(folder, MANIFEST)(reason));
+    }
     let version = Version::from_parts(folder, &bytes, |name| {
         let file = files.iter().find(|(known, _)| *known == name);
         file.map(|(_, bytes)| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -410,5 +414,8 @@ mod tests {
         check(&manifest, &[], "file");
         check(&manifest, &[(WEIGHTS, b"other")], "digest");
         check(&fixture::manifest("lead", "2", 0.5), &[(WEIGHTS, &fixture::weights(0.5))], "name");
+        let mut huge = manifest;
+        huge.lineage.source = Some("x".repeat(MAX_MANIFEST as usize));
+        check(&huge, &[(WEIGHTS, &fixture::weights(0.5))], "file");
     }
 }

@@ -17,5 +17,5 @@ pub use self::{
     command::{CalibrationChoice, Candidate, KindChoice, TrainError, TrainOptions, TrainReport, run},
     fit::Epoch,
     import::{ImportOptions, ImportReport},
-    progress::console,
+    progress::{console, steps},
 };

@@ -19,6 +19,9 @@ use crate::{
 /// Greatest code of a category. More are ids or amounts, and each is a word of the manifest.
 const MAX_CODE: u32 = (1 << 16) - 1;
 
+/// Most words of all codes together: with more the manifest would be too large to load.
+const MAX_WORDS: usize = 1 << 18;
+
 /// Most names in a note.
 const MAX_NAMES: usize = 10;
 
@@ -35,7 +38,8 @@ pub(super) fn describe(source: &Source, options: &ImportOptions) -> Result<Descr
     let declared = options.schema.as_deref().map(declared::read).transpose()?;
     let dropped = options.dropped();
     let roles = Roles { target: options.target.as_deref(), dropped: &dropped, category: &[] };
-    let mut reader = Reader { source, options, raw: Raw::read(&options.sample, roles)?, notes: Vec::new() };
+    let mut reader =
+        Reader { source, options, raw: Raw::read(&options.sample, roles)?, words: 0, notes: Vec::new() };
     if reader.raw.rows() == 0 {
         return Err(reader.refuse("holds no rows"));
     }
@@ -61,6 +65,8 @@ struct Reader<'a> {
     source: &'a Source,
     options: &'a ImportOptions,
     raw: Raw,
+    /// Of all codes so far.
+    words: usize,
     notes: Vec<String>,
 }
 
@@ -144,7 +150,7 @@ impl Reader<'_> {
         let trees = self.source.trees.as_ref();
         let words = trees.and_then(|trees| trees.categories(at));
         let greatest = trees.and_then(|trees| trees.greatest_code(at));
-        let statistics = |cells: Cells| (schema::encoding(&cells, 0), cells);
+        let statistics = |cells: Cells| (statistics(&cells), cells);
         match (&declared.form, words) {
             (Some(Form::Whole(encoding)), _) => {
                 let cells = self.fit(name, (encoding, greatest), cells)?;
@@ -258,14 +264,15 @@ impl Reader<'_> {
 
     /// The codes themselves, as text: an encoder gives a word its place, and so each code itself.
     fn code_words(
-        &self,
+        &mut self,
         name: &str,
         greatest: Option<u32>,
         in_sample: Option<u32>,
     ) -> Result<Vec<String>, TrainError> {
         let most = greatest.max(in_sample).unwrap_or_default();
-        if most > MAX_CODE {
-            let reason = format!("the model knows codes up to {most}; declare a number in --schema");
+        self.words = self.words.saturating_add(most as usize + 1);
+        if most > MAX_CODE || self.words > MAX_WORDS {
+            let reason = format!("too many codes, up to {most}; declare a number in --schema");
             return Err(self.wrong_schema(name, &reason));
         }
         Ok((0..=most).map(|code| code.to_string()).collect())
@@ -327,6 +334,19 @@ fn word(known: &BTreeSet<&str>, cell: String) -> Option<String> {
 
 fn is_truth(cell: &str) -> bool {
     cell.eq_ignore_ascii_case("true") || cell.eq_ignore_ascii_case("false")
+}
+
+/// An encoding with what the sample says of the column. To trees it only says what leads look like, so a number that is too
+/// large to have a variance is no reason to refuse.
+fn statistics(cells: &Cells) -> Encoding {
+    match schema::encoding(cells, 0) {
+        Encoding::Number { median, mean, sd } => {
+            let finite = |number: f64, otherwise| if number.is_finite() { number } else { otherwise };
+            let median = finite(median, 0.0);
+            Encoding::Number { median, mean: finite(mean, median), sd: finite(sd, 0.0) }
+        }
+        other => other,
+    }
 }
 
 /// Whether the column is one of pandas' booleans, which trees take as 0 and 1.

@@ -14,6 +14,7 @@ use crate::{
     score::{Kind, Network, Objective, trees::Trees},
     train::{
         CalibrationChoice, ColumnOptions, TrainError,
+        dataset::Dataset,
         publish::{self, Artefact, Origin},
     },
 };
@@ -99,26 +100,14 @@ pub struct ImportReport {
     pub next: Vec<String>,
 }
 
-/// Reads, checks and writes.
-pub fn run(options: &ImportOptions) -> Result<ImportReport, TrainError> {
+/// Reads, checks and writes. `progress` hears of every step.
+pub fn run(options: &ImportOptions, mut progress: impl FnMut(&str)) -> Result<ImportReport, TrainError> {
+    progress("reading the model");
     let objective = options.objective.map(|ObjectiveChoice::Binary| Objective::Binary);
     let source = Source::open(&options.file, objective)?;
+    progress("reading the sample");
     let Described { schema, data, mut notes } = columns::describe(&source, options)?;
-    let lineage = Lineage {
-        imported: Some(Imported {
-            file: publish::file_name(&source.file),
-            sha256: registry::sha256(&source.bytes),
-        }),
-        dataset: publish::file_name(&options.sample),
-        digest: data.digest(),
-        rows: data.rows() as u64,
-        validation: None,
-        seed: None,
-        commit: None,
-        target: options.target.clone(),
-        dropped: options.dropped(),
-        source: options.source.clone(),
-    };
+    let lineage = lineage(options, &source, &data);
     let calibration = options.calibration.unwrap_or(CalibrationChoice::None);
     let origin = Origin { out: &options.out, described: &data, judged: &data, calibration, lineage };
     let (kind, name, bytes) = (source.kind, source.name(), &source.bytes);
@@ -127,6 +116,7 @@ pub fn run(options: &ImportOptions) -> Result<ImportReport, TrainError> {
         None => Some(Network::read(kind, bytes, schema.width())?.layers().len()),
     };
     let artefact = Artefact { kind, objective, schema, name, bytes };
+    progress(&format!("scoring {} rows", data.rows()));
     let version = publish::publish(origin, artefact)?;
     if data.rows() < FEW {
         notes.push(format!("{} rows are few: cut-offs and histograms are rough", data.rows()));
@@ -146,17 +136,39 @@ pub fn run(options: &ImportOptions) -> Result<ImportReport, TrainError> {
     })
 }
 
-/// The commands that follow.
+fn lineage(options: &ImportOptions, source: &Source, data: &Dataset) -> Lineage {
+    let (file, sha256) = (publish::file_name(&source.file), registry::sha256(&source.bytes));
+    Lineage {
+        imported: Some(Imported { file, sha256 }),
+        dataset: publish::file_name(&options.sample),
+        digest: data.digest(),
+        rows: data.rows() as u64,
+        validation: None,
+        seed: None,
+        commit: None,
+        target: options.target.clone(),
+        dropped: options.dropped(),
+        source: options.source.clone(),
+    }
+}
+
+/// What serves from now on, and the commands that follow.
 fn next(options: &ImportOptions, version: &Version) -> Vec<String> {
     let models = options.out.parent().map(|models| models.display().to_string()).unwrap_or_default();
     let models = if models.is_empty() { ".".to_owned() } else { models };
     let start = format!("leadwire models --models {models}");
-    let mut next = vec![format!("{start} show {}", version.id)];
+    let deployment = options.out.join("deployment.json");
+    let serves = if deployment.exists() {
+        format!("{} says which version serves", deployment.display())
+    } else {
+        format!("without {} the highest version serves, which is this one", deployment.display())
+    };
+    let mut next = vec![serves, format!("{start} show {}", version.id)];
     if let Some(before) = version.id.version.parse::<u64>().ok().filter(|number| *number > 1) {
         let (model, sample) = (&version.id.model, options.sample.display());
         next.push(format!("{start} diff {model}/{} {} --sample {sample}", before - 1, version.id));
     }
-    next.push("leadwire check: says which features the configuration does not map".to_owned());
+    next.push("leadwire check says which features the configuration does not map".to_owned());
     next
 }
 

@@ -12,6 +12,9 @@ use crate::{
     train::TrainError,
 };
 
+/// What Python packs objects in. They run code when opened.
+const PICKLES: [&str; 4] = ["pkl", "pickle", "joblib", "skops"];
+
 /// A model file, read.
 pub(super) struct Source {
     /// In an MLflow folder, the file that is the model.
@@ -31,6 +34,10 @@ impl Source {
             if path.is_dir() { mlmodel::read(path)? } else { (path.to_owned(), Vec::new()) };
         let refuse = |reason: String| TrainError::data(&file, reason);
         let bytes = bytes(&file).map_err(|error| refuse(error.to_string()))?;
+        if file.extension().is_some_and(|end| PICKLES.iter().any(|pickle| end.eq_ignore_ascii_case(pickle))) {
+            let reason = "only Python can open a pickle; save the booster itself, by its save_model";
+            return Err(refuse(reason.into()));
+        }
         let is_network = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
         let (kind, trees) = if is_network {
             (Network::kind(&bytes)?, None)
