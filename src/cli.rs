@@ -1,6 +1,7 @@
 //! Subcommands.
 
 use std::{
+    fmt::Display,
     fs::File,
     io::{BufRead, BufReader, BufWriter, ErrorKind, Write},
     path::{Path, PathBuf},
@@ -9,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
     registry::{self, ModelsOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging},
-    train::{self, TrainOptions},
+    train::{self, ImportOptions, TrainOptions},
 };
 
 /// Scores leads on the wire: a transparent HTTP sidecar for CRMs.
@@ -42,6 +44,8 @@ enum Command {
     Score(ScoreOptions),
     /// Train a model on a table of past leads and write it as a new version.
     Train(TrainCommand),
+    /// Make a version of a model that was trained elsewhere.
+    Import(ImportCommand),
     /// Look at the versions on disk, compare and sign them.
     Models(ModelsOptions),
 }
@@ -124,6 +128,15 @@ struct TrainCommand {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct ImportCommand {
+    #[command(flatten)]
+    options: ImportOptions,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
 
@@ -136,6 +149,7 @@ impl Cli {
             Command::Demo(options) => demo(&options),
             Command::Score(options) => score(&options),
             Command::Train(command) => train(&command),
+            Command::Import(command) => import(&command),
             Command::Models(options) => models(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
@@ -278,9 +292,17 @@ fn score_bare(options: &ScoreOptions, file: &Path) -> anyhow::Result<ExitCode> {
 
 fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
     let report = train::run(&command.options, train::console())?;
+    print(&report, command.json)
+}
+
+fn import(command: &ImportCommand) -> anyhow::Result<ExitCode> {
+    print(&train::import::run(&command.options, train::steps())?, command.json)
+}
+
+fn print(report: &(impl Display + Serialize), json: bool) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    if command.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string(report)?)?;
     } else {
         writeln!(out, "{report}")?;
     }

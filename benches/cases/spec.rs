@@ -51,7 +51,7 @@ fn model() -> Model {
     let weights = network().to_bytes().expect("finite weights");
     let calibration = Calibration::Platt { a: 1.1, b: 0.1 };
     let cutoffs = Cutoffs { a: 0.75, b: 0.5, c: 0.25 };
-    let spec = Spec { kind: Kind::Mlp, schema: schema(), calibration, cutoffs };
+    let spec = Spec { kind: Kind::Mlp, objective: None, schema: schema(), calibration, cutoffs };
     Model::new(spec, &weights).expect("a network that fits its schema")
 }
 

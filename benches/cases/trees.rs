@@ -60,8 +60,11 @@ fn served_model() -> Model {
     let schema = Schema { features: (0..forest::FEATURES).map(feature).collect() };
     let (calibration, cutoffs) =
         (Calibration::Platt { a: 1.1, b: 0.1 }, Cutoffs { a: 0.75, b: 0.5, c: 0.25 });
-    Model::new(Spec { kind: Kind::Lightgbm, schema, calibration, cutoffs }, forest::text().as_bytes())
-        .expect("trees that fit their schema")
+    Model::new(
+        Spec { kind: Kind::Lightgbm, objective: None, schema, calibration, cutoffs },
+        forest::text().as_bytes(),
+    )
+    .expect("trees that fit their schema")
 }
 
 fn lead(row: &[f64]) -> Vec<Value<'static>> {

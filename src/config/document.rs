@@ -88,6 +88,26 @@ pub(super) fn read(text: &str) -> Result<Node, Problem> {
     })
 }
 
+/// Reads one document of another tool as JSON, within the same bounds. Of a key that occurs twice the last counts.
+pub(crate) fn json(text: &str) -> Result<serde_json::Value, Problem> {
+    Ok(read(text)?.into())
+}
+
+impl From<Node> for serde_json::Value {
+    fn from(node: Node) -> Self {
+        match node.value {
+            Value::Null => Self::Null,
+            Value::Bool(yes) => Self::Bool(yes),
+            Value::Number(number) => Self::Number(number),
+            Value::Text(text) => Self::String(text),
+            Value::List(items) => Self::Array(items.into_iter().map(Into::into).collect()),
+            Value::Map(entries) => {
+                Self::Object(entries.into_iter().map(|(key, node)| (key.name, node.into())).collect())
+            }
+        }
+    }
+}
+
 /// YAML forbids control characters, and the scanner takes NUL for the end of the file.
 fn refuse_control(text: &str) -> Result<(), Problem> {
     let mut mark = Mark::START;
@@ -338,6 +358,13 @@ mod tests {
         ] {
             assert_eq!(show(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_document_of_another_tool_is_json() {
+        let json = json("a: [1, x, ~]\nb: {c: yes, d: True}\n'e': '2'\na: 0.5\n").unwrap();
+        assert_eq!(json, serde_json::json!({"a": 0.5, "b": {"c": "yes", "d": true}, "e": "2"}));
+        assert!(super::json("a: !!python/object x\n").is_err());
     }
 
     #[test]

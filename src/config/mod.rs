@@ -30,7 +30,7 @@ pub use self::{
     },
 };
 
-pub(crate) use self::meaning::time;
+pub(crate) use self::{document::json as yaml, meaning::time};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     lead::{Cutoffs, Value},
-    score::{Bands, Calibration, Encoding, FeatureSpec, Kind, Schema, Spec, Typical},
+    score::{Bands, Calibration, Encoding, FeatureSpec, Kind, Objective, Schema, Spec, Typical},
 };
 
 /// The only format so far.
@@ -27,6 +27,9 @@ pub struct Manifest {
     pub version: String,
     /// Network or trees.
     pub kind: Kind,
+    /// What the trees were trained for, where their file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
     /// SHA-256 in hex of every other file in the folder, by its plain name.
     pub files: BTreeMap<String, String>,
     /// What the model reads.
@@ -41,8 +44,9 @@ pub struct Manifest {
     pub background: BTreeMap<String, Background>,
     /// Leads whose score is known, checked before a version may serve.
     pub golden: Vec<Golden>,
-    /// How good it was on the validation data.
-    pub metrics: Metrics,
+    /// How good it was on the validation data; `None` where nobody said which leads converted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
     /// Where it came from.
     pub lineage: Lineage,
 }
@@ -140,27 +144,42 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// The training file.
+    /// The model file it was imported from, where it was trained elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+    /// The training file; of an imported model, the sample that described it.
     pub dataset: String,
-    /// SHA-256 in hex of the rows it was fitted on, as read.
+    /// SHA-256 in hex of the rows it was fitted on or described by, as read.
     pub digest: String,
     /// How many.
     pub rows: u64,
     /// The validation file, unless rows of the training file were set apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<String>,
-    /// Seed of the split, the weights and the order of the rows.
-    pub seed: u64,
+    /// Seed of the split, the weights and the order of the rows, where it was trained here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// Commit of the working tree it was trained in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// The column that was learnt.
-    pub target: String,
+    /// The column that was learnt, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Columns that were left out: ids, and what is known only after the fact.
     pub dropped: Vec<String>,
     /// The citation of the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+}
+
+/// A model file of another tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imported {
+    /// Its name, without the folder.
+    pub file: String,
+    /// SHA-256 in hex of its bytes.
+    pub sha256: String,
 }
 
 impl Manifest {
@@ -187,6 +206,7 @@ impl Manifest {
     pub fn spec(&self) -> Spec {
         Spec {
             kind: self.kind,
+            objective: self.objective,
             schema: self.schema.clone(),
             calibration: self.calibration.clone(),
             cutoffs: self.cutoffs,

@@ -17,10 +17,11 @@ pub(crate) mod fixture; // a small version, for tests of every room
 #[cfg(test)]
 mod tree_tests; // versions of LightGBM and XGBoost
 
+pub(crate) use self::version::{MAX_FILE, read};
 pub use self::{
     deployment::{Challenger, Deployment, DeploymentError},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
-    manifest::{Background, Baseline, Golden, Histogram, Lineage, Manifest, Metrics, Plain},
+    manifest::{Background, Baseline, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain},
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
     trust::{KeyError, SIGNATURE, Trust, keygen, sign},
     version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},

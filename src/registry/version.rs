@@ -21,7 +21,8 @@ pub const WEIGHTS: &str = "weights.safetensors";
 
 /// Longest manifest in bytes.
 pub(super) const MAX_MANIFEST: u64 = 16 << 20;
-const MAX_FILE: u64 = 256 << 20;
+/// Longest model file in bytes.
+pub(crate) const MAX_FILE: u64 = 256 << 20;
 /// The kernel's sums differ by processor in the last digits; anything else is another model.
 const GOLDEN_TOLERANCE: f32 = 1e-5;
 
@@ -189,6 +190,10 @@ pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Res
     }
     check_names(folder, manifest)?;
     let bytes = manifest.to_bytes().map_err(|error| file_error(folder, MANIFEST)(error.into()))?;
+    if bytes.len() as u64 > MAX_MANIFEST {
+        let reason = io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {MAX_MANIFEST} bytes"));
+        return Err(file_error(folder, MANIFEST)(reason));
+    }
     let version = Version::from_parts(folder, &bytes, |name| {
         let file = files.iter().find(|(known, _)| *known == name);
         file.map(|(_, bytes)| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -259,7 +264,7 @@ fn file_error(folder: &Path, name: &str) -> impl FnOnce(io::Error) -> VersionErr
 }
 
 /// A regular file's bytes: a pipe would block, and an endless file would fill the memory.
-pub(super) fn read(folder: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(folder: &Path, name: &str, limit: u64) -> io::Result<Vec<u8>> {
     let path = folder.join(name);
     if !fs::metadata(&path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -339,7 +344,7 @@ mod tests {
         let version = Version::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/lead/1")).unwrap();
         assert_eq!(version.manifest.golden.len(), 32);
         // scikit-learn's logistic regression on the same rows: .788; .95 would be a leak.
-        assert!((0.788..0.82).contains(&version.manifest.metrics.auc));
+        assert!((0.788..0.82).contains(&version.manifest.metrics.unwrap().auc));
     }
 
     #[test]
@@ -409,5 +414,8 @@ mod tests {
         check(&manifest, &[], "file");
         check(&manifest, &[(WEIGHTS, b"other")], "digest");
         check(&fixture::manifest("lead", "2", 0.5), &[(WEIGHTS, &fixture::weights(0.5))], "name");
+        let mut huge = manifest;
+        huge.lineage.source = Some("x".repeat(MAX_MANIFEST as usize));
+        check(&huge, &[(WEIGHTS, &fixture::weights(0.5))], "file");
     }
 }

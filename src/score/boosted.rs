@@ -4,8 +4,8 @@
 //! words for a category, or that predicts anything but a probability is refused: it would score, plausibly and wrongly.
 
 use super::{
-    Encoding, Kind, ModelError, Schema,
-    trees::{TreeScratch, Trees},
+    Encoding, Kind, ModelError, Objective, Schema,
+    trees::{NoObjective, TreeScratch, Trees},
 };
 
 /// Trees and the factor from their raw score to a logit.
@@ -16,17 +16,25 @@ pub(super) struct Boosted {
 }
 
 impl Boosted {
-    /// Reads the file of a kind of trees; the bytes may be hostile.
-    pub(super) fn read(kind: Kind, bytes: &[u8], schema: &Schema) -> Result<Self, ModelError> {
-        let trees = Trees::read(bytes).map_err(|error| ModelError::Trees(error.to_string()))?;
+    /// Reads the file of a kind of trees; the bytes may be hostile. An objective counts only where the file names none.
+    pub(super) fn read(
+        (kind, objective): (Kind, Option<Objective>),
+        bytes: &[u8],
+        schema: &Schema,
+    ) -> Result<Self, ModelError> {
+        let without = objective.map_or(NoObjective::Refuse, |Objective::Binary| NoObjective::Logit);
+        let trees = Trees::read_as(bytes, without).map_err(|error| ModelError::Trees(error.to_string()))?;
         let library = if trees.is_single() { Kind::Xgboost } else { Kind::Lightgbm };
         if library != kind {
             return Err(ModelError::Trees(format!("a file of {library:?}, the kind is {kind:?}")));
         }
         check_columns(&trees, schema)?;
         let scale = trees.logit_scale().ok_or_else(|| {
-            let what = if trees.classes() > 1 { "classes" } else { "an amount" };
-            ModelError::Trees(format!("`{}` predicts {what}, not a probability", trees.objective()))
+            ModelError::Trees(format!(
+                "`{}` predicts {}, not a probability",
+                trees.objective(),
+                trees.predicts()
+            ))
         })?;
         Ok(Self { trees, scale })
     }
@@ -94,7 +102,7 @@ mod tests {
 
     fn refused(kind: Kind, file: &str, schema: &Schema, expected: &str) {
         let Some(bytes) = goldens::bytes(&format!("goldens/models/{file}")) else { return };
-        let error = Boosted::read(kind, &bytes, schema).unwrap_err().to_string();
+        let error = Boosted::read((kind, None), &bytes, schema).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 

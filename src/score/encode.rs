@@ -289,17 +289,21 @@ impl Vocabulary {
 
     fn code(&self, value: &Value<'_>) -> u32 {
         match value {
-            Value::Text(text) => self.find(text).unwrap_or_else(|| self.unseen()),
-            // CRMs send the codes of option sets as numbers; training data holds them as text.
-            Value::Number(number) => {
-                let mut text = ShortText::default();
-                let known = write!(text, "{number}").is_ok();
-                known.then(|| self.find(text.as_str())).flatten().unwrap_or_else(|| self.unseen())
+            Value::Text(text) => {
+                self.find(text).or_else(|| self.number(code(text)?)).unwrap_or_else(|| self.unseen())
             }
+            // CRMs send the codes of option sets as numbers; training data holds them as text.
+            Value::Number(number) => self.number(*number).unwrap_or_else(|| self.unseen()),
             Value::Boolean(true) => self.yes,
             Value::Boolean(false) => self.no,
             Value::Missing => self.unseen(),
         }
+    }
+
+    fn number(&self, number: f64) -> Option<u32> {
+        let mut text = ShortText::default();
+        write!(text, "{number}").ok()?;
+        self.find(text.as_str())
     }
 
     fn find(&self, word: &str) -> Option<u32> {
@@ -313,6 +317,11 @@ impl Vocabulary {
     fn unseen(&self) -> u32 {
         self.words.len() as u32
     }
+}
+
+/// The number a word stands for: some CRMs write the code 3 as `3.0`.
+fn code(word: &str) -> Option<f64> {
+    word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.').then(|| word.parse().ok()).flatten()
 }
 
 /// Rotate, xor, multiply over eight bytes at a time, as rustc hashes its own names. The words it orders are the
@@ -413,6 +422,9 @@ mod tests {
         check(&status(), &text("advert"), &[1.0]);
         check(&status(), &Value::Number(3.0), &[2.0]);
         check(&status(), &Value::Number(0.5), &[3.0]);
+        for (number, code) in [("3.0", 2.0), ("3", 2.0), ("0.50", 3.0), ("3.0.0", 4.0), ("", 4.0)] {
+            check(&status(), &text(number), &[code]);
+        }
         check(&status(), &text("phone"), &[4.0]);
         check(&status(), &Value::Missing, &[4.0]);
         check(&status(), &Value::Number(1e300), &[4.0]);

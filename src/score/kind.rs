@@ -15,3 +15,11 @@ pub enum Kind {
     /// XGBoost's JSON or UBJ.
     Xgboost,
 }
+
+/// What the sum of the leaves is, said by a person: a LightGBM file of a custom objective does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// The logit of a probability.
+    Binary,
+}

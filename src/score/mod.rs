@@ -23,7 +23,7 @@ pub use self::{
     calibrate::Calibration,
     encode::Encoder,
     kernel::{Kernel, Scratch},
-    kind::Kind,
+    kind::{Kind, Objective},
     model::{Model, ModelError, ScoreError, Scored, Spec},
     network::{Layer, Network},
     op::KernelOp,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Batch, Calibration, Encoder, FeatureSpec, Kernel, KernelOp, Kind, Network, Schema, Scratch,
+    Batch, Calibration, Encoder, FeatureSpec, Kernel, KernelOp, Kind, Network, Objective, Schema, Scratch,
     boosted::Boosted,
 };
 use crate::lead::{Cutoffs, Grade, Score, Value};
@@ -16,6 +16,9 @@ use crate::lead::{Cutoffs, Grade, Score, Value};
 pub struct Spec {
     /// Network or trees; their sizes come from the model file.
     pub kind: Kind,
+    /// What the trees were trained for, where their file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
     /// What it reads.
     pub schema: Schema,
     /// What makes its logits probabilities.
@@ -109,7 +112,7 @@ impl Model {
                 Body::Network(Arc::new(Kernel::new(&encoder, &network)?))
             }
             Kind::Lightgbm | Kind::Xgboost => {
-                Body::Trees(Arc::new(Boosted::read(spec.kind, file, &spec.schema)?))
+                Body::Trees(Arc::new(Boosted::read((spec.kind, spec.objective), file, &spec.schema)?))
             }
         };
         Ok(Self { spec, encoder, body })
@@ -218,7 +221,8 @@ mod tests {
     const CUTOFFS: Cutoffs = Cutoffs { a: 0.5, b: 0.25, c: 0.125 };
 
     fn spec(kind: Kind, features: Vec<FeatureSpec>) -> Spec {
-        Spec { kind, schema: Schema { features }, calibration: Calibration::None, cutoffs: CUTOFFS }
+        let (schema, calibration) = (Schema { features }, Calibration::None);
+        Spec { kind, objective: None, schema, calibration, cutoffs: CUTOFFS }
     }
 
     fn number(name: &str, required: bool) -> FeatureSpec {

@@ -66,6 +66,20 @@ impl Network {
         }
     }
 
+    /// The kind a safetensors file's tensors are named for.
+    pub fn kind(bytes: &[u8]) -> Result<Kind, ModelError> {
+        let tensors =
+            SafeTensors::deserialize(bytes).map_err(|error| ModelError::Weights(error.to_string()))?;
+        let has = |name| tensors.tensor(name).is_ok();
+        match (has("linear.weight"), has("layers.0.weight")) {
+            (true, false) => Ok(Kind::Linear),
+            (false, true) => Ok(Kind::Mlp),
+            _ => Err(ModelError::Weights(
+                "neither `linear.weight` nor `layers.0.weight` is its first tensor".into(),
+            )),
+        }
+    }
+
     /// The safetensors file that reads back as this; the same weights give the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         let mut data = Vec::new();

@@ -18,8 +18,21 @@ const MAX_WORDS: usize = 256;
 #[derive(Clone, Debug)]
 pub(super) struct Dataset {
     path: PathBuf,
+    rows: usize,
     pub(super) columns: Vec<Column>,
+    /// One for each row, or none at all where nobody said which column it is.
     pub(super) labels: Vec<bool>,
+}
+
+/// Which columns of a file are no plain features.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Roles<'a> {
+    /// What became of the lead.
+    pub(super) target: Option<&'a str>,
+    /// Left out.
+    pub(super) dropped: &'a [String],
+    /// Words, though they may look like numbers.
+    pub(super) category: &'a [String],
 }
 
 /// One feature of every lead.
@@ -34,31 +47,28 @@ pub(super) struct Column {
 pub(super) enum Cells {
     Numbers(Vec<Option<f64>>),
     Words(Vec<Option<String>>),
+    Booleans(Vec<Option<bool>>),
 }
 
 impl Dataset {
-    /// Reads a file. Columns whose every value is a finite number are numbers, the rest are words; the columns named in
-    /// `dropped` are left out.
-    pub(super) fn read(path: &Path, target: &str, dropped: &[String]) -> Result<Self, TrainError> {
-        let raw = Raw::read(path, target, dropped)?;
-        let columns =
-            raw.columns.into_iter().map(|(name, cells)| Column { name, cells: Cells::infer(cells) });
-        let dataset = Self { path: path.into(), columns: columns.collect(), labels: raw.labels };
+    /// Reads a file. Columns whose every value is a finite number are numbers, the rest are words.
+    pub(super) fn read(path: &Path, roles: Roles<'_>) -> Result<Self, TrainError> {
+        let mut raw = Raw::read(path, roles)?;
+        let column = |(name, cells): (String, Vec<String>)| {
+            let coded = roles.category.contains(&name);
+            Column { name, cells: if coded { Cells::codes(cells) } else { Cells::infer(cells) } }
+        };
+        let columns = std::mem::take(&mut raw.columns).into_iter().map(column).collect();
+        let dataset = raw.dataset(path, columns, roles)?;
         for column in &dataset.columns {
             dataset.check(column)?;
         }
-        dataset.check_classes(target)?;
         Ok(dataset)
     }
 
     /// Reads a file that must have this one's columns, and read as its types.
-    pub(super) fn read_alike(
-        &self,
-        path: &Path,
-        target: &str,
-        dropped: &[String],
-    ) -> Result<Self, TrainError> {
-        let mut raw = Raw::read(path, target, dropped)?;
+    pub(super) fn read_alike(&self, path: &Path, roles: Roles<'_>) -> Result<Self, TrainError> {
+        let mut raw = Raw::read(path, roles)?;
         if raw.columns.len() != self.columns.len() {
             let reason = format!(
                 "{} feature columns, the training file has {}",
@@ -73,15 +83,17 @@ impl Dataset {
                 return Err(TrainError::data(path, format!("column `{name}` is missing")));
             };
             let values = raw.columns.swap_remove(at).1;
-            let cells = cells.alike(values).map_err(|row| {
-                let line = raw.lines.get(row).copied().unwrap_or_default();
-                TrainError::cell(path, line, name, "not a finite number, as in the training file")
-            })?;
+            let cells = match cells {
+                Cells::Words(_) if roles.category.contains(name) => Cells::codes(values),
+                Cells::Words(_) => Cells::words(values),
+                _ => Cells::numbers(&values).map_err(|row| {
+                    let reason = "not a finite number, as in the training file";
+                    TrainError::cell(path, raw.line(row), name, reason)
+                })?,
+            };
             columns.push(Column { name: name.clone(), cells });
         }
-        let dataset = Self { path: path.into(), columns, labels: raw.labels };
-        dataset.check_classes(target)?;
-        Ok(dataset)
+        raw.dataset(path, columns, roles)
     }
 
     /// Splits off a fifth of the rows, drawn by the seed.
@@ -102,7 +114,7 @@ impl Dataset {
 
     /// How many leads.
     pub(super) fn rows(&self) -> usize {
-        self.labels.len()
+        self.rows
     }
 
     /// How many of them converted.
@@ -122,16 +134,18 @@ impl Dataset {
             hash.update(column.name.as_bytes());
             hash.update([0x1f]);
         }
-        for (row, label) in self.labels.iter().enumerate() {
+        for row in 0..self.rows {
             for column in &self.columns {
                 match column.cells.value(row) {
                     Value::Number(number) => hash.update(number.to_string()),
                     Value::Text(text) => hash.update(text.as_bytes()),
-                    Value::Boolean(_) | Value::Missing => {}
+                    Value::Boolean(yes) => hash.update(yes.to_string()),
+                    Value::Missing => {}
                 }
                 hash.update([0x1f]);
             }
-            hash.update([u8::from(*label), 0x1e]);
+            hash.update(self.labels.get(row).map(|label| u8::from(*label)).as_slice());
+            hash.update([0x1e]);
         }
         registry::hex(&hash.finalize())
     }
@@ -142,7 +156,7 @@ impl Dataset {
             .iter()
             .map(|column| Column { name: column.name.clone(), cells: column.cells.select(rows) });
         let labels = rows.iter().filter_map(|row| self.labels.get(*row).copied()).collect();
-        Self { path: self.path.clone(), columns: columns.collect(), labels }
+        Self { path: self.path.clone(), rows: rows.len(), columns: columns.collect(), labels }
     }
 
     fn check(&self, column: &Column) -> Result<(), TrainError> {
@@ -162,7 +176,7 @@ impl Dataset {
     fn check_classes(&self, target: &str) -> Result<(), TrainError> {
         match self.positives() {
             0 => Err(TrainError::data(&self.path, format!("target `{target}` is never yes"))),
-            all if all == self.rows() => {
+            all if all == self.rows => {
                 Err(TrainError::data(&self.path, format!("target `{target}` is always yes")))
             }
             _ => Ok(()),
@@ -172,27 +186,57 @@ impl Dataset {
 
 impl Cells {
     fn infer(cells: Vec<String>) -> Self {
-        let numbers: Option<Vec<Option<f64>>> = cells.iter().map(|cell| number(cell)).collect();
-        numbers.map_or_else(|| Cells::Words(cells.into_iter().map(word).collect()), Cells::Numbers)
+        Self::numbers(&cells).unwrap_or_else(|_| Self::words(cells))
     }
 
-    /// Cells of the same type; `Err` is the row that is not.
-    fn alike(&self, cells: Vec<String>) -> Result<Self, usize> {
+    /// Finite numbers; `Err` is the row that holds something else.
+    pub(super) fn numbers(cells: &[String]) -> Result<Self, usize> {
+        let numbers = cells.iter().enumerate().map(|(row, cell)| number(cell).ok_or(row));
+        Ok(Cells::Numbers(numbers.collect::<Result<_, _>>()?))
+    }
+
+    /// Cells as they are.
+    pub(super) fn words(cells: Vec<String>) -> Self {
+        Cells::Words(cells.into_iter().map(word).collect())
+    }
+
+    /// Cells as they are, but `3.0` and `3` are one code: the encoder looks numbers up by their shortest text.
+    pub(super) fn codes(cells: Vec<String>) -> Self {
+        let short = |cell: String| match number(&cell) {
+            Some(Some(number)) => number.to_string(),
+            _ => cell,
+        };
+        Self::words(cells.into_iter().map(short).collect())
+    }
+
+    /// Yes and no in any form; `Err` is the row that holds something else.
+    pub(super) fn booleans(cells: &[String]) -> Result<Self, usize> {
+        let boolean = |(row, cell): (usize, &String)| match cell.as_str() {
+            "" => Ok(None),
+            "1.0" => Ok(Some(true)),
+            "0.0" => Ok(Some(false)),
+            cell => label(cell).map(Some).ok_or(row),
+        };
+        Ok(Cells::Booleans(cells.iter().enumerate().map(boolean).collect::<Result<_, _>>()?))
+    }
+
+    /// Whether no row is without a value.
+    pub(super) fn is_complete(&self) -> bool {
         match self {
-            Cells::Words(_) => Ok(Cells::Words(cells.into_iter().map(word).collect())),
-            Cells::Numbers(_) => {
-                let numbers = cells.iter().enumerate().map(|(row, cell)| number(cell).ok_or(row));
-                Ok(Cells::Numbers(numbers.collect::<Result<_, _>>()?))
-            }
+            Cells::Numbers(all) => all.iter().all(Option::is_some),
+            Cells::Words(all) => all.iter().all(Option::is_some),
+            Cells::Booleans(all) => all.iter().all(Option::is_some),
         }
     }
 
     fn select(&self, rows: &[usize]) -> Self {
+        fn of<T: Clone>(all: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().filter_map(|row| all.get(*row).cloned()).collect()
+        }
         match self {
-            Cells::Numbers(all) => {
-                Cells::Numbers(rows.iter().filter_map(|row| all.get(*row).copied()).collect())
-            }
-            Cells::Words(all) => Cells::Words(rows.iter().filter_map(|row| all.get(*row).cloned()).collect()),
+            Cells::Numbers(all) => Cells::Numbers(of(all, rows)),
+            Cells::Words(all) => Cells::Words(of(all, rows)),
+            Cells::Booleans(all) => Cells::Booleans(of(all, rows)),
         }
     }
 
@@ -203,19 +247,22 @@ impl Cells {
                 .get(row)
                 .and_then(Option::as_deref)
                 .map_or(Value::Missing, |word| Value::Text(word.into())),
+            Cells::Booleans(all) => all.get(row).copied().flatten().map_or(Value::Missing, Value::Boolean),
         }
     }
 }
 
 /// Cells as they stand in the file.
-struct Raw {
-    columns: Vec<(String, Vec<String>)>,
+pub(super) struct Raw {
+    pub(super) columns: Vec<(String, Vec<String>)>,
     labels: Vec<bool>,
     lines: Vec<u64>,
 }
 
 impl Raw {
-    fn read(path: &Path, target: &str, dropped: &[String]) -> Result<Self, TrainError> {
+    /// Reads every column that is neither the target nor dropped.
+    pub(super) fn read(path: &Path, roles: Roles<'_>) -> Result<Self, TrainError> {
+        let Roles { target, dropped, category } = roles;
         let unreadable = |reason| TrainError::Csv { file: path.into(), reason };
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
@@ -224,12 +271,12 @@ impl Raw {
         if names.len() != header.len() {
             return Err(TrainError::data(path, "two columns have one name".into()));
         }
-        for name in dropped.iter().map(String::as_str).chain([target]) {
+        for name in dropped.iter().chain(category).map(String::as_str).chain(target) {
             if !names.contains(name) {
                 return Err(TrainError::data(path, format!("column `{name}` is missing")));
             }
         }
-        let kept = |name: &str| name != target && !dropped.iter().any(|drop| drop == name);
+        let kept = |name: &str| Some(name) != target && !dropped.iter().any(|drop| drop == name);
         let columns =
             header.iter().filter(|name| kept(name)).map(|name| (name.to_owned(), Vec::new())).collect();
         let mut raw = Self { columns, labels: Vec::new(), lines: Vec::new() };
@@ -238,7 +285,7 @@ impl Raw {
             let line = record.position().map_or(0, csv::Position::line);
             let mut columns = raw.columns.iter_mut();
             for (name, cell) in header.iter().zip(&record) {
-                if name == target {
+                if Some(name) == target {
                     let label = label(cell).ok_or_else(|| {
                         TrainError::cell(path, line, name, "not one of 0, 1, yes, no, true, false")
                     })?;
@@ -252,6 +299,28 @@ impl Raw {
             raw.lines.push(line);
         }
         Ok(raw)
+    }
+
+    /// How many leads.
+    pub(super) fn rows(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The line of a row, from 1.
+    pub(super) fn line(&self, row: usize) -> u64 {
+        self.lines.get(row).copied().unwrap_or_default()
+    }
+
+    /// The whole, once its columns are read; with a target, there must be leads of both kinds.
+    pub(super) fn dataset(
+        self,
+        path: &Path,
+        columns: Vec<Column>,
+        roles: Roles<'_>,
+    ) -> Result<Dataset, TrainError> {
+        let dataset = Dataset { path: path.into(), rows: self.lines.len(), columns, labels: self.labels };
+        roles.target.map_or(Ok(()), |target| dataset.check_classes(target))?;
+        Ok(dataset)
     }
 }
 
@@ -283,7 +352,11 @@ mod tests {
     fn read(csv: &str) -> Result<Dataset, TrainError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), csv).unwrap();
-        Dataset::read(file.path(), "y", &["id".into()])
+        Dataset::read(file.path(), roles(&["id".into()]))
+    }
+
+    fn roles(dropped: &[String]) -> Roles<'_> {
+        Roles { target: Some("y"), dropped, category: &[] }
     }
 
     fn refused(csv: &str, expected: &str) {
@@ -301,6 +374,23 @@ mod tests {
         assert_eq!(dataset.lead(0), [Value::Number(38.0), text("clerk"), text("yes"), text("7")]);
         assert_eq!(dataset.lead(1), [Value::Missing, Value::Missing, text("no"), text("x")]);
         assert_eq!(dataset.lead(2)[3], text("inf"));
+    }
+
+    #[test]
+    fn codes_are_words_by_their_shortest_text() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "code,y\n3,1\n3.0,0\n,1\nx,1\n").unwrap();
+        let category = ["code".to_owned()];
+        let roles = Roles { category: &category, ..roles(&[]) };
+        let dataset = Dataset::read(file.path(), roles).unwrap();
+        for dataset in [&dataset, &dataset.read_alike(file.path(), roles).unwrap()] {
+            let three = || Value::Text("3".into());
+            let codes: Vec<_> = (0..4).map(|row| dataset.lead(row).remove(0)).collect();
+            assert_eq!(codes, [three(), three(), Value::Missing, Value::Text("x".into())]);
+        }
+        let absent = ["kind".to_owned()];
+        let error = Dataset::read(file.path(), Roles { category: &absent, ..roles }).unwrap_err();
+        assert!(error.to_string().contains("column `kind` is missing"), "{error}");
     }
 
     #[test]
@@ -323,7 +413,7 @@ mod tests {
         let check = |csv: &str| {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), csv).unwrap();
-            train.read_alike(file.path(), "y", &["id".into()]).map_err(|error| error.to_string())
+            train.read_alike(file.path(), roles(&["id".into()])).map_err(|error| error.to_string())
         };
         let valid = check("b,a,id,y\nw,3,1,yes\n,4,1,no\n").unwrap();
         assert_eq!(valid.lead(0), [Value::Number(3.0), Value::Text("w".into())]);

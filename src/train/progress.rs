@@ -1,6 +1,9 @@
-//! Epochs as they pass: a bar on a terminal, lines elsewhere.
+//! Epochs as they pass, and steps as they begin: a bar on a terminal, lines elsewhere.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::{
+    io::{IsTerminal, Write, stderr},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -24,6 +27,19 @@ pub fn console() -> impl FnMut(Epoch) {
         let bar = bar.get_or_insert_with(|| new_bar(&epoch));
         bar.set_position(epoch.epoch as u64);
         bar.set_message(text);
+    }
+}
+
+/// Reports steps on stderr, for an import's `progress`. On a terminal they leave nothing behind.
+pub fn steps() -> impl FnMut(&str) {
+    let bar = stderr().is_terminal().then(ProgressBar::new_spinner);
+    if let Some(bar) = &bar {
+        bar.enable_steady_tick(Duration::from_millis(100));
+    }
+    move |step: &str| match &bar {
+        Some(bar) => bar.set_message(step.to_owned()),
+        // A closed stderr is no reason to stop.
+        None => _ = writeln!(stderr(), "{step}"),
     }
 }
 

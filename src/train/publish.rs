@@ -1,67 +1,78 @@
-//! A fitted network becomes a version: calibrated, graded, described, and written.
+//! A model becomes a version: calibrated, graded, described, and written. What was trained here and what was trained
+//! elsewhere go the same way.
 
 use std::{fs, path::Path, process::Command};
 
 use candle_core::{Device, Tensor};
 
-use super::{CalibrationChoice, TrainError, TrainOptions, dataset::Dataset, schema};
+use super::{CalibrationChoice, TrainError, dataset::Dataset, schema};
 use crate::{
     lead::{Cutoffs, Value},
-    registry::{self, Baseline, Golden, Lineage, Manifest, Metrics, Plain, Version, WEIGHTS},
-    score::{Calibration, Encoder, Kind, Model, ModelError, Network, Schema, Scratch, Spec},
+    registry::{self, Baseline, Golden, Lineage, Manifest, Metrics, Plain, Version},
+    score::{Calibration, Encoder, KernelOp, Kind, Model, Objective, Schema, Scratch, Spec},
     stats,
 };
 
 /// The last of them is a lead of which nothing is known, to hold the imputation too.
 const GOLDEN: usize = 32;
 
-/// Where a version comes from.
-pub(super) struct Origin<'a> {
-    pub(super) options: &'a TrainOptions,
-    pub(super) train: &'a Dataset,
-    pub(super) valid: &'a Dataset,
+/// A model file and what it reads.
+pub(super) struct Artefact<'a> {
+    pub(super) kind: Kind,
+    pub(super) objective: Option<Objective>,
+    pub(super) schema: Schema,
+    /// The file's name in the version's folder.
+    pub(super) name: &'static str,
+    pub(super) bytes: &'a [u8],
 }
 
-/// Writes the next version of the model. Calibration, cut-offs, metrics and the score's baseline come from the
-/// validation rows.
-pub(super) fn publish(
-    origin: &Origin<'_>,
-    kind: Kind,
-    schema: Schema,
-    network: &Network,
-) -> Result<Version, TrainError> {
-    let Origin { options, train, valid } = origin;
-    let weights = network.to_bytes()?;
-    let mut spec =
-        Spec { kind, schema, calibration: Calibration::None, cutoffs: Cutoffs { a: 0.0, b: 0.0, c: 0.0 } };
-    let logits = logits(&Model::new(spec.clone(), &weights)?, valid)?;
-    spec.calibration = calibration(options.calibration, &logits, &valid.labels);
+/// Where a version comes from. Columns of both datasets are the schema's features, in its order.
+pub(super) struct Origin<'a> {
+    /// The model's folder.
+    pub(super) out: &'a Path,
+    /// What leads look like: baseline and background.
+    pub(super) described: &'a Dataset,
+    /// What scores look like: calibration and metrics where it has labels, cut-offs, the score's baseline, golden samples.
+    pub(super) judged: &'a Dataset,
+    pub(super) calibration: CalibrationChoice,
+    pub(super) lineage: Lineage,
+}
+
+/// Writes the next version of the model.
+pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>) -> Result<Version, TrainError> {
+    let Origin { out, described, judged, calibration, lineage } = origin;
+    let Artefact { kind, objective, schema, name, bytes } = artefact;
+    let cutoffs = Cutoffs { a: 0.0, b: 0.0, c: 0.0 };
+    let mut spec = Spec { kind, objective, schema, calibration: Calibration::None, cutoffs };
+    let logits = logits(&Model::new(spec.clone(), bytes)?, judged)?;
+    spec.calibration = fit_calibration(calibration, &logits, &judged.labels);
     let scores: Vec<f64> = logits.iter().map(|logit| spec.calibration.probability(*logit)).collect();
-    spec.cutoffs = cutoffs(&scores);
-    let golden = golden(&Model::new(spec.clone(), &weights)?, valid)?;
-    let (model, version) = names(&options.out)?;
-    let named = |column: &super::dataset::Column| column.name.clone();
+    spec.cutoffs = fit_cutoffs(&scores);
+    let golden = golden(&Model::new(spec.clone(), bytes)?, judged)?;
+    let (model, version) = names(out)?;
+    let columns = || described.columns.iter();
     let manifest = Manifest {
         format: 1,
         model,
         version,
         kind,
-        files: [(WEIGHTS.to_owned(), registry::sha256(&weights))].into(),
+        objective,
+        files: [(name.to_owned(), registry::sha256(bytes))].into(),
         baseline: Baseline {
-            rows: train.rows() as u64,
-            features: train.columns.iter().map(|c| (named(c), schema::histogram(&c.cells))).collect(),
+            rows: described.rows() as u64,
+            features: columns().map(|c| (c.name.clone(), schema::histogram(&c.cells))).collect(),
             score: schema::number_histogram(scores.clone(), 0),
         },
-        background: train.columns.iter().map(|c| (named(c), schema::background(&c.cells))).collect(),
+        background: columns().map(|c| (c.name.clone(), schema::background(&c.cells))).collect(),
         golden,
-        metrics: metrics(&scores, valid),
-        lineage: lineage(origin),
+        metrics: metrics(&scores, judged),
+        lineage,
         schema: spec.schema,
         calibration: spec.calibration,
         cutoffs: spec.cutoffs,
     };
-    let folder = options.out.join(&manifest.version);
-    Ok(registry::write(&folder, &manifest, &[(WEIGHTS, &weights)])?)
+    let folder = out.join(&manifest.version);
+    Ok(registry::write(&folder, &manifest, &[(name, bytes)])?)
 }
 
 /// One row through the encoder.
@@ -78,19 +89,32 @@ pub(super) fn encode(
     Err(TrainError::data(dataset.path(), format!("row {} holds a number too large to score", row + 1)))
 }
 
-/// Logits by the kernel that will serve.
+/// Logits by the code that will serve.
 fn logits(model: &Model, dataset: &Dataset) -> Result<Vec<f32>, TrainError> {
+    if let Some(op) = model.op() {
+        return network_logits(model, &op, dataset);
+    }
+    let mut scratch = Scratch::default();
+    let logit = |row| {
+        let lead = dataset.lead(row);
+        let scored = model.score(|i| lead.get(i).unwrap_or(&Value::Missing), &mut scratch);
+        let reason = |error| TrainError::data(dataset.path(), format!("row {}: {error}", row + 1));
+        Ok(scored.map_err(reason)?.logit)
+    };
+    (0..dataset.rows()).map(logit).collect()
+}
+
+fn network_logits(model: &Model, op: &KernelOp, dataset: &Dataset) -> Result<Vec<f32>, TrainError> {
     let (mut row, mut rows) = (Vec::new(), Vec::new());
     for i in 0..dataset.rows() {
         encode(model.encoder(), dataset, i, &mut row)?;
         rows.extend_from_slice(&row);
     }
     let rows = Tensor::from_vec(rows, (dataset.rows(), model.encoder().row_width()), &Device::Cpu)?;
-    let op = model.op().ok_or_else(|| ModelError::Weights("trees are not trained here".into()))?;
-    Ok(rows.apply_op1_no_bwd(&op)?.to_vec1()?)
+    Ok(rows.apply_op1_no_bwd(op)?.to_vec1()?)
 }
 
-fn calibration(choice: CalibrationChoice, logits: &[f32], labels: &[bool]) -> Calibration {
+fn fit_calibration(choice: CalibrationChoice, logits: &[f32], labels: &[bool]) -> Calibration {
     match choice {
         CalibrationChoice::Platt => Calibration::fit_platt(logits, labels),
         CalibrationChoice::Isotonic => Calibration::fit_isotonic(logits, labels),
@@ -99,23 +123,23 @@ fn calibration(choice: CalibrationChoice, logits: &[f32], labels: &[bool]) -> Ca
 }
 
 /// A is the top tenth, B the next fifth, C the three tenths after.
-fn cutoffs(scores: &[f64]) -> Cutoffs {
+fn fit_cutoffs(scores: &[f64]) -> Cutoffs {
     let sorted = stats::sorted(scores.to_vec());
     let at = |q| stats::quantile(&sorted, q).unwrap_or_default() as f32;
     Cutoffs { a: at(0.9), b: at(0.7), c: at(0.4) }
 }
 
-fn metrics(scores: &[f64], valid: &Dataset) -> Metrics {
-    Metrics {
-        auc: stats::auc(scores, &valid.labels).unwrap_or(0.5),
-        log_loss: stats::log_loss(scores, &valid.labels),
-        brier: stats::brier(scores, &valid.labels),
-        rows: valid.rows() as u64,
-        positives: valid.positives() as u64,
-    }
+fn metrics(scores: &[f64], judged: &Dataset) -> Option<Metrics> {
+    (!judged.labels.is_empty()).then(|| Metrics {
+        auc: stats::auc(scores, &judged.labels).unwrap_or(0.5),
+        log_loss: stats::log_loss(scores, &judged.labels),
+        brier: stats::brier(scores, &judged.labels),
+        rows: judged.rows() as u64,
+        positives: judged.positives() as u64,
+    })
 }
 
-/// Validation leads at even distances, and one of which nothing is known.
+/// Leads at even distances, and one of which nothing is known.
 fn golden(model: &Model, valid: &Dataset) -> Result<Vec<Golden>, TrainError> {
     let unknown = vec![Value::Missing; valid.columns.len()];
     let known = (0..GOLDEN - 1).map(|i| valid.lead(i * valid.rows() / (GOLDEN - 1)));
@@ -140,21 +164,6 @@ fn golden(model: &Model, valid: &Dataset) -> Result<Vec<Golden>, TrainError> {
         .collect()
 }
 
-fn lineage(origin: &Origin<'_>) -> Lineage {
-    let Origin { options, train, .. } = origin;
-    Lineage {
-        dataset: file_name(&options.data),
-        digest: train.digest(),
-        rows: train.rows() as u64,
-        validation: options.valid.as_deref().map(file_name),
-        seed: options.seed,
-        commit: commit(),
-        target: options.target.clone(),
-        dropped: options.dropped(),
-        source: options.source.clone(),
-    }
-}
-
 /// The model's name, and the version after the highest in its folder.
 fn names(out: &Path) -> Result<(String, String), TrainError> {
     let refuse = |reason: String| TrainError::Out { folder: out.into(), reason };
@@ -169,12 +178,13 @@ fn names(out: &Path) -> Result<(String, String), TrainError> {
     Ok((model.to_owned(), (versions.max().unwrap_or(0) + 1).to_string()))
 }
 
-fn file_name(path: &Path) -> String {
+/// A file's name without its folder, which would say too much of the machine.
+pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The commit of the working tree the command runs in, where there is one.
-fn commit() -> Option<String> {
+pub(super) fn commit() -> Option<String> {
     let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())

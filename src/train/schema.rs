@@ -15,11 +15,7 @@ const BINS: usize = 10;
 /// The schema of the training columns, numbers piecewise in at most so many `parts` if any.
 pub(super) fn schema(dataset: &Dataset, parts: usize) -> Schema {
     let feature = |column: &Column| {
-        let required = match &column.cells {
-            Cells::Numbers(numbers) => numbers.iter().all(Option::is_some),
-            Cells::Words(words) => words.iter().all(Option::is_some),
-        };
-        FeatureSpec::new(&column.name, required, encoding(&column.cells, parts))
+        FeatureSpec::new(&column.name, column.cells.is_complete(), encoding(&column.cells, parts))
     };
     Schema { features: dataset.columns.iter().map(feature).collect() }
 }
@@ -32,12 +28,14 @@ pub(super) fn histogram(cells: &Cells) -> Histogram {
             let missing = (numbers.len() - known.len()) as u64;
             number_histogram(known, missing)
         }
-        Cells::Words(words) => {
-            let counts = counts(words);
-            let missing = words.iter().filter(|word| word.is_none()).count() as u64;
-            Histogram::Category { counts, missing }
-        }
+        Cells::Words(words) => category_histogram(words.iter().map(|word| word.as_ref())),
+        Cells::Booleans(all) => category_histogram(all.iter().copied()),
     }
+}
+
+fn category_histogram<T: ToString>(cells: impl Iterator<Item = Option<T>> + Clone) -> Histogram {
+    let missing = cells.clone().filter(Option::is_none).count() as u64;
+    Histogram::Category { counts: counts(cells), missing }
 }
 
 /// A histogram over the values' own quantiles.
@@ -51,22 +49,26 @@ pub(super) fn number_histogram(values: Vec<f64>, missing: u64) -> Histogram {
 pub(super) fn background(cells: &Cells) -> Background {
     match cells {
         Cells::Numbers(numbers) => Background::Number { median: median(numbers) },
-        Cells::Words(words) => {
-            let counts = counts(words);
-            let known: u64 = counts.values().sum();
-            let share = |(word, count)| (word, count as f64 / known as f64);
-            Background::Category { shares: counts.into_iter().map(share).collect() }
-        }
+        Cells::Words(words) => shares(counts(words.iter().map(|word| word.as_ref()))),
+        Cells::Booleans(all) => shares(counts(all.iter().copied())),
     }
 }
 
-fn encoding(cells: &Cells, parts: usize) -> Encoding {
+fn shares(counts: BTreeMap<String, u64>) -> Background {
+    let known: u64 = counts.values().sum();
+    let share = |(word, count)| (word, count as f64 / known as f64);
+    Background::Category { shares: counts.into_iter().map(share).collect() }
+}
+
+/// What a column's values become.
+pub(super) fn encoding(cells: &Cells, parts: usize) -> Encoding {
     match cells {
         Cells::Numbers(numbers) => {
             let median = median(numbers);
             let filled: Vec<f64> = numbers.iter().map(|number| number.unwrap_or(median)).collect();
-            let mean = filled.iter().sum::<f64>() / filled.len() as f64;
-            let variance = filled.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / filled.len() as f64;
+            let rows = filled.len().max(1) as f64;
+            let mean = filled.iter().sum::<f64>() / rows;
+            let variance = filled.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / rows;
             // A constant's spread is the rounding error of its mean; dividing by that would blow up every other value.
             let sd = variance.sqrt();
             let sd = if sd <= mean.abs() * 1e-9 { 0.0 } else { sd };
@@ -75,7 +77,14 @@ fn encoding(cells: &Cells, parts: usize) -> Encoding {
                 _ => Encoding::Number { median, mean, sd },
             }
         }
-        Cells::Words(words) => Encoding::Category { vocabulary: counts(words).into_keys().collect() },
+        Cells::Words(words) => {
+            let counts = counts(words.iter().map(|word| word.as_ref()));
+            Encoding::Category { vocabulary: counts.into_keys().collect() }
+        }
+        Cells::Booleans(all) => {
+            let yes = all.iter().flatten().filter(|yes| **yes).count();
+            Encoding::Boolean { imputation: yes * 2 > all.iter().flatten().count() }
+        }
     }
 }
 
@@ -94,10 +103,10 @@ fn median(numbers: &[Option<f64>]) -> f64 {
     stats::quantile(&stats::sorted(numbers.iter().flatten().copied().collect()), 0.5).unwrap_or_default()
 }
 
-fn counts(words: &[Option<String>]) -> BTreeMap<String, u64> {
+fn counts<T: ToString>(words: impl Iterator<Item = Option<T>>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
-    for word in words.iter().flatten() {
-        *counts.entry(word.clone()).or_default() += 1;
+    for word in words.flatten() {
+        *counts.entry(word.to_string()).or_default() += 1;
     }
     counts
 }

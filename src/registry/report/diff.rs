@@ -26,7 +26,7 @@ pub struct Diff {
     /// The versions, as `lead/1`.
     pub versions: [String; 2],
     /// AUC of each on its own validation data.
-    pub auc: [f64; 2],
+    pub auc: [Option<f64>; 2],
     /// Features that only one of them reads.
     pub only: [Vec<String>; 2],
     /// Leads that both scored.
@@ -87,7 +87,7 @@ impl Diff {
         Self {
             only: [missing(b, a), missing(a, b)],
             versions: versions.each_ref().map(|version| version.id.to_string()),
-            auc: versions.each_ref().map(|version| version.manifest.metrics.auc),
+            auc: versions.each_ref().map(|version| version.manifest.metrics.map(|metrics| metrics.auc)),
             leads: 0,
             unscored: 0,
             mean: [0.0; 2],
@@ -139,7 +139,8 @@ impl fmt::Display for Diff {
         let [a, b] = &self.versions;
         let mut facts = Table::new(&["", a, b]);
         let pair = |name: &str, pair: [f64; 2]| vec![name.to_owned(), short(pair[0]), short(pair[1])];
-        facts.push(pair("auc", self.auc));
+        let [auc_a, auc_b] = self.auc.map(|auc| auc.map_or_else(|| "-".to_owned(), short));
+        facts.push(vec!["auc".to_owned(), auc_a, auc_b]);
         facts.push(pair("mean score", self.mean));
         for (i, [of_a, of_b]) in self.histogram.iter().enumerate() {
             let at = |i: usize| i as f64 / BARS as f64;

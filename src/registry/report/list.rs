@@ -42,8 +42,8 @@ pub struct Listed {
 pub struct Facts {
     /// The kind of model.
     pub kind: String,
-    /// On its validation data.
-    pub auc: f64,
+    /// On its validation data, where it is known.
+    pub auc: Option<f64>,
     /// Training rows.
     pub rows: u64,
     /// SHA-256 of the manifest.
@@ -126,7 +126,7 @@ impl Facts {
         let manifest = &version.manifest;
         Self {
             kind: super::kind(manifest),
-            auc: manifest.metrics.auc,
+            auc: manifest.metrics.map(|metrics| metrics.auc),
             rows: manifest.baseline.rows,
             digest: version.id.digest.to_string(),
             golden: manifest.golden.len(),
@@ -177,7 +177,7 @@ impl fmt::Display for Listing {
                 listed.version.clone(),
                 slot.to_owned(),
                 fact(&|facts| facts.kind.clone()),
-                fact(&|facts| short(facts.auc)),
+                fact(&|facts| facts.auc.map_or_else(dash, short)),
                 fact(&|facts| thousands(facts.rows)),
                 fact(&|facts| facts.digest.chars().take(12).collect()),
                 state,

@@ -9,7 +9,7 @@ use super::{
     table::{Table, short, thousands},
 };
 use crate::{
-    registry::{Background, Histogram, Manifest, SIGNATURE, Trust, Version},
+    registry::{Background, Histogram, Imported, Lineage, Manifest, Metrics, SIGNATURE, Trust, Version},
     score::{Encoding, FeatureSpec},
 };
 
@@ -43,29 +43,47 @@ impl Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let manifest = &self.version.manifest;
-        let (metrics, lineage, cutoffs) = (&manifest.metrics, &manifest.lineage, &manifest.cutoffs);
+        let (lineage, cutoffs) = (&manifest.lineage, &manifest.cutoffs);
         let grades = [cutoffs.a, cutoffs.b, cutoffs.c].map(|least| short(f64::from(least)));
         let mut facts = Table::new(&[&self.version.id.to_string(), &super::kind(manifest)]);
         let mut fact = |name: &str, value: String| facts.push(vec![name.to_owned(), value]);
         fact("digest", self.version.id.digest.to_string());
         fact("signature", if self.signed { "present" } else { "none" }.to_owned());
         fact("grades", format!("A from {}, B from {}, C from {}", grades[0], grades[1], grades[2]));
-        let of = format!("{} rows, {} converted", thousands(metrics.rows), thousands(metrics.positives));
-        fact("auc", format!("{}, on {of}", short(metrics.auc)));
-        fact("log-loss", short(metrics.log_loss));
-        fact("brier", short(metrics.brier));
-        fact("trained on", format!("{}, {} rows", lineage.dataset, thousands(lineage.rows)));
-        fact("data digest", lineage.digest.clone());
-        fact("target", lineage.target.clone());
-        fact("left out", lineage.dropped.join(", "));
-        fact("seed", lineage.seed.to_string());
-        fact("commit", lineage.commit.clone().unwrap_or_else(|| "unknown".to_owned()));
+        match &manifest.metrics {
+            Some(metrics) => quality(metrics, &mut fact),
+            None => fact("auc", "not known".to_owned()),
+        }
+        origin(lineage, &mut fact);
         for (name, digest) in &manifest.files {
             fact("file", format!("{name} {digest}"));
         }
         fact("golden", format!("{} samples, all as expected", manifest.golden.len()));
         writeln!(f, "{facts}\n{}", features(manifest))
     }
+}
+
+fn quality(metrics: &Metrics, fact: &mut impl FnMut(&str, String)) {
+    let of = format!("{} rows, {} converted", thousands(metrics.rows), thousands(metrics.positives));
+    fact("auc", format!("{}, on {of}", short(metrics.auc)));
+    fact("log-loss", short(metrics.log_loss));
+    fact("brier", short(metrics.brier));
+}
+
+fn origin(lineage: &Lineage, fact: &mut impl FnMut(&str, String)) {
+    let unknown = || "unknown".to_owned();
+    if let Some(Imported { file, sha256 }) = &lineage.imported {
+        fact("imported from", format!("{file} {sha256}"));
+    }
+    let data = if lineage.imported.is_some() { "described by" } else { "trained on" };
+    fact(data, format!("{}, {} rows", lineage.dataset, thousands(lineage.rows)));
+    fact("data digest", lineage.digest.clone());
+    fact("target", lineage.target.clone().unwrap_or_else(unknown));
+    fact("left out", lineage.dropped.join(", "));
+    if let Some(seed) = lineage.seed {
+        fact("seed", seed.to_string());
+    }
+    fact("commit", lineage.commit.clone().unwrap_or_else(unknown));
 }
 
 fn features(manifest: &Manifest) -> Table {

@@ -22,7 +22,8 @@ fn median(median: f64) -> Typical {
 
 fn model(kind: Kind, features: Vec<FeatureSpec>, weights: &[u8]) -> Model {
     let cutoffs = Cutoffs { a: 0.5, b: 0.25, c: 0.125 };
-    let spec = Spec { kind, schema: Schema { features }, calibration: Calibration::None, cutoffs };
+    let schema = Schema { features };
+    let spec = Spec { kind, objective: None, schema, calibration: Calibration::None, cutoffs };
     Model::new(spec, weights).unwrap()
 }
 

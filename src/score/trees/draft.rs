@@ -1,5 +1,7 @@
 //! One tree as its file has it, with what every file must keep to.
 
+use std::collections::BTreeMap;
+
 use super::TreeError;
 
 /// A tree before it is laid out. Split 0 is the root; without splits it is leaf 0.
@@ -100,6 +102,15 @@ impl Draft {
         Ok(drawing)
     }
 
+    /// Notes the categorical columns it splits, with the greatest code of each.
+    pub(super) fn note_codes(&self, known: &mut BTreeMap<usize, u32>) {
+        for split in &self.splits {
+            if let Test::In { codes, .. } = &split.test {
+                note_code(known, split.feature as usize, codes.last().copied().unwrap_or_default());
+            }
+        }
+    }
+
     fn check_parents(&self, tree: usize) -> Result<(), TreeError> {
         let (mut splits, mut leaves) = (vec![false; self.splits.len()], vec![false; self.leaves.len()]);
         for child in self.splits.iter().flat_map(|split| split.children) {
@@ -141,6 +152,12 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// The greater of the code and what is known of the column.
+pub(super) fn note_code(known: &mut BTreeMap<usize, u32>, column: usize, code: u32) {
+    let greatest = known.entry(column).or_default();
+    *greatest = code.max(*greatest);
 }
 
 impl Drawing {

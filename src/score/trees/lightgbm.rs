@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use super::{
     Link, TreeError, Trees,
-    draft::{Child, Draft, Leaf, Plane, Split, Test},
+    draft::{Child, Draft, Leaf, Plane, Split, Test, note_code},
     error::short,
     forest::{Forest, Layout},
     model::{Body, Plan},
@@ -21,6 +21,8 @@ pub enum NoObjective {
     Refuse,
     /// The prediction is the sum itself.
     Identity,
+    /// The sum is the logit of the prediction.
+    Logit,
 }
 
 const HEADER: [&str; 11] = [
@@ -74,12 +76,7 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
         return Err(TreeError::unknown("version", header.text("version")?));
     }
     let features = header.one::<usize>("max_feature_idx")?.saturating_add(1);
-    let names: Vec<String> = header.text("feature_names")?.split(' ').map(str::to_owned).collect();
-    let infos = header.text("feature_infos")?.split_ascii_whitespace().count();
-    if names.len() != features || infos != features {
-        let reason = format!("{} feature_names, {infos} feature_infos, {features} features", names.len());
-        return Err(TreeError::line(header.line, reason));
-    }
+    let (names, mut codes) = columns(&header, features)?;
     let mut drafts = Vec::new();
     while let Some((line, number)) = lines.next_if(|(line, _)| *line != "end of trees") {
         if line.is_empty() {
@@ -90,6 +87,7 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
         }
         let draft = tree(&Block::take(&mut lines, &TREE)?, drafts.len())?;
         draft.check(drafts.len(), features)?;
+        draft.note_codes(&mut codes);
         drafts.push(draft);
     }
     if lines.next().is_none() || header.list::<u64>("tree_sizes", None)?.len() != drafts.len() {
@@ -101,17 +99,23 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
     let classes = classes(&header, drafts.len())?;
     let link = match header.get("objective") {
         Some((objective, line)) => Link::lightgbm(objective, classes).map_err(|error| at(error, line))?,
-        None if without == NoObjective::Identity => Link::Identity,
-        None => return Err(TreeError::NoObjective),
+        None => match without {
+            NoObjective::Identity => Link::Identity,
+            NoObjective::Logit => Link::Sigmoid(1.0),
+            NoObjective::Refuse => return Err(TreeError::NoObjective),
+        },
     };
     let objective = header.get("objective").map_or("", |(objective, _)| objective);
     let objective = objective.split_ascii_whitespace().next().unwrap_or_default();
     let iterations = (0..=drafts.len()).step_by(classes).collect();
     let class_of = (0..classes as u32).cycle().take(drafts.len()).collect();
+    let (marked, categories) = categories(lines, features)?;
+    marked.into_iter().for_each(|column| note_code(&mut codes, column, 0));
     Ok(Trees::new(Plan {
         features,
         names,
-        categories: categories(lines, features)?,
+        categories,
+        codes,
         classes,
         link,
         objective: objective.to_owned(), // one of those known, so short
@@ -120,6 +124,27 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
         average: header.get("average_output").is_some(),
         body: Body::Double(Forest::new(drafts, category, layout)?),
     }))
+}
+
+/// The columns' names, unless they are the ones LightGBM makes up, and the greatest codes of those whose info is a list
+/// of codes.
+fn columns(header: &Block<'_>, features: usize) -> Result<(Vec<String>, BTreeMap<usize, u32>), TreeError> {
+    let mut names: Vec<String> = header.text("feature_names")?.split(' ').map(str::to_owned).collect();
+    let infos: Vec<&str> = header.text("feature_infos")?.split_ascii_whitespace().collect();
+    if names.len() != features || infos.len() != features {
+        let reason =
+            format!("{} feature_names, {} feature_infos, {features} features", names.len(), infos.len());
+        return Err(TreeError::line(header.line, reason));
+    }
+    if names.iter().enumerate().all(|(i, name)| name.strip_prefix("Column_") == Some(&i.to_string())) {
+        names.clear();
+    }
+    let mut codes = BTreeMap::new();
+    for (column, info) in infos.into_iter().enumerate().filter(|(_, info)| !info.starts_with(['[', 'n'])) {
+        let greatest = info.split(':').filter_map(|code| code.parse().ok()).max();
+        note_code(&mut codes, column, greatest.unwrap_or_default());
+    }
+    Ok((names, codes))
 }
 
 /// Truncated towards zero before its sign is looked at.
@@ -312,11 +337,14 @@ fn planes(block: &Block<'_>, leaves: usize, tree: usize) -> Result<Vec<Option<Pl
     Ok(constants.into_iter().zip(counts).map(plane).collect())
 }
 
-/// The words of categorical columns, by column: a word's place is its code.
+/// Columns and the words of some of them: a word's place is its code.
+type Categories = (Vec<usize>, BTreeMap<usize, Vec<String>>);
+
+/// The categorical columns, and where the file lists their words, those by column.
 fn categories<'a>(
     lines: impl Iterator<Item = (&'a str, usize)>,
     features: usize,
-) -> Result<BTreeMap<usize, Vec<String>>, TreeError> {
+) -> Result<Categories, TreeError> {
     let (mut columns, mut found) = (Vec::new(), BTreeMap::new());
     for (line, number) in lines {
         if let Some(list) =
@@ -341,13 +369,17 @@ fn categories<'a>(
             found = columns.iter().copied().zip(words).collect();
         }
     }
-    Ok(found)
+    columns.retain(|column| *column < features);
+    Ok((columns, found))
 }
 
-/// A category of text as it is, anything else as its JSON.
+/// A category of text as it is, a number as the encoder looks it up, anything else as its JSON.
 fn word(value: serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text,
+        serde_json::Value::Number(number) => {
+            number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
+        }
         other => other.to_string(),
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Plan {
     pub(super) features: usize,
     pub(super) names: Vec<String>,
     pub(super) categories: BTreeMap<usize, Vec<String>>,
+    /// Columns the file marks categorical or splits so, and the greatest code it knows of each.
+    pub(super) codes: BTreeMap<usize, u32>,
     pub(super) classes: usize,
     pub(super) link: Link,
     /// Its name; empty where the file has none.
@@ -57,6 +59,7 @@ impl Default for Plan {
             features: 0,
             names: Vec::new(),
             categories: BTreeMap::new(),
+            codes: BTreeMap::new(),
             classes: 1,
             link: Link::Identity,
             objective: String::new(),
@@ -71,13 +74,23 @@ impl Default for Plan {
 impl Trees {
     /// Reads a file of either library; a LightGBM file without an objective is refused. The bytes may be hostile.
     pub fn read(bytes: &[u8]) -> Result<Self, TreeError> {
+        Self::read_as(bytes, NoObjective::Refuse)
+    }
+
+    /// Reads a file of either library; `without` says what a LightGBM file without an objective predicts.
+    pub fn read_as(bytes: &[u8], without: NoObjective) -> Result<Self, TreeError> {
         match bytes {
-            [b't', b'r', b'e', b'e', ..] => Self::lightgbm(bytes, NoObjective::Refuse),
-            // What follows the brace in UBJ says how long the first key is; in JSON it is white space or a quote.
-            [b'{', b'L' | b'l' | b'I' | b'U' | b'i' | b'#' | b'$' | b'N', ..] => Self::xgboost_ubj(bytes),
+            [b't', b'r', b'e', b'e', ..] => Self::lightgbm(bytes, without),
+            _ if Self::is_ubj(bytes) => Self::xgboost_ubj(bytes),
             _ if bytes.trim_ascii_start().first() == Some(&b'{') => Self::xgboost_json(bytes),
             _ => Err(TreeError::Format),
         }
+    }
+
+    /// Whether an XGBoost file is UBJ rather than JSON: what follows the brace in UBJ says how long the first key is; in
+    /// JSON it is white space or a quote.
+    pub fn is_ubj(bytes: &[u8]) -> bool {
+        matches!(bytes, [b'{', b'L' | b'l' | b'I' | b'U' | b'i' | b'#' | b'$' | b'N', ..])
     }
 
     /// Reads LightGBM's text.
@@ -104,7 +117,7 @@ impl Trees {
         self.0.features
     }
 
-    /// The columns' names in order; empty where the file has none.
+    /// The columns' names in order; empty where the file has none, or LightGBM's `Column_0`, `Column_1`, ... for none.
     pub fn names(&self) -> &[String] {
         &self.0.names
     }
@@ -113,6 +126,11 @@ impl Trees {
     /// A word that is not among them is missing.
     pub fn categories(&self, column: usize) -> Option<&[String]> {
         self.0.categories.get(&column).map(Vec::as_slice)
+    }
+
+    /// The greatest code the file knows of a categorical column; `None` of a column of numbers.
+    pub fn greatest_code(&self, column: usize) -> Option<u32> {
+        self.0.codes.get(&column).copied()
     }
 
     /// Raw scores and predictions of a row.
@@ -140,6 +158,15 @@ impl Trees {
             _ => return None,
         };
         Some(if self.0.average { scale / self.iterations().max(1) as f64 } else { scale })
+    }
+
+    /// What it predicts, for people.
+    pub fn predicts(&self) -> &'static str {
+        match self.logit_scale() {
+            Some(_) => "a probability",
+            None if self.classes() > 1 => "classes",
+            None => "an amount",
+        }
     }
 
     /// Iterations of boosting, each of one tree or more; 0 for `gblinear`.

@@ -4,10 +4,12 @@
 //! two, so for every f32 threshold there is one f64 below which, or at which, a value is rounded to less: with that
 //! as the threshold the walk needs no rounding, and `<=` as LightGBM has it.
 
+use std::collections::BTreeMap;
+
 use super::{
     Link, TreeError, Trees,
     document::Document,
-    draft::{Child, Draft, Leaf, Split, Test},
+    draft::{Child, Draft, Leaf, Split, Test, note_code},
     forest::{Forest, Layout},
     linear::Linear,
     model::{Body, Plan},
@@ -57,7 +59,8 @@ pub(super) fn read(document: &Document, layout: Layout) -> Result<Trees, TreeErr
     let objective = learner.at("objective")?.text("name")?;
     let (link, margin) = Link::xgboost(objective)?;
     let features = param.count("num_feature")?;
-    let names = names(learner, features)?;
+    let names = texts(learner, "feature_names", features)?;
+    let types = texts(learner, "feature_types", features)?;
     let base: Vec<f32> = base(param)?.into_iter().map(margin).collect();
     if !base.iter().all(|margin| margin.is_finite()) {
         return Err(TreeError::key("base_score", "is no score of this objective"));
@@ -80,21 +83,25 @@ pub(super) fn read(document: &Document, layout: Layout) -> Result<Trees, TreeErr
         other => return Err(TreeError::unknown("booster", other)),
     };
     (plan.features, plan.names, plan.link) = (features, names, link);
+    for (column, _) in types.iter().enumerate().filter(|(_, kind)| *kind == "c") {
+        note_code(&mut plan.codes, column, 0);
+    }
     plan.objective = objective.to_owned(); // one of those known, so short
     Ok(Trees::new(plan))
 }
 
-fn names(learner: &Document, features: usize) -> Result<Vec<String>, TreeError> {
-    let Some(_) = learner.find("feature_names") else { return Ok(Vec::new()) };
-    let text = |name: &Document| match name {
+/// One text for each feature, or none at all.
+fn texts(learner: &Document, key: &str, features: usize) -> Result<Vec<String>, TreeError> {
+    let Some(_) = learner.find(key) else { return Ok(Vec::new()) };
+    let text = |text: &Document| match text {
         Document::Text(text) => Ok(text.clone()),
-        _ => Err(TreeError::key("feature_names", "holds what is not text")),
+        _ => Err(TreeError::key(key, "holds what is not text")),
     };
-    let names = learner.list("feature_names")?.iter().map(text).collect::<Result<Vec<_>, _>>()?;
-    if !names.is_empty() && names.len() != features {
-        return Err(TreeError::key("feature_names", format!("{} names, {features} features", names.len())));
+    let texts = learner.list(key)?.iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    if !texts.is_empty() && texts.len() != features {
+        return Err(TreeError::key(key, format!("{} texts, {features} features", texts.len())));
     }
-    Ok(names)
+    Ok(texts)
 }
 
 /// One score per class: a number, or since 3.0 a list, both as text.
@@ -151,17 +158,19 @@ fn trees(
     if weights.is_some_and(|weights| weights.len() != trees.len()) {
         return Err(TreeError::key("weight_drop", "is not one weight for each tree"));
     }
-    let mut drafts = Vec::with_capacity(trees.len());
+    let (mut drafts, mut codes) = (Vec::with_capacity(trees.len()), BTreeMap::new());
     for (i, document) in trees.iter().enumerate() {
         let weight = weights.and_then(|weights| weights.get(i)).map(|weight| *weight as f32);
         let draft = tree(document, i, weight)?;
         draft.check(i, features)?;
+        draft.note_codes(&mut codes);
         drafts.push(draft);
     }
     Ok(Plan {
         classes,
         iterations: iterations(model, trees.len(), classes)?,
         class_of,
+        codes,
         body: Body::Single(Forest::new(drafts, category, layout)?, base),
         ..Plan::default()
     })

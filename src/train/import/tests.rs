@@ -1,0 +1,240 @@
+//! Imported models against their libraries: every golden model that predicts a probability scores as its library does.
+
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::Parser;
+use serde_json::{Value as Json, json};
+
+use super::{ImportOptions, ImportReport, run};
+use crate::{
+    goldens,
+    lead::Value,
+    registry::Version,
+    score::{Encoding, FeatureSpec, Scratch},
+    train::{
+        TrainError,
+        dataset::{Dataset, Roles},
+    },
+};
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    options: ImportOptions,
+}
+
+/// Imports `file` with the sample and what else is said, into `folder/models/lead`.
+fn import(folder: &Path, file: &Path, sample: &str, more: &[&str]) -> Result<ImportReport, TrainError> {
+    let (csv, out) = (folder.join("leads.csv"), folder.join("models/lead"));
+    fs::write(&csv, sample).unwrap();
+    let line = ["import", file.to_str().unwrap(), "--sample", csv.to_str().unwrap(), "--out"];
+    let line = [&line[..], &[out.to_str().unwrap()], more].concat();
+    run(&Command::parse_from(line).options, |_| {})
+}
+
+/// A model of the tests' own, or of the reference data.
+fn model(name: &str) -> Option<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees").join(name);
+    if own.exists() { Some(own) } else { goldens::path(&format!("goldens/models/{name}")) }
+}
+
+/// A golden's rows, those whose codes are whole and below as many as `coded` says of a column, with what the library predicts.
+struct Rows {
+    names: Vec<String>,
+    rows: Vec<(Vec<Option<f64>>, f64)>,
+}
+
+impl Rows {
+    fn read(golden: &Json, names: &[&str], coded: &[(usize, usize)]) -> Self {
+        let fits = |(i, cell): (usize, &Option<f64>)| {
+            let codes = coded.iter().find(|(column, _)| *column == i).map(|(_, codes)| 0.0..*codes as f64);
+            let whole = |code: f64| code.fract() == 0.0 && code.is_sign_positive();
+            cell.is_none_or(|cell| codes.is_none_or(|codes| whole(cell) && codes.contains(&cell)))
+        };
+        let rows = golden["inputs"].as_array().unwrap().iter().zip(golden["pred"].as_array().unwrap());
+        let row = |(row, pred): (&Json, &Json)| {
+            let finite = |cell: &Json| match cell {
+                Json::String(_) => None,
+                cell => Some(cell.as_f64()),
+            };
+            let cells: Vec<Option<f64>> =
+                row.as_array().unwrap().iter().map(finite).collect::<Option<_>>()?;
+            cells.iter().enumerate().all(fits).then(|| (cells, pred.as_f64().unwrap()))
+        };
+        let rows: Vec<_> = rows.filter_map(row).collect();
+        assert!(rows.len() > 14, "{} rows", rows.len());
+        Self { names: names.iter().map(|name| (*name).to_owned()).collect(), rows }
+    }
+
+    /// The rows as a table; `words` are those of codes, by column.
+    fn csv(&self, words: &Json) -> String {
+        let mut csv = self.names.join(",") + "\n";
+        for (row, _) in &self.rows {
+            let cells = row.iter().enumerate().map(|(i, cell)| match cell {
+                None => String::new(),
+                Some(code) if words.get(i.to_string()).is_some() => {
+                    words[i.to_string()][*code as usize].as_str().unwrap().to_owned()
+                }
+                Some(number) => number.to_string(),
+            });
+            writeln!(csv, "{}", cells.collect::<Vec<_>>().join(",")).unwrap();
+        }
+        csv
+    }
+
+    /// The version scores each row as the library does, whether a code arrives as a number or as a word.
+    fn check(&self, folder: &Path, words: &Json, link: fn(f64) -> f64) {
+        let version = Version::load(folder).unwrap();
+        let mut scratch = Scratch::default();
+        for (i, (row, expected)) in self.rows.iter().enumerate() {
+            let value = |(i, cell): (usize, &Option<f64>)| match cell {
+                None => Value::Missing,
+                Some(code) if words.get(i.to_string()).is_some() => {
+                    Value::Text(words[i.to_string()][*code as usize].as_str().unwrap().to_owned().into())
+                }
+                Some(number) => Value::Number(*number),
+            };
+            let values: Vec<Value<'_>> = row.iter().enumerate().map(value).collect();
+            let score = version.model.score(|i| &values[i], &mut scratch).unwrap().score.probability();
+            let expected = link(*expected);
+            assert!((f64::from(score) - expected).abs() < 1e-7, "row {i}: {score}, expected {expected}");
+        }
+        assert_eq!(version.manifest.golden.len(), 32);
+        assert!(version.manifest.golden.last().unwrap().features.is_empty());
+    }
+}
+
+const FIVE: [&str; 5] = ["size", "debt", "visits", "region", "kind"];
+
+/// Models of the tests' own: rows as they stand, columns by the sample's names.
+#[test]
+fn small_models_score_as_their_libraries_do() {
+    let check = |files: &[&str], golden: &str, coded: &[usize], more: &[&str]| {
+        let codes: Vec<(usize, usize)> = coded.iter().map(|column| (*column, 500)).collect();
+        let golden = fs::read(model(&format!("{golden}.golden.json")).unwrap()).unwrap();
+        let rows = Rows::read(&serde_json::from_slice(&golden).unwrap(), &FIVE, &codes);
+        for file in files {
+            let folder = tempfile::tempdir().unwrap();
+            let imported = import(folder.path(), &model(file).unwrap(), &rows.csv(&json!({})), more);
+            let report = imported.unwrap_or_else(|error| panic!("{file}: {error}"));
+            let link: fn(f64) -> f64 = match *file {
+                "lgb_custom.txt" | "xgb_logitraw.json" => |logit| 1.0 / (1.0 + (-logit).exp()),
+                _ => |probability| probability,
+            };
+            rows.check(&report.folder, &json!({}), link);
+            let version = Version::load(&report.folder).unwrap();
+            for (i, feature) in version.manifest.schema.features.iter().enumerate() {
+                let category = matches!(feature.encoding, Encoding::Category { .. });
+                assert_eq!((&*feature.name, category), (FIVE[i], coded.contains(&i)), "{file}");
+            }
+        }
+    };
+    for name in ["cross_entropy", "dart", "levels", "nan", "no_missing", "rf", "zero"] {
+        check(&[&format!("lgb_{name}.txt")], &format!("lgb_{name}"), &[3, 4], &[]);
+    }
+    check(&["lgb_custom.txt"], "lgb_custom", &[3, 4], &["--objective", "binary"]);
+    for name in ["dart", "linear", "logitraw", "reg_logistic"] {
+        check(&[&format!("xgb_{name}.json")], &format!("xgb_{name}"), &[], &[]);
+    }
+    check(&["xgb_nan.json", "xgb_nan.ubj"], "xgb_nan", &[], &[]);
+    for name in ["cat", "cat_nan", "cat_onehot"] {
+        check(&[&format!("xgb_{name}.json")], &format!("xgb_{name}"), &[3, 4], &[]);
+    }
+    check(&["xgb_cat_levels.json", "xgb_cat_levels.ubj"], "xgb_cat_levels", &[3, 4], &[]);
+}
+
+#[test]
+fn words_of_pandas_are_those_of_the_file() {
+    let golden: Json =
+        serde_json::from_slice(&fs::read(model("lgb_pandas.golden.json").unwrap()).unwrap()).unwrap();
+    let rows = Rows::read(&golden, &["a", "size", "b", "c", "kind"], &[(1, 4), (4, 6)]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = model("lgb_pandas.txt").unwrap();
+    let report = import(folder.path(), &file, &rows.csv(&golden["words"]), &[]).unwrap();
+    rows.check(&report.folder, &golden["words"], |probability| probability);
+    let strange = rows.csv(&golden["words"]).replace("200+", "enormous");
+    let report = import(folder.path(), &file, &strange, &[]).unwrap();
+    assert_eq!(report.id, "lead/2");
+    assert!(report.notes[0].starts_with("`size`: ") && report.notes[0].contains("no words of the model"));
+    let manifest = fs::read_to_string(report.folder.join("manifest.json")).unwrap();
+    assert!(!manifest.contains("enormous"), "what the model does not know stays out");
+}
+
+/// The bank models of the reference data, once with words whose order an encoder has, once with codes. Some files call
+/// their columns f0 to f18, the others have no names.
+#[test]
+fn bank_models_score_as_their_libraries_do() {
+    let Some(encoders) = goldens::json("goldens/encoders.json") else { return };
+    let bank = &encoders["bank"];
+    let names: Vec<String> = (0..19).map(|i| format!("f{i}")).collect();
+    let (mut words, mut vocabularies, mut coded) = (json!({}), json!({}), Vec::new());
+    for (i, column) in bank["features"].as_array().unwrap().iter().enumerate().skip(9) {
+        let vocabulary = &bank["categorical_vocab"][column.as_str().unwrap()];
+        (words[i.to_string()], vocabularies[&names[i]]) = (vocabulary.clone(), vocabulary.clone());
+        coded.push((i, vocabulary.as_array().unwrap().len()));
+    }
+    let encoder = json!({"features": names, "numeric": names[..9], "categorical_vocab": vocabularies});
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let check = |golden: &str, ends: &[&str]| {
+        let Some(json) = goldens::json(&format!("goldens/{golden}.json")) else { return };
+        let rows = Rows::read(&json, &names, &coded);
+        for file in ends.iter().map(|end| model(&format!("{golden}.{end}")).unwrap()) {
+            let folder = tempfile::tempdir().unwrap();
+            let schema = folder.path().join("schema.json");
+            fs::write(&schema, encoder.to_string()).unwrap();
+            for (words, more) in [(&words, &["--schema", schema.to_str().unwrap()][..]), (&json!({}), &[])] {
+                let report = import(folder.path(), &file, &rows.csv(words), more).unwrap();
+                rows.check(&report.folder, words, |probability| probability);
+            }
+        }
+    };
+    for name in ["num", "cat", "goss", "sigmoid2", "unbalance"] {
+        check(&format!("lgb_bank_{name}"), &["txt"]);
+    }
+    for name in ["num", "base02", "forest", "lossguide"] {
+        check(&format!("xgb_bank_{name}"), &["json", "ubj"]);
+    }
+}
+
+/// A file whose columns have no names, with its own encoder: the scores of two windows of real leads.
+#[test]
+fn a_model_and_its_encoder_score_real_leads() {
+    let golden = "goldens/models/lgb_static_w12.encoder.json";
+    let (Some(file), Some(encoder), Some(scores)) =
+        (model("lgb_static_w12.txt"), goldens::path(golden), goldens::json("goldens/score_drift.json"))
+    else {
+        return;
+    };
+    for (at, window) in [(0, "w1"), (2, "w3")] {
+        let sample = goldens::bytes(&format!("data/bank_windows/{window}.csv")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let more = ["--schema", encoder.to_str().unwrap(), "--target", "y", "--id", "row_id"];
+        let more =
+            [&more[..], &["--drop", "duration", "--label", "age=Years of age", "--protected", "marital"]];
+        let sample = String::from_utf8(sample).unwrap();
+        let report = import(folder.path(), &file, &sample, &more.concat()).unwrap();
+        let version = Version::load(&report.folder).unwrap();
+        let roles = Roles { target: Some("y"), ..Roles::default() };
+        let leads = Dataset::read(&folder.path().join("leads.csv"), roles).unwrap();
+        let place =
+            |feature: &FeatureSpec| leads.columns.iter().position(|column| column.name == feature.name);
+        let places: Vec<usize> = version.model.features().iter().map(|f| place(f).unwrap()).collect();
+        let mut scratch = Scratch::default();
+        for (row, expected) in scores["scores"][at].as_array().unwrap().iter().enumerate() {
+            let lead = leads.lead(row);
+            let score = version.model.score(|i| &lead[places[i]], &mut scratch).unwrap().score.probability();
+            assert!((f64::from(score) - expected.as_f64().unwrap()).abs() < 1e-7, "{window} row {row}");
+        }
+        let expected = scores["vs"][window]["auc"].as_f64();
+        let auc = report.metrics.unwrap().auc;
+        assert!(expected.is_none_or(|expected| (auc - expected).abs() < 1e-9), "{window}: {auc}");
+        let [age, marital] = ["age", "marital"].map(|name| {
+            version.manifest.schema.features.iter().find(|feature| feature.name == name).unwrap()
+        });
+        assert_eq!((age.label.as_deref(), marital.protected), (Some("Years of age"), true));
+    }
+}
