@@ -16,6 +16,17 @@ pub enum Entry {
     Alias(AliasRecord),
 }
 
+impl Entry {
+    /// When, in milliseconds since 1970.
+    pub(super) fn time_ms(&self) -> i64 {
+        match self {
+            Entry::Score(record) => record.time_ms,
+            Entry::Outcome(record) => record.time_ms,
+            Entry::Alias(record) => record.time_ms,
+        }
+    }
+}
+
 /// A score that was given to a lead the CRM accepted.
 #[derive(Clone, Debug)]
 pub struct ScoreRecord {

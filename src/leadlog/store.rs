@@ -157,7 +157,7 @@ impl Store {
     pub fn scores_of(&self, lead: &str) -> Result<Vec<StoredScore>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT time_ms, route, arm, model, version, digest, features, score, grade, latency_ns, decision
-             FROM scores WHERE lead = ?1 ORDER BY seq",
+             FROM scores WHERE lead = ?1 ORDER BY time_ms, seq",
         )?;
         let rows = statement.query_map([lead], |row| {
             Ok(StoredScore {

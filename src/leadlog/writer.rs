@@ -129,6 +129,8 @@ impl Run {
             }
         };
         self.queue.drain(BATCH, &mut self.batch);
+        // Workers' queues are drained one after another.
+        self.batch.sort_by_key(Entry::time_ms);
         if !self.batch.is_empty()
             && let Err(error) = store.write(&self.batch)
         {

@@ -8,14 +8,17 @@ use std::{
 
 use http::HeaderMap;
 
-use super::{bound::Bound, snapshot::Snapshot};
+use super::{
+    bound::Bound,
+    judge::{Judge, JudgeScratch},
+    snapshot::Snapshot,
+};
 use crate::{
-    config::{Action, Field},
     enrich::{Edits, Given},
     lead::{LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
     recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
-    score::{ReasonScratch, Scored, Scratch as ScoreScratch},
+    score::Scored,
     telemetry::{Stage, StageRecorder},
 };
 
@@ -23,8 +26,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Scratch {
     read: ReadScratch,
-    score: ScoreScratch,
-    reasons: ReasonScratch,
+    judge: JudgeScratch,
     values: Vec<Value<'static>>,
 }
 
@@ -94,7 +96,7 @@ impl Subject<'_> {
 
     fn run(&self, scratch: &mut Scratch, stages: &mut StageRecorder) -> Result<Option<Inspection>, Skipped> {
         let started = Instant::now();
-        let Scratch { read, score, reasons, values: spare } = scratch;
+        let Scratch { read, judge, values: spare } = scratch;
         let mut values = reuse(std::mem::take(spare));
         let route = self.snapshot.recogniser.read(self.candidates, self.body, read, &mut values);
         let recognised = Instant::now();
@@ -105,7 +107,7 @@ impl Subject<'_> {
             return Err(Skipped { route, reason: Skip::Deadline });
         }
         let Subject { snapshot, known, .. } = *self;
-        let mut judge = Judge { snapshot, known, route: &route, score, reasons, late: &late };
+        let mut judge = Judge { snapshot, known, route: &route, scratch: judge, late: &late };
         let (leads, skip) = judge.leads(&read.leads, &values);
         let scored = Instant::now();
         stages.record(Stage::Score, scored - recognised);
@@ -145,6 +147,19 @@ impl Subject<'_> {
     }
 }
 
+impl Judged {
+    pub(super) fn unscored(found: &Found) -> Self {
+        Self {
+            item: found.item,
+            id: found.id.clone(),
+            scored: None,
+            previous: None,
+            reasons: Vec::new(),
+            outcome: found.outcome,
+        }
+    }
+}
+
 /// What enrich writes of a lead; `None` without a score.
 pub(super) fn given<'m>(lead: &'m Judged, model: &'m Bound) -> Option<Given<'m>> {
     let (scored, _) = lead.scored.as_ref()?;
@@ -168,91 +183,6 @@ fn reuse<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
 pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// Scores the leads of one request.
-struct Judge<'j> {
-    snapshot: &'j Snapshot,
-    known: &'j Known,
-    route: &'j Route,
-    score: &'j mut ScoreScratch,
-    reasons: &'j mut ReasonScratch,
-    late: &'j dyn Fn(Instant) -> bool,
-}
-
-impl Judge<'_> {
-    /// All leads, and why none has a score where none has.
-    fn leads(&mut self, found: &[Found], values: &[Value<'_>]) -> (Vec<Judged>, Option<Skip>) {
-        let unscored = |found: &Found| Judged {
-            item: found.item,
-            id: found.id.clone(),
-            scored: None,
-            previous: None,
-            reasons: Vec::new(),
-            outcome: found.outcome,
-        };
-        let mut leads: Vec<Judged> = found.iter().map(unscored).collect();
-        if self.route.action == Action::Outcome {
-            return (leads, None);
-        }
-        let Some(model) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
-        let mut first_skip = None;
-        let mut any = false;
-        let width = self.snapshot.recogniser.width().max(1);
-        let in_array = leads.iter().any(|lead| lead.item.is_some());
-        let with_reasons = self.route.inject.writes(Field::Reasons, leads.len() == 1, in_array);
-        for (index, (lead, values)) in leads.iter_mut().zip(values.chunks(width)).enumerate() {
-            // Reasons take as long as the scores of dozens of leads.
-            if (with_reasons || index % 64 == 63) && (self.late)(Instant::now()) {
-                break;
-            }
-            match self.one(model, lead, values, with_reasons) {
-                Ok(()) => any = true,
-                Err(skip) => first_skip = first_skip.or(Some(skip)),
-            }
-        }
-        // A lead past the deadline takes the whole request with it: half a batch is no answer.
-        if (self.late)(Instant::now()) {
-            leads.iter_mut().for_each(|lead| lead.scored = None);
-            return (leads, Some(Skip::Deadline));
-        }
-        let skip = if any { None } else { first_skip.or(Some(Skip::Features)) };
-        (leads, skip)
-    }
-
-    /// Scores one lead. A change holds only some of its values; what was last seen of the lead has the others.
-    fn one(
-        &mut self,
-        model: &Bound,
-        lead: &mut Judged,
-        values: &[Value<'_>],
-        with_reasons: bool,
-    ) -> Result<(), Skip> {
-        let version = &model.version.model;
-        if (0..version.features().len()).all(|index| model.told(values, index).is_missing()) {
-            return Err(Skip::Features);
-        }
-        let id = lead.id.as_deref();
-        let memory = id.and_then(|id| self.known.find(&model.id.model, id, now_ms()));
-        lead.previous = memory.as_ref().map(|memory| memory.score);
-        let is_change = matches!(self.route.action, Action::Update | Action::Upsert);
-        let completed = memory.as_ref().filter(|_| is_change).map(|memory| {
-            let mut completed = values.to_vec();
-            memory.complete(&self.snapshot.names, &mut completed);
-            completed
-        });
-        let values = completed.as_deref().unwrap_or(values);
-        if is_change && version.missing_required(|index| model.told(values, index)).is_some() {
-            return Err(Skip::Features);
-        }
-        let scored =
-            version.score(|index| model.value(values, index), self.score).map_err(|_| Skip::Score)?;
-        if with_reasons {
-            lead.reasons = model.reasons(values, self.reasons);
-        }
-        lead.scored = Some((scored, Packed::new(values)));
-        Ok(())
-    }
 }
 
 #[cfg(test)]

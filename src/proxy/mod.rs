@@ -11,6 +11,7 @@ mod bind; // listeners
 mod worker; // thread, accept, drain
 mod pipeline; // a request's way through
 mod inspect; // recognise, score, enrich: synchronous
+mod judge; // the leads of one request get their scores
 mod answer; // accepted? id, enrichment, record
 mod upstream; // connections to the CRM
 mod expiry; // coarse time-outs

@@ -239,15 +239,19 @@ fn a_change_is_scored_with_what_was_last_seen_of_its_lead() {
     });
     let sidecar = Running::start(upstream.address);
     let path = format!("{CREATE}/{ID}");
-    let update = |body: &str| {
-        sidecar.client().exchange("PATCH", &path, &[("Content-Type", "application/json")], body.as_bytes())
+    // One connection, and so one worker: two may score within a millisecond.
+    let mut client = sidecar.client();
+    let mut send = |method: &str, path: &str, body: &str| {
+        client.exchange(method, path, &[("Content-Type", "application/json")], body.as_bytes())
     };
     let outcome = |message: &Message| message.header("leadwire").unwrap().to_owned();
-    assert_eq!(outcome(&update(r#"{"campaign__c":5}"#)), "skipped;reason=features", "never seen");
-    assert_eq!(outcome(&sidecar.post(CREATE, LEAD)), "scored");
-    assert_eq!(outcome(&update(r#"{"campaign__c":5}"#)), "scored");
-    assert_eq!(outcome(&update(r#"{"Status":"Open"}"#)), "skipped;reason=features", "no feature changes");
-    let whole = update(&LEAD.replace(r#""campaign__c":1.0"#, r#""campaign__c":5"#));
+    let five = r#"{"campaign__c":5}"#;
+    assert_eq!(outcome(&send("PATCH", &path, five)), "skipped;reason=features", "never seen");
+    assert_eq!(outcome(&send("POST", CREATE, LEAD)), "scored");
+    assert_eq!(outcome(&send("PATCH", &path, five)), "scored");
+    let status = r#"{"Status":"Open"}"#;
+    assert_eq!(outcome(&send("PATCH", &path, status)), "skipped;reason=features", "no feature changes");
+    let whole = send("PATCH", &path, &LEAD.replace(r#""campaign__c":1.0"#, r#""campaign__c":5"#));
     assert_eq!(outcome(&whole), "scored");
     let (store, _folder) = sidecar.stop();
     let [first, change, whole] = store.scores_of(ID).unwrap().try_into().unwrap();

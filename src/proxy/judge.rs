@@ -1,0 +1,143 @@
+//! Scoring the leads of one request: one alone as it comes, several in one batched forward.
+
+use std::{borrow::Cow, sync::Arc, time::Instant};
+
+use super::{
+    bound::Bound,
+    inspect::{Judged, now_ms},
+    snapshot::Snapshot,
+};
+use crate::{
+    config::{Action, Field},
+    lead::{Skip, Value},
+    leadlog::{Known, Memory, Packed},
+    recognise::{Found, Route},
+    score::{Batch, ReasonScratch, Scratch},
+};
+
+/// What scoring reuses from request to request.
+#[derive(Debug, Default)]
+pub(super) struct JudgeScratch {
+    score: Scratch,
+    batch: Batch,
+    reasons: ReasonScratch,
+}
+
+/// Scores the leads of one request.
+pub(super) struct Judge<'j> {
+    pub(super) snapshot: &'j Snapshot,
+    pub(super) known: &'j Known,
+    pub(super) route: &'j Route,
+    pub(super) scratch: &'j mut JudgeScratch,
+    pub(super) late: &'j dyn Fn(Instant) -> bool,
+}
+
+impl Judge<'_> {
+    /// All leads, and why none has a score where none has.
+    pub(super) fn leads(&mut self, found: &[Found], values: &[Value<'_>]) -> (Vec<Judged>, Option<Skip>) {
+        let mut leads: Vec<Judged> = found.iter().map(Judged::unscored).collect();
+        if self.route.action == Action::Outcome {
+            return (leads, None);
+        }
+        let Some(model) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
+        let values = values.chunks(self.snapshot.recogniser.width().max(1));
+        let skipped = match leads.as_mut_slice() {
+            [lead] => values.take(1).find_map(|values| self.alone(model, lead, values).err()),
+            leads => self.together(model, leads, values),
+        };
+        // A lead past the deadline takes the whole request with it: half a batch is no answer.
+        if (self.late)(Instant::now()) {
+            leads.iter_mut().for_each(|lead| lead.scored = None);
+            return (leads, Some(Skip::Deadline));
+        }
+        let any = leads.iter().any(|lead| lead.scored.is_some());
+        (leads, if any { None } else { skipped.or(Some(Skip::Features)) })
+    }
+
+    fn alone(&mut self, model: &Bound, lead: &mut Judged, values: &[Value<'_>]) -> Result<(), Skip> {
+        let memory = self.memory(model, lead);
+        let values = self.whole(model, memory.as_deref(), values)?;
+        let Bound { version, .. } = model;
+        let scored = version.model.score(|index| model.value(&values, index), &mut self.scratch.score);
+        let scored = scored.map_err(|_| Skip::Score)?;
+        if self.route.inject.writes(Field::Reasons, true, lead.item.is_some()) && !(self.late)(Instant::now())
+        {
+            lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
+        }
+        lead.scored = Some((scored, Packed::new(&values)));
+        Ok(())
+    }
+
+    /// Scores several leads in one batched forward. Returns why the first of those without a score has none.
+    fn together<'v>(
+        &mut self,
+        model: &Bound,
+        leads: &mut [Judged],
+        values: impl Iterator<Item = &'v [Value<'v>]>,
+    ) -> Option<Skip> {
+        let with_reasons = self.route.inject.writes(Field::Reasons, false, true);
+        let version = &model.version.model;
+        let mut first_skip = None;
+        let mut taken: Vec<(usize, Packed)> = Vec::with_capacity(leads.len());
+        self.scratch.batch.clear();
+        for (index, (lead, values)) in leads.iter_mut().zip(values).enumerate() {
+            // Reasons take as long as the scores of dozens of leads.
+            if (with_reasons || index % 64 == 63) && (self.late)(Instant::now()) {
+                return first_skip;
+            }
+            let memory = self.memory(model, lead);
+            match self.whole(model, memory.as_deref(), values) {
+                Err(skip) => first_skip = first_skip.or(Some(skip)),
+                Ok(values) => {
+                    version.push(|feature| model.value(&values, feature), &mut self.scratch.batch);
+                    taken.push((index, Packed::new(&values)));
+                    if with_reasons {
+                        lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
+                    }
+                }
+            }
+        }
+        let mut taken = taken.into_iter();
+        version.score_batch(&mut self.scratch.batch, |scored| {
+            let Some((index, packed)) = taken.next() else { return };
+            match (scored, leads.get_mut(index)) {
+                (Ok(scored), Some(lead)) => lead.scored = Some((scored, packed)),
+                _ => first_skip = first_skip.or(Some(Skip::Score)),
+            }
+        });
+        first_skip
+    }
+
+    /// What is known of a lead whose id the request holds; its last score is noted.
+    fn memory(&self, model: &Bound, lead: &mut Judged) -> Option<Arc<Memory>> {
+        let memory = self.known.find(&model.id.model, lead.id.as_deref()?, now_ms())?;
+        lead.previous = Some(memory.score);
+        Some(memory)
+    }
+
+    /// The values to score. A change holds only some of a lead's; what was last seen of the lead has the others. Without
+    /// that a change is scored only if it holds all that the model requires: a score of imputed values would take the
+    /// place of a better one.
+    fn whole<'v>(
+        &self,
+        model: &Bound,
+        memory: Option<&'v Memory>,
+        values: &'v [Value<'v>],
+    ) -> Result<Cow<'v, [Value<'v>]>, Skip> {
+        let version = &model.version.model;
+        if (0..version.features().len()).all(|index| model.told(values, index).is_missing()) {
+            return Err(Skip::Features);
+        }
+        if !matches!(self.route.action, Action::Update | Action::Upsert) {
+            return Ok(Cow::Borrowed(values));
+        }
+        let mut values = Cow::Borrowed(values);
+        if let Some(memory) = memory {
+            memory.complete(&self.snapshot.names, values.to_mut());
+        }
+        match version.missing_required(|index| model.told(&values, index)) {
+            Some(_) => Err(Skip::Features),
+            None => Ok(values),
+        }
+    }
+}
