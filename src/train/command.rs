@@ -424,6 +424,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_of_columns_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let more = ["--kind", "linear", "--category", "note", "--label", "note=Kind of note", "--protected"];
+        let report = train(folder.path(), &[&more[..], &["channel"]].concat()).unwrap();
+        let features = Version::load(&report.folder).unwrap().manifest.schema.features;
+        let [_, channel, note] = features.as_slice() else { panic!("{features:?}") };
+        let codes = ["0", "1", "2", "3", "4", "5", "6"].map(String::from).to_vec();
+        assert_eq!(note.encoding, Encoding::Category { vocabulary: codes });
+        assert_eq!((note.label(), channel.protected), ("Kind of note".to_owned(), true));
+        for (option, said) in [("--protected", "age"), ("--label", "age=Age")] {
+            let error = train(folder.path(), &["--kind", "linear", option, said]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{option}: column `age` is no feature")), "{error}");
+        }
+    }
+
+    #[test]
     fn an_ensemble_reads_numbers_piecewise() {
         let folder = tempfile::tempdir().unwrap();
         let report = train(folder.path(), &["--kind", "ensemble", "--drop", "note"]).unwrap();

@@ -7,7 +7,6 @@
 )]
 
 mod support; // a raw client, a raw upstream, a sidecar between them
-#[expect(dead_code, reason = "the unit tests use the rest of it")]
 mod goldens; // reference data
 
 mod tidy; // the house rules
@@ -20,6 +19,7 @@ mod replay; // real leads
 mod captures; // the recorded traffic of vendors' SDKs
 mod cli; // what people and scripts see
 mod bare; // model files of other libraries, from the command line
+mod import; // models of other libraries become versions
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself
 mod splice; // properties of what is written into bodies

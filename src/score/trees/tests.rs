@@ -198,6 +198,51 @@ fn words_of_pandas_stand_by_column() {
     assert_eq!(trees.categories(0), None);
 }
 
+#[test]
+fn categorical_columns_are_known_with_their_greatest_code() {
+    let check = |bytes: &[u8], expected: [Option<u32>; 5]| {
+        let trees = Trees::read(bytes).unwrap();
+        assert_eq!(std::array::from_fn(|column| trees.greatest_code(column)), expected);
+    };
+    check(&file("lgb_pandas.txt"), [None, Some(3), None, None, Some(5)]);
+    check(&file("lgb_nan.txt"), [None, None, None, Some(3), Some(5)]);
+    check(&file("xgb_nan.json"), [None; 5]);
+    // XGBoost knows the codes it splits by.
+    let trees = Trees::read(&file("xgb_cat.json")).unwrap();
+    assert_eq!([0, 1, 2].map(|column| trees.greatest_code(column)), [None; 3]);
+    assert!([3, 4].iter().all(|column| trees.greatest_code(*column).is_some_and(|code| code <= 5)));
+    // The parameters' list alone marks a column, and a split alone does.
+    let text = String::from_utf8(file("lgb_nan.txt")).unwrap();
+    let infos = text.replacen("-1:0:2:3:1 ", "none ", 1);
+    let unmarked = infos.replacen("[categorical_feature: 3,4]", "[categorical_feature: ]", 1);
+    assert_ne!(infos, unmarked);
+    for text in [infos, unmarked] {
+        assert!(Trees::read(text.as_bytes()).unwrap().greatest_code(3).is_some());
+    }
+}
+
+#[test]
+fn names_that_lightgbm_made_up_are_none() {
+    assert_eq!(Trees::read(&file("lgb_nan.txt")).unwrap().names(), [""; 0]);
+    let text = String::from_utf8(file("lgb_nan.txt")).unwrap().replacen("Column_1", "age", 1);
+    assert_eq!(Trees::read(text.as_bytes()).unwrap().names()[..2], ["Column_0", "age"]);
+}
+
+#[test]
+fn numbers_of_pandas_are_words_as_the_encoder_looks_them_up() {
+    let text = String::from_utf8(file("lgb_pandas.txt")).unwrap();
+    let text = text.replacen(r#"["200+", "1-10", "51-200", "11-50"]"#, "[3, 2.0, 0.5, true]", 1);
+    assert_eq!(Trees::read(text.as_bytes()).unwrap().categories(1).unwrap(), ["3", "2", "0.5", "true"]);
+}
+
+#[test]
+fn a_sum_is_a_logit_where_a_person_says_so() {
+    let bytes = file("lgb_custom.txt");
+    assert!(Trees::read(&bytes).is_err());
+    assert_eq!(Trees::lightgbm(&bytes, NoObjective::Identity).unwrap().predicts(), "an amount");
+    assert_eq!(Trees::read_as(&bytes, NoObjective::Logit).unwrap().logit_scale(), Some(1.0));
+}
+
 /// Replaces text in a file and expects a part of the error.
 fn refused(name: &str, from: &str, to: &str, expected: &str) {
     let text = String::from_utf8(file(name)).unwrap();

@@ -8,7 +8,7 @@ use super::{
     source::Source,
 };
 use crate::{
-    score::{Encoding, FeatureSpec, Schema},
+    score::{Encoding, FeatureSpec, Schema, trees::Trees},
     train::{
         TrainError,
         dataset::{Cells, Column, Dataset, Raw, Roles},
@@ -72,31 +72,44 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The model's columns in order, by the names the model has, or else the schema, the signature or the sample.
-    fn declared(&self, declared: Option<Vec<Declared>>) -> Result<Vec<Declared>, TrainError> {
-        let refuse = |reason| Err(TrainError::data(&self.source.file, reason));
-        let Some(trees) = &self.source.trees else {
-            let Some(declared) = declared else {
-                return refuse("a network does not say what its columns are; pass --schema".into());
-            };
-            return Ok(declared);
+    fn declared(&mut self, declared: Option<Vec<Declared>>) -> Result<Vec<Declared>, TrainError> {
+        let columns = match &self.source.trees {
+            Some(trees) => self.of_trees(trees, declared),
+            None => declared
+                .ok_or_else(|| "a network does not say what its columns are; pass --schema".to_owned()),
         };
-        let names = trees.names();
-        let mut columns = match declared {
+        columns
+            .and_then(|columns| self.categories(columns))
+            .map_err(|reason| TrainError::data(&self.source.file, reason))
+    }
+
+    fn of_trees(&mut self, trees: &Trees, declared: Option<Vec<Declared>>) -> Result<Vec<Declared>, String> {
+        let (names, signature) = (trees.names(), &self.source.signature);
+        if names.is_empty() && declared.is_none() {
+            let told = if signature.is_empty() { "the sample's" } else { "the signature's" };
+            self.notes.push(format!("the model's columns have no names, and are {told} in their order"));
+        }
+        let columns = match declared {
             Some(declared) if names.is_empty() => declared,
-            Some(declared) => {
-                by_name(names, declared).map_err(|reason| TrainError::data(&self.source.file, reason))?
-            }
+            Some(declared) => by_name(names, declared)?,
             None => self.undeclared(names),
         };
         if columns.len() != trees.features() {
             let (columns, features) = (columns.len(), trees.features());
-            return refuse(format!("{features} columns without names, of which {columns} are told"));
+            return Err(format!("{features} columns without names, of which {columns} are told"));
         }
+        Ok(columns)
+    }
+
+    /// The columns, with those that a person calls categories as such.
+    fn categories(&self, mut columns: Vec<Declared>) -> Result<Vec<Declared>, String> {
         for name in &self.options.columns.category {
-            match columns.iter_mut().find(|column| column.name == *name) {
-                Some(column) if column.form.is_none() => column.form = Some(Form::Category),
-                Some(_) => {}
-                None => return refuse(format!("--category: column `{name}` is no feature")),
+            let column = columns.iter_mut().find(|column| column.name == *name);
+            let column = column.ok_or_else(|| format!("--category: column `{name}` is no feature"))?;
+            match &column.form {
+                None => column.form = Some(Form::Category),
+                Some(Form::Category | Form::Whole(Encoding::Category { .. })) => {}
+                Some(_) => return Err(format!("--category: column `{name}` is declared as something else")),
             }
         }
         Ok(columns)

@@ -269,4 +269,17 @@ mod tests {
         check("[]", "invalid type");
         check("{", "EOF");
     }
+
+    #[test]
+    fn no_byte_can_panic() {
+        let schema = br#"{"features": ["a", "b"], "numeric": ["b"], "median": [1], "mean": [1], "sd": [1],
+            "categorical_vocab": {"a": ["x"]}}"#;
+        assert!(parse(schema).is_ok());
+        for at in 0..schema.len() {
+            assert!(parse(&schema[..at]).is_err());
+            let mut spoilt = schema.to_vec();
+            spoilt[at] = b"0-9\"]e,"[at % 7];
+            let _ = parse(&spoilt); // another name is as good
+        }
+    }
 }

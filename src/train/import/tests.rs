@@ -164,6 +164,77 @@ fn words_of_pandas_are_those_of_the_file() {
     assert!(!manifest.contains("enormous"), "what the model does not know stays out");
 }
 
+/// A model with some of its text replaced, in `folder`.
+fn edited(folder: &Path, name: &str, edits: &[(&str, &str)]) -> PathBuf {
+    let mut text = fs::read_to_string(model(name).unwrap()).unwrap();
+    for (from, to) in edits {
+        assert!(text.contains(from), "{name} has no {from}");
+        text = text.replacen(from, to, 1);
+    }
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn names_are_those_of_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let file =
+        edited(folder.path(), "lgb_pandas.txt", &[("feature_names=a size", "feature_names=a_b_c size")]);
+    let sample = |header: &str| format!("{header}\n1,200+,2,3,web,4\n2,1-10,,4,mail,5\n");
+    let report = import(folder.path(), &file, &sample("a b c,size,b,c,kind,more"), &[]).unwrap();
+    assert_eq!(report.notes[0], "column `a b c` is the feature `a_b_c`, as the model calls it");
+    assert_eq!(report.notes[1], "the model does not read more");
+    let exact = import(folder.path(), &file, &sample("a_b_c,size,b,c,kind,a b c"), &[]).unwrap();
+    assert_eq!(exact.notes[0], "the model does not read a b c");
+    let features = Version::load(&exact.folder).unwrap().manifest.schema.features;
+    let required: Vec<bool> = features.iter().map(|feature| feature.required).collect();
+    assert_eq!(required, [true, true, false, true, true], "b has a gap");
+    let error = import(folder.path(), &file, &sample("a_b c,size,b,c,kind,a b_c"), &[]).unwrap_err();
+    assert!(error.to_string().contains("two columns could be the model's `a_b_c`"), "{error}");
+}
+
+#[test]
+fn a_column_is_what_is_said_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let types = |file: &Path, sample: &str, more: &[&str]| {
+        let report = import(folder.path(), file, sample, more).unwrap_or_else(|error| panic!("{error}"));
+        let features = Version::load(&report.folder).unwrap().manifest.schema.features;
+        features.iter().map(|feature| feature.feature_type().as_str()).collect::<Vec<_>>()
+    };
+    let (nan, xgb) = (model("lgb_nan.txt").unwrap(), model("xgb_nan.json").unwrap());
+    let sample = "a,b,c,d,e\n1,True,2,0,1\n2,FALSE,3,1,-1\n";
+    assert_eq!(types(&nan, sample, &[]), ["number", "boolean", "number", "category", "category"]);
+    assert_eq!(
+        types(&xgb, sample, &["--category", "c,d"]),
+        ["number", "boolean", "category", "category", "number"]
+    );
+    let schema = folder.path().join("schema.json");
+    let column = |name: &str, kind: &str| json!({"name": name, "type": kind});
+    let columns = [("a", "number"), ("b", "boolean"), ("c", "boolean"), ("d", "category"), ("e", "number")];
+    let columns = columns.map(|(name, kind)| column(name, kind));
+    fs::write(&schema, json!({"features": columns}).to_string()).unwrap();
+    let more = ["--schema", schema.to_str().unwrap()];
+    let whole = "a,b,c,d,e\n1,yes,1.0,0,1\n2,no,0,1,-1\n";
+    assert_eq!(types(&nan, whole, &more), ["number", "boolean", "boolean", "category", "number"]);
+    let error = import(folder.path(), &nan, whole, &[&more[..], &["--category", "e"]].concat()).unwrap_err();
+    assert!(error.to_string().contains("--category: column `e` is declared as something else"), "{error}");
+}
+
+#[test]
+fn codes_beyond_what_a_manifest_can_hold_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = "a,b,c,d,e\n1,2,3,0,1\n";
+    let refused = |file: &Path| import(folder.path(), file, sample, &[]).unwrap_err().to_string();
+    let file = edited(folder.path(), "lgb_nan.txt", &[("-1:0:2:3:1:5:4", "-1:0:2:3:1:5:4294967295")]);
+    assert!(refused(&file).contains("column `e`: too many codes, up to 4294967295"));
+    let many = ["-1:65535"; 5].join(" ");
+    let text = fs::read_to_string(model("lgb_nan.txt").unwrap()).unwrap();
+    let infos = text.lines().find(|line| line.starts_with("feature_infos=")).unwrap();
+    let file = edited(folder.path(), "lgb_nan.txt", &[(infos, &format!("feature_infos={many}"))]);
+    assert!(refused(&file).contains("column `e`: too many codes, up to 65535"));
+}
+
 /// The bank models of the reference data, once with words whose order an encoder has, once with codes. Some files call
 /// their columns f0 to f18, the others have no names.
 #[test]
