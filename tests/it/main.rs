@@ -19,6 +19,7 @@ mod reload; // configuration and models change under load
 mod replay; // real leads
 mod cli; // what people and scripts see
 mod bare; // model files of other libraries, from the command line
+mod batch; // tables, from the command line
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself
 mod splice; // properties of what is written into bodies
