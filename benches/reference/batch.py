@@ -12,7 +12,7 @@ compared, wall-clock time stands beside it.
 (b) pandas.read_csv, encoding and Booster.predict, from the same file `leadwire score` reads.
 (c) `leadwire score`, from a CSV file to a CSV file: parsing, encoding, scoring, calibration and writing.
 
-`cargo bench --bench trees` has our scoring stage alone, over encoded rows, beside (a) on one thread.
+`cargo bench --bench beside` has our scoring stage alone, over encoded rows, beside (a) on one thread.
 """
 
 import argparse

@@ -279,8 +279,13 @@ impl Vocabulary {
     fn new(vocabulary: &[String]) -> Self {
         let bits = (vocabulary.len() * 2 + 1).next_power_of_two().ilog2().max(1);
         let words = vocabulary.iter().map(|word| Word { hash: hash(word), text: word.as_str().into() });
-        let mut this =
-            Self { words: words.collect(), slots: vec![0; 1 << bits], shift: u64::BITS - bits, no: 0, yes: 0 };
+        let mut this = Self {
+            words: words.collect(),
+            slots: vec![0; 1 << bits],
+            shift: u64::BITS - bits,
+            no: 0,
+            yes: 0,
+        };
         for (word, number) in this.words.iter().zip(1..) {
             let mut at = (word.hash >> this.shift) as usize;
             while this.slots.get(at).is_some_and(|slot| *slot != 0) {
