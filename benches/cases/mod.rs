@@ -4,9 +4,10 @@
 //! that other runtimes were measured with: 20 numbers and 10 categories into 64-32-1.
 
 mod served; // bytes to score to bytes
-mod forest; // a model of boosted trees, and leads for it
+pub mod forest; // a model of boosted trees, and leads for it
 mod trees; // that model
 mod spec; // one network, three batch sizes, candle-nn beside the kernel
+mod reasons; // what reasons cost, for each kind of model
 
 /// One thing to measure.
 pub struct Case {
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
     let mut cases = served::cases();
     cases.extend(trees::cases());
     cases.extend(spec::cases());
+    cases.extend(reasons::cases());
     cases
 }
 

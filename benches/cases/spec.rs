@@ -48,11 +48,28 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn model() -> Model {
-    let weights = network().to_bytes().expect("finite weights");
+    mlp().0
+}
+
+/// The network and its file.
+pub fn mlp() -> (Model, Vec<u8>) {
+    compiled(Kind::Mlp, &network())
+}
+
+/// A logistic regression over the same columns, and its file.
+pub fn linear() -> (Model, Vec<u8>) {
+    let inputs = schema().width();
+    let mut seed = 7u64;
+    let weight = (0..inputs).map(|_| random(&mut seed) * 0.3).collect();
+    compiled(Kind::Linear, &Network::Linear(Layer { inputs, outputs: 1, weight, bias: vec![0.01] }))
+}
+
+fn compiled(kind: Kind, network: &Network) -> (Model, Vec<u8>) {
+    let weights = network.to_bytes().expect("finite weights");
     let calibration = Calibration::Platt { a: 1.1, b: 0.1 };
     let cutoffs = Cutoffs { a: 0.75, b: 0.5, c: 0.25 };
-    let spec = Spec { kind: Kind::Mlp, objective: None, schema: schema(), calibration, cutoffs };
-    Model::new(spec, &weights).expect("a network that fits its schema")
+    let spec = Spec { kind, objective: None, schema: schema(), calibration, cutoffs };
+    (Model::new(spec, &weights).expect("a network that fits its schema"), weights)
 }
 
 /// Compact rows to logits.
@@ -110,7 +127,8 @@ fn as_candle(layer: &Layer) -> Linear {
     Linear::new(weight, Some(tensor(&layer.bias, &[layer.outputs])))
 }
 
-fn lead(seed: usize) -> Vec<Value<'static>> {
+/// A lead with a value missing here and a word unheard of there.
+pub fn lead(seed: usize) -> Vec<Value<'static>> {
     let numbers = (0..NUMBERS).map(|i| match (seed + i) % 11 {
         0 => Value::Missing,
         step => Value::Number(step as f64 * 1.5),

@@ -38,8 +38,7 @@ pub fn cases() -> Vec<Case> {
         }
     });
     let served = Case::new("score: trees, 100 of 31 leaves over 19 features, a lead", 1, || {
-        let (model, mut scratch) = (served_model(), Scratch::default());
-        let leads: Vec<Vec<Value<'static>>> = forest::leads().iter().map(|row| lead(row)).collect();
+        let ((model, _), mut scratch, leads) = (served(), Scratch::default(), leads());
         let mut at = 0;
         move || {
             at = (at + 1) % leads.len();
@@ -50,8 +49,8 @@ pub fn cases() -> Vec<Case> {
     vec![single, batch, served]
 }
 
-/// The same as a version serves it: the features of a few values are words.
-fn served_model() -> Model {
+/// The same as a version serves it, and its file: the features of a few values are words.
+pub fn served() -> (Model, Vec<u8>) {
     let encoding = |i| match i {
         ..NUMBERS => Encoding::Number { median: 25.0, mean: 25.0, sd: 10.0 },
         _ => Encoding::Category { vocabulary: (0..8).map(|word| word.to_string()).collect() },
@@ -60,11 +59,16 @@ fn served_model() -> Model {
     let schema = Schema { features: (0..forest::FEATURES).map(feature).collect() };
     let (calibration, cutoffs) =
         (Calibration::Platt { a: 1.1, b: 0.1 }, Cutoffs { a: 0.75, b: 0.5, c: 0.25 });
-    Model::new(
+    let (spec, file) = (
         Spec { kind: Kind::Lightgbm, objective: None, schema, calibration, cutoffs },
-        forest::text().as_bytes(),
-    )
-    .expect("trees that fit their schema")
+        forest::text().into_bytes(),
+    );
+    (Model::new(spec, &file).expect("trees that fit their schema"), file)
+}
+
+/// The leads as such a version reads them.
+pub fn leads() -> Vec<Vec<Value<'static>>> {
+    forest::leads().iter().map(|row| lead(row)).collect()
 }
 
 fn lead(row: &[f64]) -> Vec<Value<'static>> {

@@ -26,15 +26,21 @@ pub(super) struct Blocks<R> {
     block: usize,
     /// The start of the next block.
     rest: Vec<u8>,
-    /// Bytes given out.
+    /// Where in the input the next block starts.
     at: u64,
     ended: bool,
 }
 
 impl<R: Read> Blocks<R> {
-    /// `start` was read already. Blocks are of `block` bytes.
-    pub(super) fn new(start: Vec<u8>, input: R, format: Format, block: usize) -> Self {
-        Self { input, format, block, rest: start, at: 0, ended: false }
+    /// `start` was read already, and stood at `at`.
+    pub(super) fn new(start: Vec<u8>, at: u64, input: R, format: Format) -> Self {
+        Self { input, format, block: BLOCK, rest: start, at, ended: false }
+    }
+
+    /// The same in blocks of another size.
+    #[cfg(test)]
+    fn of(self, block: usize) -> Self {
+        Self { block, ..self }
     }
 
     /// The next block; `None` at the end.
@@ -108,11 +114,11 @@ mod tests {
     }
 
     fn check(text: &str, format: Format, block: usize, expected: &[&str]) {
-        let blocks = Blocks::new(Vec::new(), Slow(text.as_bytes()), format, block);
+        let blocks = Blocks::new(Vec::new(), 0, Slow(text.as_bytes()), format).of(block);
         let blocks: Vec<String> = blocks.map(|block| String::from_utf8(block.unwrap()).unwrap()).collect();
         assert_eq!(blocks, expected);
         let (start, rest) = text.as_bytes().split_at(text.len() / 2);
-        let blocks = Blocks::new(start.to_vec(), rest, format, block);
+        let blocks = Blocks::new(start.to_vec(), 0, rest, format).of(block);
         assert_eq!(blocks.map(|block| block.unwrap()).collect::<Vec<_>>().concat(), text.as_bytes());
     }
 
@@ -130,9 +136,9 @@ mod tests {
     #[test]
     fn a_row_without_an_end_is_an_error_and_not_a_heap_of_memory() {
         let start = b"a\n".to_vec();
-        let mut blocks = Blocks::new(start, io::repeat(b'x'), Format::Csv, BLOCK);
+        let mut blocks = Blocks::new(start, 7, io::repeat(b'x'), Format::Csv);
         assert_eq!(blocks.next().unwrap().unwrap(), b"a\n");
-        assert!(matches!(blocks.next(), Some(Err(BlockError::Long(2)))));
+        assert!(matches!(blocks.next(), Some(Err(BlockError::Long(9)))));
     }
 
     #[test]
@@ -143,7 +149,7 @@ mod tests {
                 Err(io::ErrorKind::TimedOut.into())
             }
         }
-        let mut blocks = Blocks::new(b"a\n".to_vec(), Broken, Format::Csv, BLOCK);
+        let mut blocks = Blocks::new(b"a\n".to_vec(), 0, Broken, Format::Csv);
         assert!(matches!(blocks.next(), Some(Err(BlockError::Read(_)))));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 /// One cell's bytes, quotes included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +85,23 @@ fn cell(bytes: &[u8], start: usize) -> (Cell, bool) {
     }
 }
 
-/// The next comma or line feed, or the end.
-fn plain_end(bytes: &[u8], at: usize) -> usize {
-    bytes.get(at..).and_then(|rest| memchr2(b',', b'\n', rest)).map_or(bytes.len(), |found| at + found)
+/// The next comma or line feed, or the end. Most cells are shorter than eight bytes, and so one look at a whole number
+/// finds it; calling for a search that is fast over long texts takes three times as long.
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    // Marks each byte that is zero; above the lowest, others may be marked too.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*eight);
+        let found = zeros(word ^ (ONES * u64::from(b','))) | zeros(word ^ (ONES * u64::from(b'\n')));
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| matches!(byte, b',' | b'\n')).unwrap_or(rest.len())
 }
 
 impl Cell {

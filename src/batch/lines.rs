@@ -131,6 +131,7 @@ impl Table for Lines {
         *at = next;
         let mut row = Row { start, end, next, brace: None };
         self.seen.fill(false);
+        values.fill(Value::Missing);
         let Some(text) = block.text(start, end) else { return Some((row, Err(RowError::Utf8))) };
         let TapeOf(mut tape) = std::mem::take(&mut self.tape);
         let read = match tape.scan(text) {

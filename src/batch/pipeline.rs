@@ -84,7 +84,7 @@ mod tests {
         source: Vec<Result<u32, &'static str>>,
         threads: usize,
         until: usize,
-        expected: Result<(), Stop<&'static str>>,
+        expected: &Result<(), Stop<&'static str>>,
     ) -> Vec<u32> {
         let workers =
             vec![|x: u32| if x == 666 { panic!("as a defect of ours would") } else { x * 2 }; threads];
@@ -93,7 +93,7 @@ mod tests {
             got.push(x);
             if got.len() == until { Err("full") } else { Ok(()) }
         };
-        assert_eq!(run(source.into_iter(), workers, sink), expected);
+        assert_eq!(run(source.into_iter(), workers, sink), *expected);
         got
     }
 
@@ -101,7 +101,7 @@ mod tests {
     fn results_come_in_order_from_any_number_of_threads() {
         for threads in [1, 2, 3, 8] {
             for len in [0, 1, 2, 7, 100] {
-                let got = check((0..len).map(Ok).collect(), threads, usize::MAX, Ok(()));
+                let got = check((0..len).map(Ok).collect(), threads, usize::MAX, &Ok(()));
                 assert_eq!(got, (0..len).map(|x| x * 2).collect::<Vec<_>>());
             }
         }
@@ -112,10 +112,10 @@ mod tests {
         let broken = |at: u32| (0..at).map(Ok).chain([Err("torn")]).chain((0..9).map(Ok)).collect();
         for threads in [1, 3] {
             for at in [0, 1, 5] {
-                let got = check(broken(at), threads, usize::MAX, Err(Stop::Failed("torn")));
+                let got = check(broken(at), threads, usize::MAX, &Err(Stop::Failed("torn")));
                 assert_eq!(got.len(), at as usize);
             }
-            assert_eq!(check((0..99).map(Ok).collect(), threads, 3, Err(Stop::Failed("full"))), [0, 2, 4]);
+            assert_eq!(check((0..99).map(Ok).collect(), threads, 3, &Err(Stop::Failed("full"))), [0, 2, 4]);
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
     fn a_panic_is_never_taken_for_the_end() {
         for threads in [1, 2, 3] {
             let source: Vec<_> = [1, 2, 3, 666, 4, 5, 6, 7, 8].map(Ok).into();
-            assert_eq!(check(source, threads, usize::MAX, Err(Stop::Panicked)), [2, 4, 6]);
+            assert_eq!(check(source, threads, usize::MAX, &Err(Stop::Panicked)), [2, 4, 6]);
         }
     }
 

@@ -20,8 +20,8 @@ pub(super) trait Table {
     /// Where a row stands in its block.
     type Row: Copy;
 
-    /// Reads the row at `at`, which moves past it, and its features' values; `None` at the end of the block. What is
-    /// wrong with a row keeps none of the following from being read.
+    /// Reads the row at `at`, which moves past it, and its features' values over those of the row before; `None` at the end
+    /// of the block. Where a row is wrong its values say nothing, and the rows behind it are read all the same.
     fn read<'b>(
         &mut self,
         block: Block<'b>,
@@ -108,7 +108,6 @@ impl<T: Table> Scorer<T> {
         at: &mut usize,
         values: &mut [Value<'b>],
     ) -> Option<(T::Row, Option<RowError>)> {
-        values.fill(Value::Missing);
         let (row, read) = self.table.read(block, at, values)?;
         let error = read.and_then(|()| self.check(values)).err();
         if error.is_none() {

@@ -20,6 +20,7 @@ mod captures; // the recorded traffic of vendors' SDKs
 mod cli; // what people and scripts see
 mod bare; // model files of other libraries, from the command line
 mod import; // models of other libraries become versions
+mod batch; // tables, from the command line
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself
 mod splice; // properties of what is written into bodies

@@ -1,24 +1,44 @@
-//! Boosted trees beside the library they come from: `cargo bench --bench trees`. Where `$PYTHON`, or `python3`, has
-//! LightGBM and NumPy, `trees_reference.py` scores the same leads with the same model in the same minute; and says whether
-//! both get the same sums.
+//! One lead at a time, beside the libraries models come from, in one run: `cargo bench --bench beside`.
+//!
+//! Boosted trees as rows, as a version serves them and with reasons; 64-32-1 as a version serves it and with reasons, and
+//! candle-nn's forward pass of the same network, which begins with encoded columns. Where `$PYTHON`, or `python3`, has
+//! LightGBM and NumPy, `reference/single_lead.py` scores the same leads with the same trees in the same minute by
+//! LightGBM's own C API, and says whether both get the same sums.
+
+mod cases;
 
 use std::{fs, hint::black_box, process::Command};
 
+use cases::forest;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use leadwire::score::trees::{TreeScratch, Trees};
 
-#[path = "cases/forest.rs"]
-mod forest;
+/// The cases of `hot_path` that stand beside something: how their names start.
+const LEADS: [&str; 4] =
+    ["score: ", "reasons: ", "candle-nn as one writes it, batch 1", "kernel as a candle op, batch 1"];
 
-fn trees(criterion: &mut Criterion) {
+fn beside(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("a lead");
+    let chosen = |name: &str| LEADS.iter().any(|start| name.starts_with(start));
+    for case in cases::all().into_iter().filter(|case| case.leads == 1 && chosen(&case.name)) {
+        let (name, mut run) = (case.name.clone(), case.ready());
+        group.bench_function(name, |bencher| bencher.iter(&mut run));
+    }
+    group.finish();
     let (text, leads) = (forest::text(), forest::leads());
+    let raw = trees(criterion, &text, &leads);
+    reference(&text, &leads, &raw);
+}
+
+/// Encoded rows to sums; the sums.
+fn trees(criterion: &mut Criterion, text: &str, leads: &[Vec<f64>]) -> Vec<f64> {
     let trees = Trees::read(text.as_bytes()).expect("a model");
     let (mut scratch, mut out) = (TreeScratch::default(), [0.0]);
-    let mut group = criterion.benchmark_group("trees");
+    let mut group = criterion.benchmark_group("trees over 2000 encoded leads");
     group.throughput(Throughput::Elements(leads.len() as u64));
     group.bench_function("lead by lead", |bencher| {
         bencher.iter(|| {
-            for lead in &leads {
+            for lead in leads {
                 trees.raw(lead, &mut scratch, &mut out).expect("a row of the model's width");
                 black_box(&out);
             }
@@ -30,7 +50,7 @@ fn trees(criterion: &mut Criterion) {
     });
     group.finish();
     trees.raw_batch(&rows, &mut scratch, &mut raw).expect("rows of the model's width");
-    reference(&text, &leads, &raw);
+    raw
 }
 
 fn reference(text: &str, leads: &[Vec<f64>], raw: &[f64]) {
@@ -42,12 +62,12 @@ fn reference(text: &str, leads: &[Vec<f64>], raw: &[f64]) {
     write("leads.json", &serde_json::to_string(leads).expect("numbers"));
     write("raw.json", &json(raw));
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/trees_reference.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/reference/single_lead.py");
     match Command::new(python).arg(script).arg(folder.path()).status() {
         Ok(status) if status.success() => {}
         other => println!("LightGBM itself: skipped, {other:?}"),
     }
 }
 
-criterion_group!(benches, trees);
+criterion_group!(benches, beside);
 criterion_main!(benches);
