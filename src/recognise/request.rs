@@ -231,7 +231,7 @@ impl<'a> Reader<'_, 'a, '_> {
     fn revenue(&self, rule: &Outcome, lead: Selected) -> Result<Option<f64>, Duplicate> {
         let Some(pointer) = &rule.revenue else { return Ok(None) };
         let Some(at) = self.doc.resolve(lead.at, pointer, lead.item)? else { return Ok(None) };
-        Ok(match super::coerce::read(self.doc, at, FeatureType::Number) {
+        Ok(match super::coerce::read(self.doc, at, FeatureType::Number)? {
             Value::Number(revenue) => Some(revenue),
             _ => None,
         })

@@ -16,6 +16,8 @@ mod scoring; // traffic that is
 mod faults; // whatever goes wrong, the CRM's answer comes through
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
+mod content; // leads in bodies that are not plain JSON
+mod captures; // recorded traffic of many clients
 mod replay; // real leads
 mod cli; // what people and scripts see
 mod bare; // model files of other libraries, from the command line
