@@ -7,7 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts};
+use http_body::Body as _;
 
 use super::{
     body::{Body, Read},
@@ -228,7 +229,8 @@ impl Verdict<'_> {
         }
         let started = Instant::now();
         let Some(Json::Body(body)) = &heard.json else {
-            if heard.parts.status != StatusCode::NO_CONTENT {
+            // Where there is no body, none was meant to be written to.
+            if !heard.body.is_end_stream() {
                 self.snapshot.metrics(Some(&self.inspection.route)).injection_skipped();
             }
             return None;

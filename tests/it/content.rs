@@ -102,6 +102,21 @@ fn a_score_goes_into_a_compressed_body_by_sending_it_plain() {
     assert_eq!(["content-encoding", "content-md5"].map(|name| request.header(name)), [None, None]);
 }
 
+#[test]
+fn a_refused_field_is_left_out_by_sending_the_compressed_original() {
+    let upstream = Upstream::start(|request| match request.header("content-encoding") {
+        Some(_) => created(ID),
+        None => answer("400 Bad Request", &[], "[]"),
+    });
+    let sidecar = start(&upstream, BOTH);
+    let body = gzip(LEAD.as_bytes());
+    let reply = sidecar.client().exchange("POST", CREATE, &[("Content-Encoding", "gzip")], &body);
+    assert_eq!((reply.status(), reply.header("leadwire")), (201, Some("scored")));
+    let [plain, original] = upstream.requests().try_into().unwrap();
+    assert!(plain.text().contains("Lead_Score__c"));
+    assert_eq!((original.body, original.headers.len()), (body, plain.headers.len() + 1));
+}
+
 /// An answer in gzip, as a CRM gives it to a client that offers that.
 fn gzipped(body: &str) -> Vec<u8> {
     let body = gzip(body.as_bytes());
@@ -326,6 +341,8 @@ fn an_xml_rpc_create_is_scored_unless_a_fault_answers_it() {
     let headers = [("Content-Type", "text/xml")];
     let reply = check_scored(&sidecar, &upstream, "/xmlrpc/2/object", &headers, call("age__c").as_bytes());
     assert!(reply.text().contains("<int>1102</int>") && reply.header("x-lead-score").is_some());
+    let skipped = r#"leadwire_injection_skipped_total{route="odoo.create"}"#;
+    assert_eq!(sidecar.metric(skipped), 1.0, "XML is not written to");
     let refused = call("age__c").replace("lab", "no_such");
     let reply = sidecar.client().exchange("POST", "/xmlrpc/2/object", &headers, refused.as_bytes());
     assert_eq!(reply.header("leadwire"), Some("skipped;reason=refused"));

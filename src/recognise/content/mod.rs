@@ -108,3 +108,101 @@ fn made(mode: Mode<'_>, content_type: Option<&str>, body: &str) -> Result<String
     }
     Ok(buffer)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        config::{Content, Pointer},
+        recognise::{At, Doc},
+    };
+
+    const ROOT: At = Doc::ROOT;
+
+    #[test]
+    fn only_a_view_that_is_the_body_has_places_to_write_to() {
+        for (content_type, body, in_place) in [
+            ("application/json", r#"{"a":1}"#, true),
+            ("application/json", "\u{feff}{\"a\":1}", true),
+            ("application/x-www-form-urlencoded", "a=1", false),
+            ("text/xml", "<a>1</a>", false),
+        ] {
+            let (mut buffer, mut tape) = (String::new(), Tape::default());
+            let view = View::of(Some(content_type), body.as_bytes(), &mut buffer).unwrap();
+            tape.scan(view.text()).unwrap();
+            let doc = view.doc(&tape);
+            let pointer = Pointer::parse("/a").unwrap();
+            assert!(doc.resolve(ROOT, &pointer, None).unwrap().is_some(), "{body}");
+            assert_eq!(doc.spot(ROOT, &pointer, None).unwrap().is_some(), in_place, "{body}");
+            assert_eq!(view.in_place(), in_place.then_some(body));
+        }
+    }
+
+    #[test]
+    fn a_view_is_for_the_routes_that_read_it_so() {
+        let mut buffer = String::new();
+        let view =
+            View::of(None, b"<methodCall><methodName>m</methodName></methodCall>", &mut buffer).unwrap();
+        let of =
+            [Content::Auto, Content::XmlRpc, Content::Xml, Content::Json, Content::FormJson("data".into())];
+        assert_eq!(of.map(|content| view.is_for(&content)), [true, true, false, false, false]);
+        assert!(View::of(Some("image/png"), b"{}", &mut String::new()).is_none());
+        assert!(View::of(Some("text/csv"), b"\xff", &mut String::new()).is_none());
+    }
+
+    /// Pieces of which every mode's bodies are made.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "a",
+            "=",
+            "&",
+            "%00",
+            "%",
+            "+",
+            ",",
+            ";",
+            "\"",
+            "\n",
+            "\r\n",
+            "\r\n\r\n",
+            "--b",
+            "--b--",
+            "{",
+            "}",
+            "[",
+            "]",
+            "1",
+            "\\",
+            "\0",
+            "é",
+            "<a>",
+            "</a>",
+            "<value>",
+            "</value>",
+            "<int>",
+            "</int>",
+            "<![CDATA[",
+            "]]>",
+            "&lt;",
+            "&#65;",
+            "<!--",
+            "-->",
+            "Content-Type: application/http",
+            "POST / HTTP/1.1",
+            "HTTP/1.1 200",
+            "\u{feff}",
+        ]);
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_made_is_json(body in pieces()) {
+            for mode in [Mode::Form, Mode::Csv, Mode::Batch, Mode::XmlRpc, Mode::Xml] {
+                _ = made(mode, Some("multipart/mixed; boundary=b"), &body);
+            }
+        }
+    }
+}
