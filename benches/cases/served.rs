@@ -9,7 +9,7 @@ use leadwire::{
     lead::{Grade, Score, Value},
     leadlog::Known,
     proxy::{Scratch as InspectScratch, Snapshot, Subject},
-    recognise::{Candidates, Doc, Recogniser, RequestHead, Scratch as ReadScratch},
+    recognise::{Candidates, Doc, Recogniser, RequestHead, Scratch as ReadScratch, View},
     registry::Version,
     score::{Model, Scratch as ScoreScratch},
     telemetry::{Latency, Metrics},
@@ -121,7 +121,8 @@ impl Lead {
     fn read(&self, memory: &mut Memory) {
         memory.values.clear();
         let Memory { read, values, .. } = memory;
-        let route = self.recogniser.read(&self.candidates, black_box(BODY), read, values);
+        let view = View::json(std::str::from_utf8(black_box(BODY)).expect("text"));
+        let route = self.recogniser.read(&self.candidates, view, read, values);
         assert!(matches!(route, Ok(Some(_))), "{route:?}");
     }
 

@@ -105,9 +105,10 @@ impl Lines {
     }
 }
 
-/// A member's value as the wire reads it; `None` for one that is neither absent in some way nor of its type.
+/// A member's value as the wire reads it; `None` for one that is neither absent in some way nor of its type, or in which a
+/// key stands twice.
 fn read<'b>(doc: Doc<'b, '_>, at: At, kind: FeatureType) -> Option<Value<'b>> {
-    let value = recognise::read(doc, at, kind);
+    let value = recognise::read(doc, at, kind).ok()?;
     let node = doc.node(at)?;
     let is_absent = || match node.kind {
         // Some CRMs write `false` for every empty field.

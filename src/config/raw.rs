@@ -137,7 +137,7 @@ pub(super) struct RawRoute {
     pub(super) method: Vec<String>,
     /// Template over the percent-encoded path, without the query; a {name} may stand inside a segment: /leads({id}).
     pub(super) path: String,
-    /// How the body is read: auto (by Content-Type), json, form, form-json:FIELD, csv, multipart-batch or xmlrpc.
+    /// How the body is read: auto (by Content-Type), json, form, form-json:FIELD, csv, multipart-batch, xmlrpc or xml.
     #[serde(default = "auto")]
     pub(super) content: String,
     /// What must hold in the request for this route to take it, such as {at: /method, eq: crm.lead.create}.

@@ -59,6 +59,8 @@ pub enum Content {
     MultipartBatch,
     /// XML-RPC.
     XmlRpc,
+    /// Any XML: elements by their names, without namespaces.
+    Xml,
 }
 
 /// What a request does to the record.

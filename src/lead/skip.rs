@@ -3,11 +3,11 @@
 /// The closed set of reasons: the `reason` label in metrics and in the `Leadwire` response header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Skip {
-    /// The body is larger than `limits.body`.
+    /// The body is larger than `limits.body`, or would be once it is decoded.
     Body,
-    /// The body is compressed.
+    /// The body is compressed in a way that is not known here, or broken.
     Encoding,
-    /// The body is not of a form that can be read yet.
+    /// The body is of no form that the route reads.
     Content,
     /// The body is not well-formed.
     Parse,

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts};
+use http_body::Body as _;
 
 use super::{
     body::{Body, Read},
@@ -21,7 +22,7 @@ use crate::{
     enrich::{self, Edits},
     lead::{self, LeadId, Skip},
     leadlog::{Decision, Entry, Memory, OutcomeRecord, ScoreRecord},
-    recognise::{Answer, At, Doc, Kind, Route, Tape},
+    recognise::{Answer, At, Doc, Kind, Route, Tape, View, decode, decodes},
     telemetry::{RequestOutcome, Stage},
 };
 
@@ -29,18 +30,32 @@ use crate::{
 pub(super) struct Heard {
     parts: Parts,
     body: Body,
-    /// The body's bytes, where it is JSON that was read whole; `tape` is its scan.
-    json: Option<Bytes>,
+    /// What was read of the body, where it could be; `tape` is its scan.
+    json: Option<Json>,
     tape: Tape,
+    /// Why the body was not read, where that was asked for.
+    unread: Option<Skip>,
+}
+
+/// A body that was read whole, as JSON.
+enum Json {
+    /// It is JSON, without its codings.
+    Body(Bytes),
+    /// JSON was made of it, which is read and never written to.
+    Made(String),
 }
 
 impl Heard {
     /// Takes in an answer; `None` where its body breaks off while it is read.
     pub(super) async fn listen(answer: Response<Body>, route: &Route, limit: usize) -> Option<Self> {
         let (parts, body) = answer.into_parts();
-        let mut heard = Self { parts, body: Body::empty(), json: None, tape: Tape::default() };
-        let encoded = heard.parts.headers.contains_key(header::CONTENT_ENCODING);
-        if encoded || !route.needs_answer() || !heard.parts.status.is_success() {
+        let mut heard = Self { parts, body: Body::empty(), json: None, tape: Tape::default(), unread: None };
+        if !route.needs_answer() || !heard.parts.status.is_success() {
+            heard.body = body;
+            return Some(heard);
+        }
+        if !decodes(&heard.parts.headers) {
+            heard.unread = Some(Skip::Encoding);
             heard.body = body;
             return Some(heard);
         }
@@ -48,13 +63,33 @@ impl Heard {
             Read::Broken => return None,
             Read::TooLarge(body) => heard.body = body,
             Read::Whole(whole) => {
-                let text = std::str::from_utf8(&whole.bytes);
-                let is_json = text.is_ok_and(|text| heard.tape.scan(text).is_ok());
-                heard.json = is_json.then(|| whole.bytes.clone());
+                match catch_unwind(AssertUnwindSafe(|| heard.understand(&whole.bytes, limit))) {
+                    Ok(Ok(json)) => heard.json = json,
+                    Ok(Err(reason)) => heard.unread = Some(reason),
+                    Err(_) => heard.unread = Some(Skip::Panic),
+                }
                 heard.body = Body::Whole(whole);
             }
         }
         Some(heard)
+    }
+
+    /// The body as JSON, by its own codings and Content-Type; `None` where it is of no form that is read.
+    fn understand(&mut self, body: &Bytes, limit: usize) -> Result<Option<Json>, Skip> {
+        let (mut decoded, mut made) = (Vec::new(), String::new());
+        let plain = decode(&self.parts.headers, body, limit, &mut decoded)?;
+        let is_coded = !std::ptr::eq(plain, body.as_ref());
+        let content_type = self.parts.headers.get(header::CONTENT_TYPE);
+        let content_type = content_type.map(|value| value.to_str().unwrap_or("?"));
+        let Some(view) = View::of(content_type, plain, &mut made) else { return Ok(None) };
+        if self.tape.scan(view.text()).is_err() {
+            return Ok(None);
+        }
+        Ok(Some(match view.in_place() {
+            Some(_) if is_coded => Json::Body(decoded.into()),
+            Some(_) => Json::Body(body.clone()),
+            None => Json::Made(made),
+        }))
     }
 
     /// What the CRM said to the write of one lead.
@@ -76,8 +111,10 @@ impl Heard {
     }
 
     fn doc(&self) -> Option<Doc<'_, '_>> {
-        let text = std::str::from_utf8(self.json.as_deref()?).ok()?;
-        Some(Doc::new(text, &self.tape))
+        match self.json.as_ref()? {
+            Json::Body(body) => Some(Doc::new(std::str::from_utf8(body).ok()?, &self.tape)),
+            Json::Made(text) => Some(Doc::made(text, &self.tape)),
+        }
     }
 }
 
@@ -148,7 +185,8 @@ impl Verdict<'_> {
         let route = &self.inspection.route;
         let (Some(model), [first, others @ ..]) = (self.snapshot.model(route), leads.as_slice()) else {
             let was_scored = self.inspection.leads.iter().any(|lead| lead.scored.is_some());
-            let skip = self.inspection.skip.or(was_scored.then_some(Skip::Refused));
+            let unknown = heard.unread.unwrap_or(Skip::Refused);
+            let skip = self.inspection.skip.or(was_scored.then_some(unknown));
             return Outcome { skip, ..Outcome::default() };
         };
         let patched = self.patch(heard, &leads, model);
@@ -191,6 +229,13 @@ impl Verdict<'_> {
             return None;
         }
         let started = Instant::now();
+        let Some(Json::Body(body)) = &heard.json else {
+            // Where there is no body, none was meant to be written to.
+            if !heard.body.is_end_stream() {
+                self.snapshot.metrics(Some(&self.inspection.route)).injection_skipped();
+            }
+            return None;
+        };
         let doc = heard.doc()?;
         let mut edits = Edits::default();
         for lead in leads {
@@ -203,7 +248,7 @@ impl Verdict<'_> {
                 }
             }
         }
-        let patched = if edits.is_empty() { None } else { edits.apply(heard.json.as_ref()?).ok() };
+        let patched = if edits.is_empty() { None } else { edits.apply(body).ok() };
         self.worker.stages.borrow_mut().record(Stage::Enrich, started.elapsed());
         patched
     }
@@ -272,11 +317,12 @@ fn item_of(doc: Doc<'_, '_>, target: &BodyTarget, item: Option<usize>) -> Option
     }
 }
 
-/// Corrects what a head says about a body of which bytes were changed.
+/// Corrects what a head says about a body of which bytes were changed. It is sent without codings.
 pub(super) fn body_changed(headers: &mut HeaderMap, length: usize) {
     if headers.contains_key(header::CONTENT_LENGTH) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
+    headers.remove(header::CONTENT_ENCODING);
     for name in DIGESTS {
         headers.remove(name);
     }

@@ -17,7 +17,7 @@ use crate::{
     enrich::{Edits, Given},
     lead::{LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
-    recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
+    recognise::{Candidates, Found, Route, Scratch as ReadScratch, Skipped, View, decode},
     score::Scored,
     telemetry::{Stage, StageRecorder},
 };
@@ -28,6 +28,22 @@ pub struct Scratch {
     read: ReadScratch,
     judge: JudgeScratch,
     values: Vec<Value<'static>>,
+    decoded: Vec<u8>,
+    view: String,
+}
+
+impl Scratch {
+    /// Gives memory back that only an unusually large body needs.
+    fn trim(&mut self) {
+        const KEPT: usize = 1 << 20;
+        self.read.trim();
+        if self.decoded.capacity() > KEPT {
+            self.decoded = Vec::new();
+        }
+        if self.view.capacity() > KEPT {
+            self.view = String::new();
+        }
+    }
 }
 
 /// What was found in a request.
@@ -39,7 +55,7 @@ pub struct Inspection {
     pub leads: Vec<Judged>,
     /// Why no lead has a score; `None` where one has, or where the route does not score.
     pub skip: Option<Skip>,
-    /// The request's body with scores in it, where the route asks for that.
+    /// The request's body with scores in it, without any coding, where the route asks for that.
     pub patched: Option<Vec<u8>>,
     /// Bodies must not change, because a header signs them.
     pub signed: bool,
@@ -88,17 +104,27 @@ impl Subject<'_> {
         stages: &mut StageRecorder,
     ) -> Result<Option<Inspection>, Skipped> {
         let caught = catch_unwind(AssertUnwindSafe(|| self.run(scratch, stages)));
+        scratch.trim();
         caught.unwrap_or_else(|_| {
             *scratch = Scratch::default();
-            self.candidates.likely().map_or(Ok(None), |route| Err(Skipped { route, reason: Skip::Panic }))
+            self.skipped(Skip::Panic)
         })
+    }
+
+    fn skipped(&self, reason: Skip) -> Result<Option<Inspection>, Skipped> {
+        self.candidates.likely().map_or(Ok(None), |route| Err(Skipped { route, reason }))
     }
 
     fn run(&self, scratch: &mut Scratch, stages: &mut StageRecorder) -> Result<Option<Inspection>, Skipped> {
         let started = Instant::now();
-        let Scratch { read, judge, values: spare } = scratch;
+        let Scratch { read, judge, values: spare, decoded, view } = scratch;
+        let body = match decode(self.headers, self.body, self.snapshot.config.limits.body, decoded) {
+            Ok(body) => body,
+            Err(reason) => return self.skipped(reason),
+        };
+        let Some(view) = self.candidates.view(body, view)? else { return Ok(None) };
         let mut values = reuse(std::mem::take(spare));
-        let route = self.snapshot.recogniser.read(self.candidates, self.body, read, &mut values);
+        let route = self.snapshot.recogniser.read(self.candidates, view, read, &mut values);
         let recognised = Instant::now();
         stages.record(Stage::Recognise, recognised - started);
         let Some(route) = route? else { return Ok(None) };
@@ -113,37 +139,34 @@ impl Subject<'_> {
         stages.record(Stage::Score, scored - recognised);
         let signed = route.signed_by.as_ref().is_some_and(|name| self.headers.contains_key(name));
         let may_patch = skip.is_none() && !signed && (self.may_inject)(&route);
-        let patched = if may_patch { self.patch(&route, &read.leads, &leads, &read.tape) } else { None };
+        let patched = if may_patch { self.patch(&route, read, &leads, view) } else { None };
         if may_patch {
             stages.record(Stage::Enrich, scored.elapsed());
         }
         *spare = reuse(values);
-        read.trim();
         Ok(Some(Inspection { route, leads, skip, patched, signed, took: started.elapsed() }))
     }
 
     /// The body with the score in it. Only a lead that stands alone is changed: were a batch accepted in part, it could
     /// not be sent again without the field.
-    fn patch(
-        &self,
-        route: &Route,
-        found: &[Found],
-        leads: &[Judged],
-        tape: &crate::recognise::Tape,
-    ) -> Option<Vec<u8>> {
-        let ([found], [lead]) = (found, leads) else { return None };
+    fn patch(&self, route: &Route, read: &ReadScratch, leads: &[Judged], view: View<'_>) -> Option<Vec<u8>> {
+        let ([found], [lead]) = (read.leads.as_slice(), leads) else { return None };
         if found.item.is_some() {
             return None;
         }
         let given = given(lead, self.snapshot.model(route)?)?;
-        let doc = Doc::new(std::str::from_utf8(self.body).ok()?, tape);
+        let Some(body) = view.in_place() else {
+            self.snapshot.metrics(Some(route)).injection_skipped();
+            return None;
+        };
+        let doc = view.doc(&read.tape);
         let mut edits = Edits::default();
         for target in &route.inject.request {
             if let Some(spot) = doc.spot(found.at, &target.at, found.item).ok()? {
                 edits.push(spot, target, given);
             }
         }
-        if edits.is_empty() { None } else { edits.apply(self.body).ok() }
+        if edits.is_empty() { None } else { edits.apply(body.as_bytes()).ok() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use http::{HeaderValue, Request, Response, Uri, Version, header, request::Parts};
+use http::{Request, Response, Uri, Version, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     enrich,
     lead::Skip,
-    recognise::{RequestHead, Route, Skipped},
+    recognise::{RequestHead, Route, Skipped, offer},
     telemetry::{RequestOutcome, Stage},
 };
 
@@ -170,8 +170,8 @@ impl Exchange<'_> {
     async fn judge(&self, mut parts: Parts, mut inspection: Inspection, body: Body) -> Response<Body> {
         let route = inspection.route.clone();
         enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
-        if route.needs_answer() && parts.headers.contains_key(header::ACCEPT_ENCODING) {
-            parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if route.needs_answer() {
+            offer(&mut parts.headers);
         }
         let (heard, injected) = match (inspection.patched.take(), body) {
             (Some(patched), Body::Whole(whole)) => {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    doc::{At, Doc},
+    doc::{At, Doc, Duplicate},
     scan::Kind,
 };
 use crate::lead::{FeatureType, Value};
@@ -12,9 +12,9 @@ use crate::lead::{FeatureType, Value};
 ///
 /// A boolean where a category is expected stays one: the model's vocabulary knows whether it holds `yes` and `no`. Some
 /// CRMs write `false` for every empty field; without such words that is missing, as for numbers.
-pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a> {
-    let Some(node) = doc.node(at) else { return Value::Missing };
-    match (kind, node.kind) {
+pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'a>, Duplicate> {
+    let Some(node) = doc.node(at) else { return Ok(Value::Missing) };
+    Ok(match (kind, node.kind) {
         (FeatureType::Number, Kind::Number) => finite(doc.raw(node)),
         (FeatureType::Number, Kind::String) => number(&doc.string(node)),
         (FeatureType::Category, Kind::String) => text(doc.string(node)),
@@ -23,8 +23,44 @@ pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a> {
         (FeatureType::Category | FeatureType::Boolean, Kind::True) => Value::Boolean(true),
         (FeatureType::Category | FeatureType::Boolean, Kind::False) => Value::Boolean(false),
         (FeatureType::Boolean, Kind::String | Kind::Number) => boolean(&doc.string(node)),
+        (FeatureType::Number, Kind::Object) => match class(doc, at)?.as_deref() {
+            Some("Decimal") => match doc.member(at, "decimal")? {
+                Some(digits) if doc.kind(digits) != Some(Kind::Object) => read(doc, digits, kind)?,
+                _ => Value::Missing,
+            },
+            _ => Value::Missing,
+        },
+        (FeatureType::Category, Kind::Object) => match class(doc, at)?.as_deref() {
+            Some("date") => date(doc, at, &["year", "month", "day"])?,
+            Some("datetime") => date(doc, at, &["year", "month", "day", "hour", "minute", "second"])?,
+            _ => Value::Missing,
+        },
         _ => Value::Missing,
+    })
+}
+
+/// What an object of Tryton's stands for: `{"__class__":"Decimal","decimal":"12500.00"}`.
+fn class<'a>(doc: Doc<'a, '_>, at: At) -> Result<Option<Cow<'a, str>>, Duplicate> {
+    let class = doc.member(at, "__class__")?.and_then(|class| doc.node(class));
+    Ok(class.filter(|class| class.kind == Kind::String).map(|class| doc.string(class)))
+}
+
+/// Whole numbers by name, as ISO 8601 text.
+fn date(doc: Doc<'_, '_>, at: At, names: &[&str]) -> Result<Value<'static>, Duplicate> {
+    let mut text = String::new();
+    for (index, name) in names.iter().enumerate() {
+        let node = doc.member(at, name)?.and_then(|part| doc.node(part));
+        let node = node.filter(|node| node.kind == Kind::Number);
+        let number: Option<u16> = node.and_then(|node| doc.raw(node).parse().ok());
+        let Some(number) = number else { return Ok(Value::Missing) };
+        match index {
+            0 => text.push_str(&format!("{number:04}")),
+            1 | 2 => text.push_str(&format!("-{number:02}")),
+            3 => text.push_str(&format!("T{number:02}")),
+            _ => text.push_str(&format!(":{number:02}")),
+        }
     }
+    Ok(Value::Text(text.into()))
 }
 
 /// Reads text that stands in no body, as a table's cell, as `kind`.
@@ -91,7 +127,8 @@ mod tests {
     fn check(json: &str, kind: FeatureType, expected: &Value<'static>) {
         let mut tape = Tape::default();
         tape.scan(json).unwrap();
-        assert_eq!(read(Doc::new(json, &tape), 0, kind).into_owned(), *expected, "{json} as {kind:?}");
+        let read = read(Doc::new(json, &tape), 0, kind).unwrap();
+        assert_eq!(read.into_owned(), *expected, "{json} as {kind:?}");
     }
 
     #[test]
@@ -103,6 +140,8 @@ mod tests {
             ("\"12000.00\"", 12000.0),
             ("\" 12,000.00 \"", 12000.0),
             ("\"-1,234,567\"", -1_234_567.0),
+            (r#"{"__class__":"Decimal","decimal":"12500.00"}"#, 12500.0),
+            (r#"{"decimal":7,"__class__":"Decimal"}"#, 7.0),
         ] {
             check(json, FeatureType::Number, &Value::Number(number));
         }
@@ -118,6 +157,11 @@ mod tests {
             "{}",
             "\"1,2345\"",
             "\"é\"",
+            r#"{"amount":12000,"currency":"AED"}"#,
+            r#"{"__class__":"Decimal"}"#,
+            r#"{"__class__":"Decimal","decimal":{"__class__":"Decimal","decimal":1}}"#,
+            r#"{"__class__":"date","decimal":1}"#,
+            r#"{"__class__":7,"decimal":1}"#,
         ] {
             check(json, FeatureType::Number, &Value::Missing);
         }
@@ -131,9 +175,23 @@ mod tests {
         check("100000001", FeatureType::Category, &text("100000001"));
         check("true", FeatureType::Category, &Value::Boolean(true));
         check("false", FeatureType::Category, &Value::Boolean(false));
-        for json in ["\"\"", "null", "[1]"] {
+        check("\"+971 50 123\"", FeatureType::Category, &text("+971 50 123"));
+        let day = r#"{"__class__":"date","year":2026,"month":11,"day":2}"#;
+        check(day, FeatureType::Category, &text("2026-11-02"));
+        let time = r#"{"__class__":"datetime","year":2026,"month":11,"day":2,"hour":8,"minute":5,"second":17,"microsecond":0}"#;
+        check(time, FeatureType::Category, &text("2026-11-02T08:05:17"));
+        let half = r#"{"__class__":"date","year":2026,"month":"11","day":2}"#;
+        for json in ["\"\"", "null", "[1]", "{}", half] {
             check(json, FeatureType::Category, &Value::Missing);
         }
+    }
+
+    #[test]
+    fn an_objects_member_that_stands_twice_is_refused() {
+        let json = r#"{"__class__":"Decimal","decimal":1,"decimal":2}"#;
+        let mut tape = Tape::default();
+        tape.scan(json).unwrap();
+        assert_eq!(read(Doc::new(json, &tape), 0, FeatureType::Number), Err(Duplicate));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::{
 pub struct Doc<'a, 't> {
     text: &'a str,
     nodes: &'t [Node],
+    /// Whether offsets in the text are offsets in the body.
+    in_place: bool,
 }
 
 /// The index of a value's node.
@@ -25,7 +27,12 @@ pub struct Duplicate;
 impl<'a, 't> Doc<'a, 't> {
     /// `tape` holds the scan of `text`, or the doc is empty.
     pub fn new(text: &'a str, tape: &'t Tape) -> Self {
-        Self { text, nodes: tape.nodes() }
+        Self { text, nodes: tape.nodes(), in_place: true }
+    }
+
+    /// The same for text that was made of a body: it is read, and has no place to write to.
+    pub fn made(text: &'a str, tape: &'t Tape) -> Self {
+        Self { text, nodes: tape.nodes(), in_place: false }
     }
 
     /// The whole body, after its byte order mark.
@@ -116,14 +123,15 @@ impl<'a, 't> Doc<'a, 't> {
         Ok((!self.nodes.is_empty()).then_some(at))
     }
 
-    /// The place of the member a pointer names, seen from `from`; `None` where its parent is not an object.
+    /// The place of the member a pointer names, seen from `from`; `None` where its parent is not an object, and wherever
+    /// the text is not the body itself.
     pub fn spot(&self, from: At, pointer: &Pointer, item: Option<usize>) -> Result<Option<Spot>, Duplicate> {
         let Some((Step::Key(name), path)) = pointer.steps.split_last() else { return Ok(None) };
         let parent = self.walk(from, path, item)?;
         let Some((parent, object)) = parent.and_then(|at| Some((at, self.node(at)?))) else {
             return Ok(None);
         };
-        if object.kind != Kind::Object {
+        if object.kind != Kind::Object || !self.in_place {
             return Ok(None);
         }
         Ok(Some(match self.member(parent, name)?.and_then(|at| self.node(at)) {

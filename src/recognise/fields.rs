@@ -139,7 +139,7 @@ impl<'a> Reader<'_, 'a, '_, '_> {
                 continue;
             };
             if *rank < *best || slot.is_missing() {
-                let read: Value<'a> = coerce::read(self.doc, value, *kind);
+                let read: Value<'a> = coerce::read(self.doc, value, *kind)?;
                 if !read.is_missing() {
                     *best = *rank;
                     *slot = read;

@@ -11,12 +11,14 @@ mod predicate; // conditions on head and body
 mod select; // RFC 9535 selectors -> lead objects
 mod coerce; // the forms a value arrives in
 mod fields; // the feature map, in one pass over an object
+mod content; // a body of any form -> JSON
 mod request; // all of it: a request's leads
 mod answer; // accepted? under which id?
 
 pub use self::{
     answer::Answer,
     coerce::{read, read_text},
+    content::{Mode, View, decode, decodes, offer},
     doc::{At, Doc, Duplicate},
     request::{Found, Recogniser, Scratch, Skipped},
     routes::{Candidates, RequestHead, Route},

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, header};
-
 use super::{
+    content::View,
     doc::{At, Doc, Duplicate},
     fields::{FieldScratch, Fields},
     predicate::{Head, Message},
@@ -13,7 +12,7 @@ use super::{
     select::Selected,
 };
 use crate::{
-    config::{Action, Config, Content, IdSource, Pointer},
+    config::{Action, Config, IdSource, Pointer},
     lead::{FeatureType, LeadId, Skip, Value},
 };
 
@@ -85,21 +84,22 @@ impl Recogniser {
         any.then_some(candidates)
     }
 
-    /// Reads the leads of `body`: `Ok(None)` where no route's predicates hold. On `Ok(Some)` the leads stand in `scratch`,
-    /// and `values` holds [`Recogniser::width`] values for each, one lead after another.
+    /// Reads the leads of a body, for the routes that read it as `view` does: `Ok(None)` where no route's predicates hold.
+    /// On `Ok(Some)` the leads stand in `scratch`, and `values` holds [`Recogniser::width`] values for each, one lead after
+    /// another.
     pub fn read<'a>(
         &self,
         candidates: &Candidates<'_>,
-        body: &'a [u8],
+        view: View<'a>,
         scratch: &mut Scratch,
         values: &mut Vec<Value<'a>>,
     ) -> Result<Option<Arc<Route>>, Skipped> {
-        let Some(first) = candidates.readable().next().cloned() else { return Ok(None) };
+        let readers = || candidates.open().filter(|route| view.is_for(&route.content));
+        let Some(first) = readers().next() else { return Ok(None) };
         let skipped = |route: &Arc<Route>, reason| Skipped { route: route.clone(), reason };
-        let text = std::str::from_utf8(body).map_err(|_| skipped(&first, Skip::Parse))?;
-        scratch.tape.scan(text).map_err(|_| skipped(&first, Skip::Parse))?;
-        let doc = Doc::new(text, &scratch.tape);
-        for route in candidates.readable() {
+        scratch.tape.scan(view.text()).map_err(|_| skipped(first, Skip::Parse))?;
+        let doc = view.doc(&scratch.tape);
+        for route in readers() {
             match candidates.allows(route, Some(doc)) {
                 Err(Duplicate) => return Err(skipped(route, Skip::Duplicate)),
                 Ok(false) => {}
@@ -123,27 +123,9 @@ impl<'r> Candidates<'r> {
         self.open().next().cloned()
     }
 
-    /// What can be said before the body is read: `Err` where it could not be read anyway.
-    pub fn precheck(&self) -> Result<(), Skipped> {
-        let Some(first) = self.likely() else { return Ok(()) };
-        let headers = self.head.headers;
-        if is_encoded(headers) {
-            return Err(Skipped { route: first, reason: Skip::Encoding });
-        }
-        if self.readable().next().is_some() {
-            return Ok(());
-        }
-        Err(Skipped { route: first, reason: Skip::Content })
-    }
-
     /// The routes that the head alone does not rule out.
-    fn open(&self) -> impl Iterator<Item = &'r Arc<Route>> {
+    pub(super) fn open(&self) -> impl Iterator<Item = &'r Arc<Route>> {
         self.routes.iter().filter(|route| self.allows(route, None) == Ok(true))
-    }
-
-    /// Those among them that read the body as what it is.
-    fn readable(&self) -> impl Iterator<Item = &'r Arc<Route>> {
-        self.open().filter(|route| is_json(&route.content, self.head.headers))
     }
 
     /// Whether a route takes the request. Without a body its predicates on the body are taken as holding.
@@ -249,7 +231,7 @@ impl<'a> Reader<'_, 'a, '_> {
     fn revenue(&self, rule: &Outcome, lead: Selected) -> Result<Option<f64>, Duplicate> {
         let Some(pointer) = &rule.revenue else { return Ok(None) };
         let Some(at) = self.doc.resolve(lead.at, pointer, lead.item)? else { return Ok(None) };
-        Ok(match super::coerce::read(self.doc, at, FeatureType::Number) {
+        Ok(match super::coerce::read(self.doc, at, FeatureType::Number)? {
             Value::Number(revenue) => Some(revenue),
             _ => None,
         })
@@ -266,28 +248,4 @@ pub(super) fn id_at(
     let id =
         node.filter(|node| matches!(node.kind, Kind::String | Kind::Number)).map(|node| doc.string(node));
     Ok(id.filter(|id| !id.is_empty()).map(|id| id.into_owned().into_boxed_str()))
-}
-
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let identity = |value: &header::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    headers.get(header::CONTENT_ENCODING).is_some_and(|value| !identity(value))
-}
-
-/// Whether a body can be read as JSON. A missing Content-Type counts as JSON: the scan decides.
-fn is_json(content: &Content, headers: &HeaderMap) -> bool {
-    match content {
-        Content::Json => true,
-        Content::Auto => match headers.get(header::CONTENT_TYPE) {
-            None => true,
-            Some(value) => {
-                let kind =
-                    value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-                kind.eq_ignore_ascii_case(b"application/json")
-                    || kind.eq_ignore_ascii_case(b"text/json")
-                    || kind.len() > 5
-                        && kind.last_chunk::<5>().is_some_and(|end| end.eq_ignore_ascii_case(b"+json"))
-            }
-        },
-        _ => false,
-    }
 }

@@ -94,6 +94,7 @@ impl Metrics {
                 counter!("leadwire_skipped_total", "route" => route.to_owned(), "reason" => reason.as_str())
             }),
             injection_refused: counter!("leadwire_injection_refused_total", "route" => route.to_owned()),
+            injection_skipped: counter!("leadwire_injection_skipped_total", "route" => route.to_owned()),
         }
         })
     }
@@ -148,6 +149,10 @@ fn describe() {
         "leadwire_injection_refused_total",
         "Injected fields that the CRM refused; the injection paused."
     );
+    describe_counter!(
+        "leadwire_injection_skipped_total",
+        "Scores that were to go into a body that is read but never changed, such as a form or XML."
+    );
     describe_histogram!("leadwire_score", "Scores given, as probabilities.");
 }
 
@@ -157,6 +162,7 @@ pub struct RouteMetrics {
     requests: [Counter; 4],
     skipped: [Counter; Skip::ALL.len()],
     injection_refused: Counter,
+    injection_skipped: Counter,
 }
 
 impl RouteMetrics {
@@ -170,6 +176,11 @@ impl RouteMetrics {
     /// Counts an injected field that the CRM refused.
     pub fn injection_refused(&self) {
         self.injection_refused.increment(1);
+    }
+
+    /// Counts a score that was to go into a body that cannot be changed.
+    pub fn injection_skipped(&self) {
+        self.injection_skipped.increment(1);
     }
 
     /// Counts a request that went on without a score.

@@ -55,10 +55,20 @@ fn what_cannot_be_read_goes_on_as_it_came() {
     skipped(&JSON, b"{\"age__c\":56,\"age__c\":57}", "duplicate");
     skipped(&JSON, b"[1,2]", "no_lead");
     skipped(&JSON, b"{\"LastName\":\"x\"}", "features");
-    skipped(&[("Content-Type", "application/x-www-form-urlencoded")], b"age__c=56", "content");
+    skipped(&[("Content-Type", "multipart/form-data; boundary=x")], b"--x--", "content");
+    skipped(&[("Content-Type", "multipart/mixed; boundary=x")], b"--x", "parse");
+    skipped(&[("Content-Type", "text/xml")], b"<!DOCTYPE a><a/>", "parse");
+    skipped(&[("Content-Type", "application/x-www-form-urlencoded")], b"age__c=1&age__c=2", "duplicate");
+    skipped(&[("Content-Type", "text/csv")], b"age__c\n1,2\n", "parse");
+    skipped(&[("Content-Type", "text/csv")], b"age__c\n", "no_lead");
     skipped(
         &[("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
         b"\x1f\x8b\x08",
+        "encoding",
+    );
+    skipped(
+        &[("Content-Type", "application/json"), ("Content-Encoding", "zstd")],
+        LEAD.as_bytes(),
         "encoding",
     );
     let large = format!("{{\"Description\":\"{}\"}}", "x".repeat(1 << 20));

@@ -59,3 +59,13 @@ fn lightgbm() {
 fn xgboost() {
     replay("xgboost", checks::xgboost);
 }
+
+#[test]
+fn content() {
+    replay("content", checks::content);
+}
+
+#[test]
+fn differential() {
+    replay("differential", checks::differential);
+}

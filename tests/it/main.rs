@@ -15,6 +15,8 @@ mod scoring; // traffic that is
 mod faults; // whatever goes wrong, the CRM's answer comes through
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
+mod content; // leads in bodies that are not plain JSON
+mod views; // recorded bodies, as JSON
 mod replay; // real leads
 mod captures; // the recorded traffic of vendors' SDKs
 mod cli; // what people and scripts see

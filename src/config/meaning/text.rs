@@ -196,10 +196,12 @@ pub(super) fn content(text: &str) -> Result<Content, Complaint> {
         "csv" => Content::Csv,
         "multipart-batch" => Content::MultipartBatch,
         "xmlrpc" => Content::XmlRpc,
+        "xml" => Content::Xml,
         other => match other.strip_prefix("form-json:") {
             Some(field) if !field.is_empty() => Content::FormJson(field.into()),
             _ => {
-                let known = ["auto", "json", "form", "form-json:FIELD", "csv", "multipart-batch", "xmlrpc"];
+                let known =
+                    ["auto", "json", "form", "form-json:FIELD", "csv", "multipart-batch", "xmlrpc", "xml"];
                 return Err(Complaint::new(
                     format!("{other:?} is not known here"),
                     nearest_or_all(other, known),
