@@ -1,7 +1,11 @@
 //! Recorded CRM traffic: every body becomes the JSON that an independent reader finds in it.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-use leadwire::recognise::{Tape, View, decode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use leadwire::{
+    config::Config,
+    lead::Value as Feature,
+    recognise::{Recogniser, RequestHead, Scratch, Tape, View, decode},
+};
 use serde_json::{Value, json};
 
 use crate::goldens;
@@ -276,5 +280,45 @@ fn bodies_that_are_not_json_say_in_json_what_they_say() {
         for (pointer, value) in expected {
             assert_eq!(view.pointer(pointer).unwrap_or(&Value::Null), &value, "{name} {pointer}: {view}");
         }
+    }
+}
+
+/// The last names that a route of this content finds in a recorded request.
+fn names(half: &Half, content: &str, leads: &str) -> Vec<Feature<'static>> {
+    let yaml = format!(
+        "upstream: http://127.0.0.1:1\nroutes: [{{name: r, method: [POST], path: /r, action: create, \
+         content: '{content}', leads: \"{leads}\"}}]\nfeatures: {{name: {{type: category, \
+         from: [/LastName, /last_name, /lastname, /Last_Name, /contact_name]}}}}"
+    );
+    let recogniser = Recogniser::new(&Config::parse(&yaml, &|_| None).unwrap());
+    let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &half.headers };
+    let candidates = recogniser.candidates(head).unwrap();
+    candidates.precheck().unwrap();
+    let (mut decoded, mut made, mut values) = (Vec::new(), String::new(), Vec::new());
+    let body = decode(&half.headers, &half.body, 1 << 20, &mut decoded).unwrap();
+    let view = candidates.view(body, &mut made).unwrap().unwrap();
+    let route = recogniser.read(&candidates, view, &mut Scratch::default(), &mut values).unwrap();
+    assert!(route.is_some(), "{}", half.name);
+    values.into_iter().map(Feature::into_owned).collect()
+}
+
+#[test]
+fn recorded_leads_of_every_content_are_found() {
+    let halves = recorded();
+    for (name, content, leads, expected) in [
+        ("forms_curl/001 request", "form", "$", &["K"][..]),
+        ("forms_curl/001 request", "auto", "$", &["K"]),
+        ("forms_curl/002 request", "auto", "$", &["K"]),
+        ("forms_curl/005 request", "json", "$", &["K"]),
+        ("frappe_python/001 request", "form-json:data", "$", &["K"]),
+        ("node_jsforce/009 request", "csv", "$[*]", &["K6", "K7"]),
+        ("node_dynamics/008 request", "multipart-batch", "$[?@.method=='POST'].body", &["K2", "K3"]),
+        ("dyn_python_tls/008 request", "auto", "$[0].body", &["K"]),
+        ("node_odoo/002 request", "xmlrpc", "$.params[5][*]", &["Amina K"]),
+        ("zoho_python/002 request", "auto", "$.data[*]", &["K0"]),
+    ] {
+        let Some(half) = halves.iter().find(|half| half.name == name) else { continue };
+        let expected: Vec<Feature<'_>> = expected.iter().map(|name| Feature::Text((*name).into())).collect();
+        assert_eq!(names(half, content, leads), expected, "{name} as {content}");
     }
 }

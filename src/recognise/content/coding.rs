@@ -100,25 +100,29 @@ fn is_zlib(body: &[u8]) -> bool {
 /// Takes from what a client accepts the codings that are not known here, so that the answer can be read; `identity` where
 /// nothing is left. A client that asks for nothing is not spoken for.
 pub fn offer(headers: &mut HeaderMap) {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let Ok(values) = values.map(HeaderValue::to_str).collect::<Result<Vec<_>, _>>() else {
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        return;
-    };
-    let known = |item: &&str| {
-        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        let refuses = weight.replace(' ', "").trim_start_matches("q=0").trim_matches(['.', '0']).is_empty();
-        Coding::parse(name.trim()).is_ok() || !weight.is_empty() && refuses
-    };
-    let items = || values.iter().flat_map(|value| value.split(',')).map(str::trim);
-    if items().all(|item| known(&item)) {
+    if accepted(headers).all(is_readable) {
         return;
     }
-    let kept = items().filter(known).filter(|item| !item.is_empty()).collect::<Vec<_>>().join(", ");
-    let kept = if kept.is_empty() { "identity".to_owned() } else { kept };
+    let kept: Vec<&str> = accepted(headers).filter(|item| !item.is_empty() && is_readable(item)).collect();
+    let kept = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
+    // Parts of what came in a header fit in one.
     if let Ok(value) = HeaderValue::try_from(kept) {
         headers.insert(header::ACCEPT_ENCODING, value);
     }
+}
+
+/// `gzip`, `br;q=0.5` and so on. What is not ASCII names no coding.
+fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    values.flat_map(|value| value.to_str().unwrap_or("?").split(',')).map(str::trim)
+}
+
+/// Whether an answer can be read that keeps to this: its coding is known here, or it must not be used.
+fn is_readable(item: &str) -> bool {
+    let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+    let refused =
+        weight.trim().strip_prefix("q=0").is_some_and(|rest| rest.trim_matches(['.', '0']).is_empty());
+    refused || Coding::parse(name.trim()).is_ok()
 }
 
 #[cfg(test)]
