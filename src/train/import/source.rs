@@ -33,11 +33,11 @@ impl Source {
         let (file, signature) =
             if path.is_dir() { mlmodel::read(path)? } else { (path.to_owned(), Vec::new()) };
         let refuse = |reason: String| TrainError::data(&file, reason);
-        let bytes = bytes(&file).map_err(|error| refuse(error.to_string()))?;
         if file.extension().is_some_and(|end| PICKLES.iter().any(|pickle| end.eq_ignore_ascii_case(pickle))) {
             let reason = "only Python can open a pickle; save the booster itself, by its save_model";
             return Err(refuse(reason.into()));
         }
+        let bytes = bytes(&file).map_err(|error| refuse(error.to_string()))?;
         let is_network = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
         let (kind, trees) = if is_network {
             (Network::kind(&bytes)?, None)

@@ -204,6 +204,11 @@ fn a_column_is_what_is_said_of_it() {
     };
     let (nan, xgb) = (model("lgb_nan.txt").unwrap(), model("xgb_nan.json").unwrap());
     let sample = "a,b,c,d,e\n1,True,2,0,1\n2,FALSE,3,1,-1\n";
+    let beyond = import(folder.path(), &nan, &sample.replace("3,1,-1", "3,1,9"), &[]).unwrap();
+    assert!(
+        beyond.notes.contains(&"`e`: codes up to 9, the model knows them up to 5".to_owned()),
+        "{beyond}"
+    );
     assert_eq!(types(&nan, sample, &[]), ["number", "boolean", "number", "category", "category"]);
     assert_eq!(
         types(&xgb, sample, &["--category", "c,d"]),
