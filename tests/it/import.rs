@@ -171,9 +171,10 @@ fn networks_become_versions_with_their_preprocessing() {
     // The order of the categories is the network's: a map that sorts its keys would lose it.
     let text = fs::read_to_string(goldens::path("goldens/nn_bank.json").unwrap()).unwrap();
     let from = text.find("\"preprocess\":").unwrap() + "\"preprocess\":".len();
-    let mut preprocess =
+    let mut values =
         serde_json::Deserializer::from_str(&text[from..]).into_iter::<Box<serde_json::value::RawValue>>();
-    fs::write(&schema, preprocess.next().unwrap().unwrap().get()).unwrap();
+    let preprocess = values.next().unwrap().unwrap().get().to_owned();
+    fs::write(&schema, &preprocess).unwrap();
     for (i, (file, pred, layers)) in
         [("mlp_bank", "pred_mlp", 3), ("logreg_bank", "pred_logreg", 1)].into_iter().enumerate()
     {
@@ -189,7 +190,18 @@ fn networks_become_versions_with_their_preprocessing() {
         }
         let bare = place.import(model.to_str().unwrap(), &[]);
         assert!(self::text(&bare.stderr).contains("pass --schema"));
+        let wider = preprocess.replacen("\"no\"", "\"no\", \"never\"", 1);
+        fs::write(place.path("wider.json"), wider).unwrap();
+        let misfit = place.import(model.to_str().unwrap(), &["--schema", &place.path("wider.json")]);
+        let said = self::text(&misfit.stderr);
+        assert!(
+            said.contains(&format!("{file}.safetensors: weights: tensor ")) && said.contains("81], expected"),
+            "{said}"
+        );
     }
+    fs::write(place.path("torn.safetensors"), "{}").unwrap();
+    let torn = place.import(&place.path("torn.safetensors"), &["--schema", &schema]);
+    assert!(self::text(&torn.stderr).contains("torn.safetensors: weights: "));
 }
 
 /// Refused with a part of the reason, and nothing is written. The text after `--schema` is the schema.
