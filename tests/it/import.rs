@@ -199,6 +199,10 @@ fn networks_become_versions_with_their_preprocessing() {
             "{said}"
         );
     }
+    let model = goldens::path("goldens/models/mlp_bank.safetensors").unwrap();
+    fs::write(place.path("bare.json"), r#"{"features": [{"name": "age", "type": "number"}]}"#).unwrap();
+    let bare = place.import(model.to_str().unwrap(), &["--schema", &place.path("bare.json")]);
+    assert!(self::text(&bare.stderr).contains("bare.json: column `age`: a network's schema needs median"));
     fs::write(place.path("torn.safetensors"), "{}").unwrap();
     let torn = place.import(&place.path("torn.safetensors"), &["--schema", &schema]);
     assert!(self::text(&torn.stderr).contains("torn.safetensors: weights: "));

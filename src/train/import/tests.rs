@@ -227,6 +227,34 @@ fn a_column_is_what_is_said_of_it() {
 }
 
 #[test]
+fn a_signature_names_columns_that_have_no_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mlflow = folder.path().join("mlflow");
+    fs::create_dir(&mlflow).unwrap();
+    fs::copy(model("lgb_nan.txt").unwrap(), mlflow.join("model.lgb")).unwrap();
+    let column = |(name, kind): (&str, &str)| json!({"name": name, "type": kind, "required": true});
+    let columns = [("a", "double"), ("b", "boolean"), ("c", "long"), ("d", "string"), ("e", "string")];
+    let inputs = json!(columns.map(column)).to_string();
+    let document = format!("flavors: {{lightgbm: {{data: model.lgb}}}}\nsignature:\n  inputs: '{inputs}'\n");
+    fs::write(mlflow.join("MLmodel"), document).unwrap();
+    let sample = "e,d,c,b,a,won\n1,2,3,1,5,1\n0,1,,0,1.5,0\n";
+    let report = import(folder.path(), &mlflow, sample, &["--drop", "won"]).unwrap();
+    assert_eq!(report.file, "model.lgb");
+    assert!(report.notes[0].contains("no names, and are the signature's"), "{report}");
+    let schema = Version::load(&report.folder).unwrap().manifest.schema;
+    let seen: Vec<_> = schema.features.iter().map(|f| (&*f.name, f.feature_type().as_str())).collect();
+    let expected = ["number", "boolean", "number", "category", "category"];
+    assert_eq!(seen, ["a", "b", "c", "d", "e"].into_iter().zip(expected).collect::<Vec<_>>());
+
+    let told = folder.path().join("schema.json");
+    fs::write(&told, serde_json::to_string(&schema).unwrap()).unwrap();
+    let more = ["--drop", "won", "--schema", told.to_str().unwrap()];
+    let again = import(folder.path(), &mlflow, sample, &more).unwrap();
+    assert_eq!(Version::load(&again.folder).unwrap().manifest.schema, schema, "a manifest's schema is one");
+    assert!(!again.notes[0].contains("no names"), "{again}");
+}
+
+#[test]
 fn codes_beyond_what_a_manifest_can_hold_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let sample = "a,b,c,d,e\n1,2,3,0,1\n";
