@@ -171,9 +171,10 @@ fn networks_become_versions_with_their_preprocessing() {
     // The order of the categories is the network's: a map that sorts its keys would lose it.
     let text = fs::read_to_string(goldens::path("goldens/nn_bank.json").unwrap()).unwrap();
     let from = text.find("\"preprocess\":").unwrap() + "\"preprocess\":".len();
-    let mut preprocess =
+    let mut values =
         serde_json::Deserializer::from_str(&text[from..]).into_iter::<Box<serde_json::value::RawValue>>();
-    fs::write(&schema, preprocess.next().unwrap().unwrap().get()).unwrap();
+    let preprocess = values.next().unwrap().unwrap().get().to_owned();
+    fs::write(&schema, &preprocess).unwrap();
     for (i, (file, pred, layers)) in
         [("mlp_bank", "pred_mlp", 3), ("logreg_bank", "pred_logreg", 1)].into_iter().enumerate()
     {
@@ -189,71 +190,100 @@ fn networks_become_versions_with_their_preprocessing() {
         }
         let bare = place.import(model.to_str().unwrap(), &[]);
         assert!(self::text(&bare.stderr).contains("pass --schema"));
+        let wider = preprocess.replacen("\"no\"", "\"no\", \"never\"", 1);
+        fs::write(place.path("wider.json"), wider).unwrap();
+        let misfit = place.import(model.to_str().unwrap(), &["--schema", &place.path("wider.json")]);
+        let said = self::text(&misfit.stderr);
+        assert!(
+            said.contains(&format!("{file}.safetensors: weights: tensor ")) && said.contains("81], expected"),
+            "{said}"
+        );
     }
+    let model = goldens::path("goldens/models/mlp_bank.safetensors").unwrap();
+    fs::write(place.path("bare.json"), r#"{"features": [{"name": "age", "type": "number"}]}"#).unwrap();
+    let bare = place.import(model.to_str().unwrap(), &["--schema", &place.path("bare.json")]);
+    assert!(self::text(&bare.stderr).contains("bare.json: column `age`: a network's schema needs median"));
+    fs::write(place.path("torn.safetensors"), "{}").unwrap();
+    let torn = place.import(&place.path("torn.safetensors"), &["--schema", &schema]);
+    assert!(self::text(&torn.stderr).contains("torn.safetensors: weights: "));
+}
+
+/// Refused with a part of the reason, and nothing is written. The text after `--schema` is the schema.
+fn refused(model: &str, sample: &str, more: &[&str], expected: &str) {
+    let place = Place::new(sample);
+    let schema = place.path("schema.json");
+    let more = match more {
+        ["--schema", text] => {
+            fs::write(&schema, text).unwrap();
+            vec!["--schema", &schema]
+        }
+        more => more.to_vec(),
+    };
+    let model =
+        if model.starts_with("absent") { model.to_owned() } else { trees(model).display().to_string() };
+    let output = place.import(&model, &more);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{expected}: {said}");
+    assert!(said.contains("error: ") && said.contains(expected), "expected {expected}: {said}");
+    assert!(!Path::new(&place.path("models")).exists(), "nothing is written");
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_its_reason() {
+fn columns_that_are_not_the_models_are_refused() {
     let (csv, _) = pandas();
-    let file = |name: &str| trees(name).to_str().unwrap().to_owned();
-    let check = |model: &str, sample: &str, more: &[&str], expected: &str| {
-        let place = Place::new(sample);
-        fs::write(place.path("schema.json"), more.last().unwrap_or(&"")).unwrap();
-        let schema = place.path("schema.json");
-        let more: Vec<&str> = match more {
-            ["--schema", _] => vec!["--schema", &schema],
-            more => more.to_vec(),
-        };
-        let output = place.import(model, &more);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{expected}: {said}");
-        assert!(said.contains("error: ") && said.contains(expected), "expected {expected}: {said}");
-        assert!(!Path::new(&place.path("models")).exists(), "nothing is written");
-    };
-    let pandas = file("lgb_pandas.txt");
+    let check =
+        |sample: &str, more: &[&str], expected: &str| refused("lgb_pandas.txt", sample, more, expected);
     let without = |column: &str| csv.replacen(column, "other", 1);
-    check(&pandas, &without("size"), &[], "leads.csv: column `size` is missing");
-    check(&pandas, &csv.replacen("0.346", "many", 1), &[], "line 2, column `a`: not a finite number");
+    check(&without("size"), &[], "leads.csv: column `size` is missing");
+    check(&csv.replacen("0.346", "many", 1), &[], "line 2, column `a`: not a finite number");
     let strange = csv.replace("web", "w").replace("event", "e").replace("phone", "p");
     let strange = strange.replace("mail", "m").replace("fair", "f").replace("other", "o");
-    check(&pandas, &strange, &[], "line 2, column `kind`: neither this nor any other cell is a word");
-    check(&pandas, "id,a,size,b,c,kind,won\n", &[], "holds no rows");
-    check(&pandas, &csv, &["--target", "lost"], "column `lost` is missing");
-    check(&pandas, &csv, &["--target", "kind"], "column `kind`: not one of 0, 1");
-    check(&pandas, &csv, &["--label", "age=Age"], "--label: column `age` is no feature");
-    check(&pandas, &csv, &["--protected", "age"], "--protected: column `age` is no feature");
-    check(&pandas, &csv, &["--category", "age"], "--category: column `age` is no feature");
-    check(&pandas, &csv, &["--objective", "binary"], "the file has its own, `binary`");
+    check(&strange, &[], "line 2, column `kind`: neither this nor any other cell is a word");
+    check("id,a,size,b,c,kind,won\n", &[], "holds no rows");
+    check(&csv, &["--target", "lost"], "column `lost` is missing");
+    check(&csv, &["--target", "kind"], "column `kind`: not one of 0, 1");
+    check(&csv, &["--label", "age=Age"], "--label: column `age` is no feature");
+    check(&csv, &["--protected", "age"], "--protected: column `age` is no feature");
+    check(&csv, &["--category", "age"], "--category: column `age` is no feature");
+    check(&csv, &["--objective", "binary"], "the file has its own, `binary`");
     let words = r#"{"features": [{"name": "a", "type": "number"}]}"#;
-    check(&pandas, &csv, &["--schema", words], "column `size` is not in the schema");
+    check(&csv, &["--schema", words], "column `size` is not in the schema");
     let more = ["a", "size", "b", "c", "kind", "d"].map(|name| json!({"name": name, "type": "number"}));
-    check(&pandas, &csv, &["--schema", &json!({"features": more}).to_string()], "no column `d`");
-    check(&pandas, &csv, &["--schema", "{"], "schema.json: EOF");
+    check(&csv, &["--schema", &json!({"features": more}).to_string()], "no column `d`");
+    check(&csv, &["--schema", "{"], "schema.json: EOF");
+}
 
+#[test]
+fn codes_and_words_that_are_not_the_models_are_refused() {
+    let check = |sample: &str, more: &[&str], expected: &str| refused("lgb_nan.txt", sample, more, expected);
     let numbers = |cells: &str| format!("a,b,c,d,e\n1,2,3,1,{cells}\n1,2,3,0,\n");
-    let nan = file("lgb_nan.txt");
-    check(&nan, "a,b,c,d\n1,2,3,1\n", &[], "5 columns without names, of which 4 are told");
-    check(&nan, &numbers("web"), &[], "line 2, column `e`: a word, and the model does not say which code");
-    check(&nan, &numbers("web"), &["--sorted-words"], "codes up to 5, the vocabulary has 1 words");
-    check(&nan, &numbers("2.5"), &[], "line 2, column `e`: neither a whole number");
-    check(&nan, &numbers("1e9"), &[], "line 2, column `e`: greater than any code");
+    check("a,b,c,d\n1,2,3,1\n", &[], "5 columns without names, of which 4 are told");
+    check(&numbers("web"), &[], "line 2, column `e`: a word, and the model does not say which code");
+    check(&numbers("web"), &["--sorted-words"], "codes up to 5, the vocabulary has 1 words");
+    check(&numbers("2.5"), &[], "line 2, column `e`: neither a whole number");
+    check("a,b,c,d,e\n1,2,3,1,6\n1,2,3,0,9\n", &[], "column `e`: no code is one of the model's, 0 to 5");
+    check(&numbers("1e9"), &[], "line 2, column `e`: greater than any code");
     let named = |e: Json| {
         let number = |name: &str| json!({"name": name, "type": "number"});
         json!({"features": [number("a"), number("b"), number("c"), number("d"), e]}).to_string()
     };
     let short = named(json!({"name": "e", "type": "category", "vocabulary": ["web", "phone"]}));
-    check(&nan, &numbers("web"), &["--schema", &short], "codes up to 5, the vocabulary has 2 words");
+    check(&numbers("web"), &["--schema", &short], "codes up to 5, the vocabulary has 2 words");
     let twice = named(json!({"name": "a", "type": "number"}));
-    check(&nan, &numbers("1"), &["--schema", &twice], "column `a` is missing");
+    check(&numbers("1"), &["--schema", &twice], "column `a` is missing");
+}
 
-    check(&file("lgb_ova.txt"), &numbers("1"), &[], "predicts classes, not a probability");
-    check(&file("lgb_poisson.txt"), &numbers("1"), &[], "`poisson` predicts an amount, not a probability");
-    check(&file("xgb_gamma.json"), &numbers("1"), &[], "`reg:gamma` predicts an amount");
-    check(&file("lgb_custom.txt"), &numbers("1"), &[], "names no objective");
-    check(&file("make.py"), &numbers("1"), &[], "make.py: neither LightGBM text nor XGBoost");
-    check("absent.txt", &numbers("1"), &[], "absent.txt: ");
-    check("absent.pkl", &numbers("1"), &[], "absent.pkl: ");
-    check(&file(""), &numbers("1"), &[], "MLmodel: ");
+#[test]
+fn files_that_predict_no_probability_are_refused() {
+    let check = |model: &str, expected: &str| refused(model, "a,b,c,d,e\n1,2,3,1,1\n", &[], expected);
+    check("lgb_ova.txt", "predicts classes, not a probability");
+    check("lgb_poisson.txt", "`poisson` predicts an amount, not a probability");
+    check("xgb_gamma.json", "`reg:gamma` predicts an amount");
+    check("lgb_custom.txt", "names no objective");
+    check("make.py", "make.py: neither LightGBM text nor XGBoost");
+    check("absent.txt", "absent.txt: ");
+    check("absent.pkl", "absent.pkl: only Python can open a pickle");
+    check("", "MLmodel: ");
 }
 
 #[test]

@@ -126,20 +126,19 @@ impl Reader<'_> {
             self.raw.columns.iter().map(|(name, _)| column(name)).collect()
         };
         for input in signature.iter().filter(|input| input.kind == "boolean") {
-            let named = columns.iter_mut().find(|column| column.name == as_lightgbm(&input.name));
+            let named = columns.iter_mut().find(|column| is_alike(&column.name, &input.name));
             named.into_iter().for_each(|column| column.form = Some(Form::Boolean));
         }
         columns
     }
 
-    /// The sample's cells of a feature. LightGBM writes `_` for the spaces of a name.
+    /// The sample's cells of a feature.
     fn take(&mut self, name: &str) -> Result<Vec<String>, TrainError> {
         let columns = &mut self.raw.columns;
         let exact = columns.iter().position(|(column, _)| column == name);
-        let mut alike = (0..columns.len())
-            .filter(|at| columns.get(*at).is_some_and(|(column, _)| as_lightgbm(column) == name));
+        let mut alike = columns.iter().enumerate().filter(|(_, (column, _))| is_alike(column, name));
         let at = match (exact, alike.next(), alike.next()) {
-            (Some(at), ..) | (None, Some(at), None) => at,
+            (Some(at), ..) | (None, Some((at, _)), None) => at,
             (None, Some(_), Some(_)) => {
                 return Err(self.refuse(&format!("two columns could be the model's `{name}`")));
             }
@@ -245,7 +244,7 @@ impl Reader<'_> {
         cells: Vec<String>,
     ) -> Result<(Encoding, Cells), TrainError> {
         let vocabulary = match codes(&cells) {
-            Codes::UpTo(code) => self.code_words(name, greatest, code)?,
+            Codes::Whole(seen) => self.code_words(name, greatest, seen)?,
             Codes::Broken(row) => {
                 return Err(self.cell(row, name, "neither a whole number, as codes are, nor a word"));
             }
@@ -280,9 +279,20 @@ impl Reader<'_> {
         &mut self,
         name: &str,
         greatest: Option<u32>,
-        in_sample: Option<u32>,
+        seen: Option<(u32, u32)>,
     ) -> Result<Vec<String>, TrainError> {
-        let most = greatest.max(in_sample).unwrap_or_default();
+        // Of a column it never splits the model may know 0 only because it knows none.
+        if let (Some(known @ 1..), Some((least, most))) = (greatest, seen) {
+            if least > known {
+                return Err(
+                    self.refuse(&format!("column `{name}`: no code is one of the model's, 0 to {known}"))
+                );
+            }
+            if most > known {
+                self.notes.push(format!("`{name}`: codes up to {most}, the model knows them up to {known}"));
+            }
+        }
+        let most = greatest.max(seen.map(|(_, most)| most)).unwrap_or_default();
         self.words = self.words.saturating_add(most as usize + 1);
         if most > MAX_CODE || self.words > MAX_WORDS {
             let reason = format!("too many codes, up to {most}; declare a number in --schema");
@@ -309,7 +319,7 @@ impl Reader<'_> {
 /// The declared columns in the model's order.
 fn by_name(names: &[String], mut declared: Vec<Declared>) -> Result<Vec<Declared>, String> {
     let take = |name: &String| {
-        let at = declared.iter().position(|column| as_lightgbm(&column.name) == as_lightgbm(name));
+        let at = declared.iter().position(|column| is_alike(&column.name, name));
         let at = at.ok_or_else(|| format!("column `{name}` is not in the schema"))?;
         Ok(Declared { name: name.clone(), ..declared.swap_remove(at) })
     };
@@ -320,9 +330,10 @@ fn by_name(names: &[String], mut declared: Vec<Declared>) -> Result<Vec<Declared
     }
 }
 
-/// A name as LightGBM writes it.
-fn as_lightgbm(name: &str) -> String {
-    name.replace(' ', "_")
+/// Whether two names are one, but for the spaces that LightGBM writes as `_`.
+fn is_alike(a: &str, b: &str) -> bool {
+    let written = |byte| if byte == b' ' { b'_' } else { byte };
+    a.bytes().map(written).eq(b.bytes().map(written))
 }
 
 /// A note on the columns nobody asked for.
@@ -370,8 +381,9 @@ fn are_truths(cells: &[String]) -> bool {
 
 /// What the cells of a category are; a row is given where there is something to say of it.
 enum Codes {
-    /// Whole numbers, the greatest where there is one. Those below 0 are missing, as to pandas and the libraries.
-    UpTo(Option<u32>),
+    /// Whole numbers, the least and the greatest where there are any. Those below 0 are missing, as to pandas and the
+    /// libraries.
+    Whole(Option<(u32, u32)>),
     /// A number that is not whole.
     Broken(usize),
     TooGreat(usize),
@@ -379,7 +391,7 @@ enum Codes {
 }
 
 fn codes(cells: &[String]) -> Codes {
-    let mut greatest = None;
+    let mut seen: Option<(u32, u32)> = None;
     let known = || cells.iter().enumerate().filter(|(_, cell)| !cell.is_empty());
     let finite = |cell: &str| cell.parse::<f64>().ok().filter(|number| number.is_finite());
     if let Some((row, _)) = known().find(|(_, cell)| finite(cell).is_none()) {
@@ -389,9 +401,12 @@ fn codes(cells: &[String]) -> Codes {
         match finite(cell) {
             Some(number) if number.fract() != 0.0 => return Codes::Broken(row),
             Some(number) if number > f64::from(MAX_CODE) => return Codes::TooGreat(row),
-            Some(number) if number >= 0.0 => greatest = greatest.max(Some(number as u32)),
+            Some(number) if number >= 0.0 => {
+                let code = number as u32;
+                seen = Some(seen.map_or((code, code), |(least, most)| (least.min(code), most.max(code))));
+            }
             _ => {}
         }
     }
-    Codes::UpTo(greatest)
+    Codes::Whole(seen)
 }

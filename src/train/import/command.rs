@@ -113,11 +113,18 @@ pub fn run(options: &ImportOptions, mut progress: impl FnMut(&str)) -> Result<Im
     let (kind, name, bytes) = (source.kind, source.name(), &source.bytes);
     let layers = match source.trees {
         Some(_) => None,
-        None => Some(Network::read(kind, bytes, schema.width())?.layers().len()),
+        None => {
+            let network =
+                Network::read(kind, bytes, schema.width()).map_err(|error| source.refuse(&error))?;
+            Some(network.layers().len())
+        }
     };
     let artefact = Artefact { kind, objective, schema, name, bytes };
     progress(&format!("scoring {} rows", data.rows()));
-    let version = publish::publish(origin, artefact)?;
+    let version = publish::publish(origin, artefact).map_err(|error| match error {
+        TrainError::Model(reason) => source.refuse(&reason),
+        other => other,
+    })?;
     if data.rows() < FEW {
         notes.push(format!("{} rows are few: cut-offs and histograms are rough", data.rows()));
     }

@@ -6,7 +6,7 @@ use super::mlmodel::{self, Input};
 use crate::{
     registry::{self, WEIGHTS},
     score::{
-        Kind, Network, Objective,
+        Kind, ModelError, Network, Objective,
         trees::{NoObjective, Trees},
     },
     train::TrainError,
@@ -33,23 +33,28 @@ impl Source {
         let (file, signature) =
             if path.is_dir() { mlmodel::read(path)? } else { (path.to_owned(), Vec::new()) };
         let refuse = |reason: String| TrainError::data(&file, reason);
-        let bytes = bytes(&file).map_err(|error| refuse(error.to_string()))?;
         if file.extension().is_some_and(|end| PICKLES.iter().any(|pickle| end.eq_ignore_ascii_case(pickle))) {
             let reason = "only Python can open a pickle; save the booster itself, by its save_model";
             return Err(refuse(reason.into()));
         }
+        let bytes = bytes(&file).map_err(|error| refuse(error.to_string()))?;
         let is_network = file.extension().is_some_and(|end| end.eq_ignore_ascii_case("safetensors"));
         let (kind, trees) = if is_network {
-            (Network::kind(&bytes)?, None)
+            (Network::kind(&bytes).map_err(|error| refuse(error.to_string()))?, None)
         } else {
             let trees = trees(&bytes, objective).map_err(refuse)?;
             (if trees.is_single() { Kind::Xgboost } else { Kind::Lightgbm }, Some(trees))
         };
-        let own = trees.as_ref().map_or("sigmoid", Trees::objective);
+        let own = trees.as_ref().map_or("sigmoid", Trees::objective); // a network's last step
         if objective.is_some() && !own.is_empty() {
             return Err(refuse(format!("--objective: the file has its own, `{own}`")));
         }
         Ok(Self { bytes, kind, trees, signature, file })
+    }
+
+    /// Why it makes no model, with the file's name.
+    pub(super) fn refuse(&self, reason: &ModelError) -> TrainError {
+        TrainError::data(&self.file, reason.to_string())
     }
 
     /// What the file is called in the version's folder.

@@ -204,6 +204,11 @@ fn a_column_is_what_is_said_of_it() {
     };
     let (nan, xgb) = (model("lgb_nan.txt").unwrap(), model("xgb_nan.json").unwrap());
     let sample = "a,b,c,d,e\n1,True,2,0,1\n2,FALSE,3,1,-1\n";
+    let beyond = import(folder.path(), &nan, &sample.replace("3,1,-1", "3,1,9"), &[]).unwrap();
+    assert!(
+        beyond.notes.contains(&"`e`: codes up to 9, the model knows them up to 5".to_owned()),
+        "{beyond}"
+    );
     assert_eq!(types(&nan, sample, &[]), ["number", "boolean", "number", "category", "category"]);
     assert_eq!(
         types(&xgb, sample, &["--category", "c,d"]),
@@ -219,6 +224,34 @@ fn a_column_is_what_is_said_of_it() {
     assert_eq!(types(&nan, whole, &more), ["number", "boolean", "boolean", "category", "number"]);
     let error = import(folder.path(), &nan, whole, &[&more[..], &["--category", "e"]].concat()).unwrap_err();
     assert!(error.to_string().contains("--category: column `e` is declared as something else"), "{error}");
+}
+
+#[test]
+fn a_signature_names_columns_that_have_no_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let mlflow = folder.path().join("mlflow");
+    fs::create_dir(&mlflow).unwrap();
+    fs::copy(model("lgb_nan.txt").unwrap(), mlflow.join("model.lgb")).unwrap();
+    let column = |(name, kind): (&str, &str)| json!({"name": name, "type": kind, "required": true});
+    let columns = [("a", "double"), ("b", "boolean"), ("c", "long"), ("d", "string"), ("e", "string")];
+    let inputs = json!(columns.map(column)).to_string();
+    let document = format!("flavors: {{lightgbm: {{data: model.lgb}}}}\nsignature:\n  inputs: '{inputs}'\n");
+    fs::write(mlflow.join("MLmodel"), document).unwrap();
+    let sample = "e,d,c,b,a,won\n1,2,3,1,5,1\n0,1,,0,1.5,0\n";
+    let report = import(folder.path(), &mlflow, sample, &["--drop", "won"]).unwrap();
+    assert_eq!(report.file, "model.lgb");
+    assert!(report.notes[0].contains("no names, and are the signature's"), "{report}");
+    let schema = Version::load(&report.folder).unwrap().manifest.schema;
+    let seen: Vec<_> = schema.features.iter().map(|f| (&*f.name, f.feature_type().as_str())).collect();
+    let expected = ["number", "boolean", "number", "category", "category"];
+    assert_eq!(seen, ["a", "b", "c", "d", "e"].into_iter().zip(expected).collect::<Vec<_>>());
+
+    let told = folder.path().join("schema.json");
+    fs::write(&told, serde_json::to_string(&schema).unwrap()).unwrap();
+    let more = ["--drop", "won", "--schema", told.to_str().unwrap()];
+    let again = import(folder.path(), &mlflow, sample, &more).unwrap();
+    assert_eq!(Version::load(&again.folder).unwrap().manifest.schema, schema, "a manifest's schema is one");
+    assert!(!again.notes[0].contains("no names"), "{again}");
 }
 
 #[test]
