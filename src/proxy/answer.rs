@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::BodyTarget,
     enrich::{self, Edits},
-    lead::{self, LeadId, Skip},
+    lead::{LeadId, Skip},
     leadlog::{Decision, Entry, OutcomeRecord, ScoreRecord},
     recognise::{Answer, At, Doc, Kind, Route, Tape},
     telemetry::{RequestOutcome, Stage},
@@ -141,7 +141,7 @@ impl Verdict<'_> {
 
     fn weigh(&self, heard: &Heard) -> Outcome {
         let accepted = self.accepted(heard);
-        self.record_outcomes(&accepted);
+        self.record_outcomes(heard);
         let leads: Vec<&Judged> =
             accepted.iter().map(|(lead, _)| *lead).filter(|lead| lead.scored.is_some()).collect();
         let route = &self.inspection.route;
@@ -225,11 +225,10 @@ impl Verdict<'_> {
         }));
     }
 
-    fn record_outcomes(&self, accepted: &[(&Judged, Option<LeadId>)]) {
-        for (judged, id) in accepted {
-            let (Some((won, revenue)), Some(id)) = (judged.outcome, id) else { continue };
-            let outcome = lead::Outcome { revenue, ..lead::Outcome::new(id.clone(), won) };
-            let route = self.inspection.route.name.clone();
+    fn record_outcomes(&self, heard: &Heard) {
+        let route = &self.inspection.route;
+        for outcome in route.outcomes(&self.inspection.notes, heard.answer()) {
+            let route = route.name.clone();
             self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms: now_ms(), route, outcome }));
         }
     }

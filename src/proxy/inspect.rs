@@ -14,7 +14,7 @@ use crate::{
     enrich::{Edits, Given},
     lead::{LeadId, Reason, Skip, Value},
     leadlog::Packed,
-    recognise::{Candidates, Doc, Found, Route, Scratch as ReadScratch, Skipped},
+    recognise::{Candidates, Doc, Found, Notes, Route, Scratch as ReadScratch, Skipped},
     score::{ReasonScratch, Scored, Scratch as ScoreScratch},
     telemetry::{Stage, StageRecorder},
 };
@@ -35,6 +35,8 @@ pub struct Inspection {
     pub route: Arc<Route>,
     /// The leads in it, in the selector's order.
     pub leads: Vec<Judged>,
+    /// What the route's rules read of the request.
+    pub notes: Notes,
     /// Why no lead has a score; `None` where one has, or where the route does not score.
     pub skip: Option<Skip>,
     /// The request's body with scores in it, where the route asks for that.
@@ -56,8 +58,10 @@ pub struct Judged {
     pub scored: Option<(Scored, Packed)>,
     /// Why, where the route writes that.
     pub reasons: Vec<Reason>,
-    /// What the request tells of its fate.
-    pub outcome: Option<(bool, Option<f64>)>,
+    /// Further records that are all as it says.
+    pub more_ids: Vec<LeadId>,
+    /// What tells which item of the answer belongs to it.
+    pub key: Option<Box<str>>,
 }
 
 /// One request, as inspecting it needs it.
@@ -112,7 +116,8 @@ impl Subject<'_> {
         }
         *spare = reuse(values);
         read.trim();
-        Ok(Some(Inspection { route, leads, skip, patched, signed, took: started.elapsed() }))
+        let notes = std::mem::take(&mut read.notes);
+        Ok(Some(Inspection { route, leads, notes, skip, patched, signed, took: started.elapsed() }))
     }
 
     /// The body with the score in it. Only a lead that stands alone is changed: were a batch accepted in part, it could
@@ -176,10 +181,11 @@ impl Judge<'_> {
             id: found.id.clone(),
             scored: None,
             reasons: Vec::new(),
-            outcome: found.outcome,
+            more_ids: found.more_ids.clone(),
+            key: found.key.clone(),
         };
         let mut leads: Vec<Judged> = found.iter().map(unscored).collect();
-        if self.route.action == Action::Outcome {
+        if matches!(self.route.action, Action::Outcome | Action::Read) {
             return (leads, None);
         }
         let Some(model) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     enrich,
     lead::Skip,
-    recognise::{RequestHead, Route, Skipped},
+    recognise::{Redact, RequestHead, Route, Skipped},
     telemetry::{RequestOutcome, Stage},
 };
 
@@ -143,7 +143,7 @@ impl Exchange<'_> {
                 response
             }
             Err(error) => {
-                tracing::warn!(route = route.map_or("unmatched", |route| &route.name), %error, "no answer");
+                tracing::warn!(request = %Redact(route), %error, "no answer");
                 metrics.count(RequestOutcome::Failed);
                 respond::failed(&error)
             }
@@ -207,7 +207,7 @@ impl Exchange<'_> {
                 let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
                 if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
                     self.snapshot.pause(route);
-                    tracing::warn!(route = %route.name, "the CRM refused the injected field; injection pauses");
+                    tracing::warn!(request = %Redact(Some(route)), "the CRM refused the injected field; injection pauses");
                 }
                 (second, false)
             }

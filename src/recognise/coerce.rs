@@ -6,7 +6,10 @@ use super::{
     doc::{At, Doc},
     scan::Kind,
 };
-use crate::lead::{FeatureType, Value};
+use crate::{
+    config::Derive,
+    lead::{FeatureType, Value},
+};
 
 /// Reads the value at `at` as `kind`.
 ///
@@ -24,6 +27,25 @@ pub(super) fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Value<'a>
         (FeatureType::Category | FeatureType::Boolean, Kind::False) => Value::Boolean(false),
         (FeatureType::Boolean, Kind::String | Kind::Number) => boolean(&doc.string(node)),
         _ => Value::Missing,
+    }
+}
+
+/// The number that a text of a header, path or query writes.
+pub(super) fn number_in(text: &str) -> Option<f64> {
+    match number(text) {
+        Value::Number(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// What `derive` makes of a value.
+pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
+    match (derive, value) {
+        (Derive::EmailDomain, Value::Text(address)) => {
+            let domain = address.rsplit_once('@').map(|(_, domain)| domain.trim().to_lowercase());
+            domain.map_or(Value::Missing, |domain| text(Cow::Owned(domain)))
+        }
+        (Derive::EmailDomain, _) => Value::Missing,
     }
 }
 
@@ -125,6 +147,21 @@ mod tests {
         for json in ["\"\"", "null", "[1]"] {
             check(json, FeatureType::Category, &Value::Missing);
         }
+    }
+
+    #[test]
+    fn an_address_has_a_domain() {
+        for (address, expected) in [
+            ("ann@Example.COM", Some("example.com")),
+            ("\"a@b\"@c.d ", Some("c.d")),
+            ("ann@", None),
+            ("ann", None),
+        ] {
+            let value = derived(Value::Text(Cow::Borrowed(address)), Derive::EmailDomain);
+            let expected = expected.map_or(Value::Missing, |text| Value::Text(Cow::Borrowed(text)));
+            assert_eq!(value, expected, "{address}");
+        }
+        assert_eq!(derived(Value::Boolean(true), Derive::EmailDomain), Value::Missing);
     }
 
     #[test]
