@@ -274,8 +274,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_reason_to_skip_and_the_next_request_is_inspected() {
-        let yaml =
-            "upstream: http://127.0.0.1:1\nroutes: [{name: r, method: [POST], path: /r, action: outcome}]";
+        let yaml = "upstream: http://127.0.0.1:1\nlimits: {deadline: 1s}\nroutes: [{name: r, method: [POST], path: /r, action: outcome}]\n\
+             outcomes: [{route: r, id: /id, label: 1}]";
         let config = Config::parse(yaml, &|_| None).unwrap();
         let snapshot = Snapshot::new(Arc::new(config), &[], &Metrics::default()).unwrap();
         let (headers, mut scratch) = (HeaderMap::new(), Scratch::default());

@@ -222,6 +222,8 @@ impl<'a> Reader<'_, 'a, '_> {
         }
         self.objects(leads, selected)?;
         self.ids(leads, selected)?;
+        // Only now, since ids are counted along with all of them.
+        leads.retain(|lead| !self.message.hidden.holds(lead.at));
         for lead in leads.iter() {
             self.fields.read(self.doc, lead.at, scratch, values).map_err(|_| Skip::Duplicate)?;
         }
@@ -255,9 +257,7 @@ impl<'a> Reader<'_, 'a, '_> {
         if leads.len() == MAX_LEADS || far {
             return Err(Skip::TooMany);
         }
-        if !self.message.hidden.holds(selected.at) {
-            leads.push(self.lead(selected).map_err(|Duplicate| Skip::Duplicate)?);
-        }
+        leads.push(self.lead(selected).map_err(|Duplicate| Skip::Duplicate)?);
         Ok(())
     }
 
