@@ -4,12 +4,12 @@
 
 use std::{collections::HashSet, fmt, io, path::Path, sync::LazyLock};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use leadwire::{
     config::{Action, BodyTarget, Config, Field, Format, Pointer, Step},
     enrich::{Edits, Given},
-    lead::{Grade, ModelId, Score, Skip, Spot, Trend, Value as Feature},
-    recognise::{Doc, Recogniser, RequestHead, Scratch, Tape, View},
+    lead::{Grade, ModelId, Outcome, Score, Skip, Spot, Trend, Value as Feature},
+    recognise::{Answer, Doc, Recogniser, RequestHead, Scratch, Tape, View},
     registry::{Version, VersionError, WEIGHTS, sha256},
     score::trees::{Link, NoObjective, TreeError, TreeScratch, Trees},
 };
@@ -334,7 +334,7 @@ fn check_id(read: Option<&str>, json: Option<&Value>) {
 }
 
 /// `p/path/to/member`, a line break, a body: the value stands at the member afterwards, and every other byte where it
-/// stood. The first letter says what is written: points, score, grade, model or reasons.
+/// stood. The first letter says what is written: points, score, grade, model, reasons or trend.
 pub fn splice(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Some((target, body)) = text.split_once('\n') else { return };
@@ -345,6 +345,7 @@ pub fn splice(data: &[u8]) {
         Some('g') => Field::Grade,
         Some('m') => Field::Model,
         Some('r') => Field::Reasons,
+        Some('t') => Field::Trend,
         _ => return,
     };
     let (Ok(pointer), Ok(root)) = (Pointer::parse(chars.as_str()), parse(body)) else { return };
@@ -403,6 +404,90 @@ fn parent(pointer: &Pointer) -> Option<String> {
         Step::Item => None,
     });
     Some(keys.map(|key| format!("/{key}")).collect())
+}
+
+static RULES: LazyLock<Recogniser> = LazyLock::new(|| {
+    let text = include_str!("../tests/data/rules.yaml");
+    Recogniser::new(&Config::parse(text, &|_| None).expect("the rules are valid"))
+});
+
+/// Where a body of rules' checks may go; the input's first letter counts from `a`.
+const RULED: [(Method, &str); 16] = [
+    (Method::POST, "/lab/rpc/"),
+    (Method::POST, "/jsonrpc"),
+    (Method::POST, "/services/data/v59.0/composite/sobjects"),
+    (Method::POST, "/services/data/v59.0/composite"),
+    (Method::GET, "/services/data/v59.0/sobjects/Lead/00Q1"),
+    (Method::GET, "/services/data/v59.0/query"),
+    (Method::PATCH, "/services/data/v59.0/sobjects/Opportunity/0061"),
+    (Method::POST, "/crm/v3/objects/contacts/batch/create"),
+    (Method::POST, "/api/data/v9.2/leads"),
+    (Method::POST, "/api/data/v9.2/leads(7)/Microsoft.Dynamics.CRM.QualifyLead"),
+    (Method::POST, "/api/data/v9.2/WinOpportunity"),
+    (Method::POST, "/crm/v8/Leads/41/actions/convert"),
+    (Method::POST, "/api/v1/Lead/action/convert"),
+    (Method::PUT, "/api/v1/Opportunity/op1"),
+    (Method::POST, "/events"),
+    (Method::POST, "/services/data/v59.0/query/"),
+];
+
+/// No lead, outcome, alias or record beyond these, and no id that is longer.
+const MOST: usize = 1_000;
+const LONGEST: usize = 255;
+
+/// A letter for the path, a request's body, a zero byte, the answer's body: what rules make of them is bounded, and a deal
+/// is won where serde_json says so.
+pub fn rules(data: &[u8]) {
+    let Some((letter, bodies)) = data.split_first() else { return };
+    let Some((method, path)) = RULED.get(usize::from(letter.wrapping_sub(b'a'))) else { return };
+    let split = bodies.iter().position(|byte| *byte == 0).unwrap_or(bodies.len());
+    let (body, answer) = bodies.split_at(split);
+    let headers = HeaderMap::new();
+    let head = RequestHead { method, path, headers: &headers, query: Some("q=1") };
+    let Some(candidates) = RULES.candidates(head) else { return };
+    let (mut scratch, mut values) = (Scratch::default(), Vec::new());
+    let mut made = String::new();
+    let view = match candidates.needs_body() {
+        true => candidates.view(body, &mut made).ok().flatten(),
+        false => Some(View::json("")),
+    };
+    let Some(view) = view else { return };
+    let Ok(Some(route)) = RULES.read(&candidates, view, &mut scratch, &mut values) else { return };
+    let ids = scratch.leads.iter().flat_map(|lead| lead.id.iter().chain(&lead.more_ids));
+    let lengths: Vec<usize> = ids.map(|id| id.len()).collect();
+    assert!(scratch.leads.len() <= MOST && lengths.len() <= 2 * MOST, "{} leads", scratch.leads.len());
+    assert!(lengths.iter().all(|length| (1..=LONGEST).contains(length)));
+
+    let answer = std::str::from_utf8(answer.strip_prefix(&[0]).unwrap_or_default()).unwrap_or_default();
+    let mut tape = Tape::default();
+    let doc = tape.scan(answer).is_ok().then(|| Doc::new(answer, &tape));
+    let answer = Answer { status: StatusCode::OK, headers: &headers, doc };
+    let pairs = route.pairs(answer);
+    for lead in &scratch.leads {
+        let Ok(item) = pairs.of(lead.item, lead.key.as_deref()) else { continue };
+        assert!(!(route.accepted(answer, item) && route.is_refused(answer, item)), "accepted and refused");
+        _ = route.answered_id(answer, item);
+    }
+    let outcomes = route.outcomes(&scratch.notes, answer);
+    assert!(outcomes.len() <= MOST && outcomes.iter().all(is_bounded), "{} outcomes", outcomes.len());
+    assert!(route.aliases(&scratch.notes, answer).len() <= MOST);
+    assert!(route.records(&scratch.notes, answer).len() <= MOST);
+    if &*route.name == "espo.deal"
+        && let Ok(text) = std::str::from_utf8(body)
+        && let Ok(Value::Object(deal)) = parse(text)
+        && !has_duplicates(body)
+    {
+        let is_won = |stage: &Value| stage == "Closed Won";
+        let expected = deal.get("stage").filter(|stage| is_won(stage) || *stage == "Closed Lost");
+        let told: Vec<bool> = outcomes.iter().map(|outcome| outcome.won).collect();
+        assert_eq!(told, expected.map(is_won).into_iter().collect::<Vec<_>>(), "{deal:?}");
+    }
+}
+
+fn is_bounded(outcome: &Outcome) -> bool {
+    let event = outcome.event.as_deref().map_or(1, str::len);
+    [outcome.lead.len(), event].iter().all(|length| (1..=LONGEST).contains(length))
+        && outcome.revenue.is_none_or(f64::is_finite)
 }
 
 /// A manifest, a zero byte, weights: loaded or refused, and what is loaded is written and loaded again as it was. No

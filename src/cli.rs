@@ -79,6 +79,9 @@ struct CheckOptions {
     /// Print the configuration's JSON Schema instead.
     #[arg(long)]
     print_schema: bool,
+    /// Print a preset as YAML to start from instead; without a name all of them.
+    #[arg(long, value_name = "NAME", num_args = 0..=1)]
+    presets: Option<Option<String>>,
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +197,9 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         writeln!(out, "{:#}", config::schema())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(name) = &options.presets {
+        return presets(name.as_deref(), &mut out);
+    }
     let file = &options.file.config;
     let config = match Config::load(file) {
         Ok(config) => config,
@@ -223,6 +229,25 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         refused.iter().for_each(|refusal| eprintln!("{}: {refusal}", config.models.display()));
     }
     Ok(ExitCode::from(USAGE))
+}
+
+fn presets(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let wanted = config::presets().filter(|(known, _)| name.is_none_or(|name| name == *known));
+    let wanted: Vec<_> = wanted.collect();
+    if wanted.is_empty() {
+        let known: Vec<_> = config::presets().map(|(known, _)| known).collect();
+        eprintln!(
+            "error: no preset is called {:?}; there are {}",
+            name.unwrap_or_default(),
+            known.join(", ")
+        );
+        return Ok(ExitCode::from(USAGE));
+    }
+    for (index, (name, text)) in wanted.iter().enumerate() {
+        let between = if index > 0 { "---\n" } else { "" };
+        write!(out, "{between}# presets: [{name}]\n{text}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn demo(options: &DemoOptions) -> anyhow::Result<ExitCode> {

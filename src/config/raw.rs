@@ -368,7 +368,7 @@ pub(super) struct RawOutcome {
     /// What must hold; pointers start at the lead object or item, with req: or resp: in front at the root.
     #[serde(default)]
     pub(super) when: Vec<RawPredicate>,
-    /// Whose outcome it is, as a place or as {from: PLACE, via: alias}; without it, that of the route's own id.
+    /// Whose outcome it is, as a place or as {from: PLACE, regex: .., via: alias}; without it, that of the route's own id.
     #[serde(default)]
     #[schemars(schema_with = "outcome_id_schema")]
     pub(super) id: Option<RawOutcomeId>,
@@ -394,7 +394,7 @@ pub(super) struct RawOutcome {
 #[serde(untagged)]
 pub(super) enum RawOutcomeId {
     Place(String),
-    Of { from: String, via: Option<RawVia> },
+    Of { from: String, regex: Option<String>, via: Option<RawVia> },
 }
 
 /// The way from an id to a lead's.
@@ -409,6 +409,7 @@ fn outcome_id_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         "type": ["string", "object"],
         "properties": {
             "from": {"type": "string", "description": "Place of the id."},
+            "regex": {"type": "string", "description": "Pattern whose first group is the id."},
             "via": {"enum": ["alias"], "description": "alias: the id is a deal's, and a rule of aliases says which lead became it."},
         },
         "required": ["from"],

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, uri::Authority};
+use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -155,6 +156,8 @@ pub struct OutcomeRule {
     pub when: Vec<Predicate>,
     /// The lead's id; without it, the route's.
     pub id: Option<Lookup>,
+    /// The id is what this takes of it, as for [`Id`](super::Id).
+    pub id_regex: Option<Regex>,
     /// The id is that of a deal, which an alias leads back to its lead.
     pub via_alias: bool,
     /// The outcome's own id.

@@ -105,6 +105,10 @@ fn problems_of_the_whole() {
             "2:24: features.pw.from[0]: is masked by secrets.mask",
         ),
         (
+            &with("features: {pw: {from: [/b/c], type: number}}\nsecrets: {mask: [/a/b]}"),
+            "2:24: features.pw.from[0]: is masked by secrets.mask",
+        ),
+        (
             &with("presets: [salesforce]\noutcomes: [{route: lead.updat, label: 1}]"),
             r#"3:20: outcomes[0].route: no route is called "lead.updat"; did you mean "lead.update"?"#,
         ),
@@ -485,6 +489,10 @@ fn rules(more: &str) -> String {
 fn problems_of_rules() {
     for (text, expected) in [
         (
+            "outcomes: [{route: a, id: {from: /id, regex: ▸'('}, label: 1}]",
+            r#"outcomes[0].id.regex: "(" is not a regular expression: unclosed group"#,
+        ),
+        (
             "outcomes: [{route: a, each: ▸'$[*]', label: 1, id: /id}]",
             "outcomes[0].each: only an answer has items; write phase: response",
         ),
@@ -521,7 +529,6 @@ fn problems_of_rules() {
             "outcomes: [{route: a, id: ▸5, label: 1}]",
             "outcomes[0].id: expected text or a mapping, found a number; put it in quotes",
         ),
-        ("outcomes: [{route: a, id: ▸'', label: 1}]", "outcomes[0].id: is the whole body"),
         ("outcomes: [{route: a, id: ▸/pw, label: 1}]", "outcomes[0].id: is masked by secrets.mask"),
         (
             "outcomes: [{route: a, id: /i, event: ▸'req:/pw', label: 1}]",

@@ -35,27 +35,48 @@ pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) {
     }
 }
 
-/// Writes what a lead was given.
-pub fn write(headers: &mut HeaderMap, targets: &[HeaderTarget], given: Given<'_>) {
+/// Writes what leads were given; of several, the values one after another, separated by commas.
+pub fn write(headers: &mut HeaderMap, targets: &[HeaderTarget], given: &[Given<'_>]) {
     for target in targets {
-        let value = match target.value {
-            Field::Points => Ok(HeaderValue::from(u16::from(given.score.points()))),
-            Field::Grade => Ok(HeaderValue::from_static(given.grade.as_str())),
-            Field::Score => HeaderValue::try_from(given.score.probability().to_string()),
-            Field::Model => HeaderValue::try_from(given.model.to_string()),
-            Field::Reasons => match reasons::header(given.reasons) {
-                none if none.is_empty() => continue,
-                some => HeaderValue::try_from(some),
-            },
-            Field::Trend => match given.trend {
-                Some(trend) => Ok(HeaderValue::from_static(trend.as_str())),
-                None => continue,
-            },
+        let value = match given {
+            [] => continue,
+            [given] => alone(target.value, given),
+            several => together(target.value, several),
         };
-        // Model names are checked when they load; one that fits no header is left out.
-        if let Ok(value) = value {
+        if let Some(value) = value {
             headers.insert(target.name.clone(), value);
         }
+    }
+}
+
+fn alone(field: Field, given: &Given<'_>) -> Option<HeaderValue> {
+    match field {
+        Field::Points => Some(HeaderValue::from(u16::from(given.score.points()))),
+        Field::Grade => Some(HeaderValue::from_static(given.grade.as_str())),
+        Field::Trend => given.trend.map(|trend| HeaderValue::from_static(trend.as_str())),
+        // Model names are checked when they load; one that fits no header is left out.
+        field => HeaderValue::try_from(text(field, given)?).ok(),
+    }
+}
+
+fn together(field: Field, given: &[Given<'_>]) -> Option<HeaderValue> {
+    let texts: Vec<Option<String>> = given.iter().map(|given| text(field, given)).collect();
+    if texts.iter().all(Option::is_none) {
+        return None;
+    }
+    let texts: Vec<&str> = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();
+    HeaderValue::try_from(texts.join(",")).ok()
+}
+
+/// The value as text; `None` where there is none.
+fn text(field: Field, given: &Given<'_>) -> Option<String> {
+    match field {
+        Field::Score => Some(given.score.probability().to_string()),
+        Field::Points => Some(given.score.points().to_string()),
+        Field::Grade => Some(given.grade.as_str().to_owned()),
+        Field::Model => Some(given.model.to_string()),
+        Field::Trend => given.trend.map(|trend| trend.as_str().to_owned()),
+        Field::Reasons => Some(reasons::header(given.reasons)).filter(|text| !text.is_empty()),
     }
 }
 
@@ -83,13 +104,13 @@ mod tests {
         write(
             &mut headers,
             &targets,
-            Given {
+            &[Given {
                 score: Score::new(0.73).unwrap(),
                 grade: Grade::A,
                 model: &model,
                 reasons: &[],
                 trend: None,
-            },
+            }],
         );
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],

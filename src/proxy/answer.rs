@@ -1,40 +1,28 @@
-//! The upstream's answer to a request with leads: was each accepted, under which id, and what is written into it.
+//! The upstream's answer, with its body as far as the route needs it.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Instant,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts};
-use http_body::Body as _;
 
 use super::{
     body::{Body, Read},
-    bound::Bound,
-    inspect::{Inspection, Judged, given, now_ms},
-    snapshot::Snapshot,
-    worker::Worker,
+    inspect::Judged,
 };
 use crate::{
-    config::BodyTarget,
-    enrich::{self, Edits},
-    lead::{self, LeadId, Skip},
-    leadlog::{Decision, Entry, Memory, OutcomeRecord, ScoreRecord},
-    recognise::{Answer, At, Doc, Kind, Route, Tape, View, decode, decodes},
-    telemetry::{RequestOutcome, Stage},
+    lead::Skip,
+    recognise::{Answer, Doc, Route, Tape, View, decode, decodes},
 };
 
 /// An answer, with its body as far as the route needs it.
 pub(super) struct Heard {
-    parts: Parts,
-    body: Body,
+    pub(super) parts: Parts,
+    pub(super) body: Body,
     /// What was read of the body, where it could be; `tape` is its scan.
     json: Option<Json>,
     tape: Tape,
     /// Why the body was not read, where that was asked for.
-    unread: Option<Skip>,
+    pub(super) unread: Option<Skip>,
 }
 
 /// A body that was read whole, as JSON.
@@ -92,22 +80,27 @@ impl Heard {
         }))
     }
 
-    /// What the CRM said to the write of one lead.
+    /// What the CRM said to the write of leads that it takes or refuses together.
     pub(super) fn reply(&self, route: &Route, leads: &[Judged]) -> Reply {
         let answer = self.answer();
-        if leads.iter().all(|lead| route.accepted(answer, lead.item)) {
-            return Reply::Accepted;
+        match () {
+            () if leads.iter().all(|lead| route.accepted(answer, lead.item)) => Reply::Accepted,
+            () if leads.iter().all(|lead| route.is_refused(answer, lead.item)) => Reply::Refused,
+            () => Reply::Unknown,
         }
-        let status = self.parts.status;
-        let other_reason = matches!(status.as_u16(), 401 | 408 | 425 | 429);
-        // A success whose body could not be read may have stored the lead.
-        let refused = status.is_success() && self.json.is_some() || status.is_client_error() && !other_reason;
-        if refused { Reply::Refused } else { Reply::Unknown }
     }
 
     /// Looks the whole body over, so it is made once for all leads.
-    fn answer(&self) -> Answer<'_, '_> {
+    pub(super) fn answer(&self) -> Answer<'_, '_> {
         Answer { status: self.parts.status, headers: &self.parts.headers, doc: self.doc() }
+    }
+
+    /// The body's bytes without its codings, where it is JSON and so can be written to.
+    pub(super) fn writable(&self) -> Option<&Bytes> {
+        match self.json.as_ref()? {
+            Json::Body(body) => Some(body),
+            Json::Made(_) => None,
+        }
     }
 
     fn doc(&self) -> Option<Doc<'_, '_>> {
@@ -118,183 +111,20 @@ impl Heard {
     }
 }
 
-/// An inspected request on its way back.
-pub(super) struct Verdict<'v> {
-    pub(super) worker: &'v Worker,
-    pub(super) snapshot: &'v Snapshot,
-    pub(super) inspection: Inspection,
-    /// The CRM stored a score of ours.
-    pub(super) injected: bool,
-}
-
 /// What the CRM said to a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     /// It is stored.
     Accepted,
-    /// It is not, and what was written is the reason: a client error that is not about who asks or how often, or an
-    /// answer at 2xx that tells of an error.
+    /// It is not, and what was written is the reason.
     Refused,
     /// It may or may not be stored.
     Unknown,
 }
 
-/// What becomes of an answer.
-#[derive(Default)]
-struct Outcome {
-    /// What is written into its head, where a lead has a score.
-    written: Option<HeaderMap>,
-    /// Why none has.
-    skip: Option<Skip>,
-    patched: Option<Vec<u8>>,
-}
-
-impl Verdict<'_> {
-    /// Writes the scores of accepted leads into the answer, records them, and counts the request. A panic on the way
-    /// leaves the answer as it is.
-    pub(super) fn deliver(self, mut heard: Heard) -> Response<Body> {
-        let weighed = catch_unwind(AssertUnwindSafe(|| self.weigh(&heard)));
-        let Outcome { written, skip, patched } =
-            weighed.unwrap_or_else(|_| Outcome { skip: Some(Skip::Panic), ..Outcome::default() });
-        let route = &self.inspection.route;
-        let metrics = self.snapshot.metrics(Some(route));
-        let headers = &mut heard.parts.headers;
-        match (written, skip) {
-            (Some(written), _) => {
-                metrics.count(RequestOutcome::Scored);
-                headers.extend(written);
-                headers.insert(enrich::LEADWIRE, enrich::SCORED);
-            }
-            (None, Some(reason)) => {
-                metrics.skip(reason);
-                headers.insert(enrich::LEADWIRE, enrich::skipped(reason));
-            }
-            (None, None) => {
-                metrics.count(RequestOutcome::Passed);
-                headers.insert(enrich::LEADWIRE, enrich::PASSED);
-            }
-        }
-        heard.finish(patched)
-    }
-
-    fn weigh(&self, heard: &Heard) -> Outcome {
-        let accepted = self.accepted(heard);
-        self.record_outcomes(&accepted);
-        let leads: Vec<&Judged> =
-            accepted.iter().map(|(lead, _)| *lead).filter(|lead| lead.scored.is_some()).collect();
-        let route = &self.inspection.route;
-        let (Some(model), [first, others @ ..]) = (self.snapshot.model(route), leads.as_slice()) else {
-            let was_scored = self.inspection.leads.iter().any(|lead| lead.scored.is_some());
-            let unknown = heard.unread.unwrap_or(Skip::Refused);
-            let skip = self.inspection.skip.or(was_scored.then_some(unknown));
-            return Outcome { skip, ..Outcome::default() };
-        };
-        let patched = self.patch(heard, &leads, model);
-        let mut written = HeaderMap::new();
-        // The scores of a batch fit in no header.
-        if others.is_empty()
-            && let Some(given) = given(first, model)
-        {
-            enrich::write(&mut written, &route.inject.headers, given);
-        }
-        let decision = self.decision(patched.is_some());
-        for (lead, id) in &accepted {
-            self.record_score(lead, id.clone(), model, decision);
-        }
-        Outcome { written: Some(written), skip: None, patched }
-    }
-
-    fn accepted(&self, heard: &Heard) -> Vec<(&Judged, Option<LeadId>)> {
-        let route = &self.inspection.route;
-        let answer = heard.answer();
-        let accepted = self.inspection.leads.iter().filter(|lead| route.accepted(answer, lead.item));
-        accepted
-            .map(|lead| (lead, lead.id.clone().or_else(|| route.answered_id(answer, lead.item))))
-            .collect()
-    }
-
-    fn decision(&self, patched: bool) -> Decision {
-        match (self.injected, patched, self.inspection.route.inject.headers.is_empty()) {
-            (true, _, _) => Decision::Request,
-            (_, true, _) => Decision::Response,
-            (_, _, false) => Decision::Headers,
-            _ => Decision::Recorded,
-        }
-    }
-
-    /// The answer's body with the scores in it, where the route asks for that and the body can take it.
-    fn patch(&self, heard: &Heard, leads: &[&Judged], model: &Bound) -> Option<Vec<u8>> {
-        let targets = &self.inspection.route.inject.response;
-        if targets.is_empty() || self.inspection.signed {
-            return None;
-        }
-        let started = Instant::now();
-        let Some(Json::Body(body)) = &heard.json else {
-            // Where there is no body, none was meant to be written to.
-            if !heard.body.is_end_stream() {
-                self.snapshot.metrics(Some(&self.inspection.route)).injection_skipped();
-            }
-            return None;
-        };
-        let doc = heard.doc()?;
-        let mut edits = Edits::default();
-        for lead in leads {
-            let Some(given) = given(lead, model) else { continue };
-            for target in targets {
-                let spot = item_of(doc, target, lead.item)
-                    .and_then(|from| doc.spot(from, &target.at, lead.item).ok()?);
-                if let Some(spot) = spot {
-                    edits.push(spot, target, given);
-                }
-            }
-        }
-        let patched = if edits.is_empty() { None } else { edits.apply(body).ok() };
-        self.worker.stages.borrow_mut().record(Stage::Enrich, started.elapsed());
-        patched
-    }
-
-    fn record_score(&self, lead: &Judged, id: Option<LeadId>, model: &Bound, decision: Decision) {
-        let Some((scored, features)) = &lead.scored else { return };
-        model.scores.record(f64::from(scored.score.probability()));
-        let time_ms = now_ms();
-        if let Some(lead) = id.clone() {
-            self.worker.known.remember(Memory {
-                lead,
-                time_ms,
-                model: Arc::clone(&model.id),
-                score: scored.score,
-                grade: scored.grade,
-                names: Arc::clone(&self.snapshot.names),
-                features: features.clone(),
-            });
-        }
-        self.worker.log.send(Entry::Score(ScoreRecord {
-            time_ms,
-            route: self.inspection.route.name.clone(),
-            lead: id,
-            arm: model.arm,
-            model: Arc::clone(&model.id),
-            names: Arc::clone(&self.snapshot.names),
-            features: features.clone(),
-            score: scored.score,
-            grade: scored.grade,
-            latency_ns: u64::try_from(self.inspection.took.as_nanos()).unwrap_or(u64::MAX),
-            decision,
-        }));
-    }
-
-    fn record_outcomes(&self, accepted: &[(&Judged, Option<LeadId>)]) {
-        for (judged, id) in accepted {
-            let (Some((won, revenue)), Some(id)) = (judged.outcome, id) else { continue };
-            let outcome = lead::Outcome { revenue, ..lead::Outcome::new(id.clone(), won) };
-            let route = self.inspection.route.name.clone();
-            self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms: now_ms(), route, outcome }));
-        }
-    }
-}
-
 impl Heard {
-    fn finish(mut self, patched: Option<Vec<u8>>) -> Response<Body> {
+    /// The answer, with another body where it was patched.
+    pub(super) fn finish(mut self, patched: Option<Vec<u8>>) -> Response<Body> {
         match (patched, self.body) {
             (Some(patched), Body::Whole(whole)) => {
                 body_changed(&mut self.parts.headers, patched.len());
@@ -302,18 +132,6 @@ impl Heard {
             }
             (_, body) => Response::from_parts(self.parts, body),
         }
-    }
-}
-
-/// Where a target's pointer starts: at the root if it says itself which item it means or if there is just one, else at the
-/// lead's item of the answer's array.
-fn item_of(doc: Doc<'_, '_>, target: &BodyTarget, item: Option<usize>) -> Option<At> {
-    match item {
-        Some(index) if !target.at.has_item() => match doc.kind(Doc::ROOT) {
-            Some(Kind::Array) => doc.elements(Doc::ROOT).nth(index),
-            _ => None,
-        },
-        _ => Some(Doc::ROOT),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     enrich::{Edits, Given},
     lead::{LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
-    recognise::{Candidates, Found, Route, Scratch as ReadScratch, Skipped, View, decode},
+    recognise::{Candidates, Found, Notes, Route, Scratch as ReadScratch, Skipped, View, decode},
     score::Scored,
     telemetry::{Stage, StageRecorder},
 };
@@ -53,6 +53,8 @@ pub struct Inspection {
     pub route: Arc<Route>,
     /// The leads in it, in the selector's order.
     pub leads: Vec<Judged>,
+    /// What the route's rules read of the request.
+    pub notes: Notes,
     /// Why no lead has a score; `None` where one has, or where the route does not score.
     pub skip: Option<Skip>,
     /// The request's body with scores in it, without any coding, where the route asks for that.
@@ -76,8 +78,8 @@ pub struct Judged {
     pub previous: Option<Score>,
     /// Why, where the route writes that.
     pub reasons: Vec<Reason>,
-    /// What the request tells of its fate.
-    pub outcome: Option<(bool, Option<f64>)>,
+    /// What tells which item of the answer belongs to it.
+    pub key: Option<Box<str>>,
 }
 
 /// One request, as inspecting it needs it.
@@ -118,11 +120,16 @@ impl Subject<'_> {
     fn run(&self, scratch: &mut Scratch, stages: &mut StageRecorder) -> Result<Option<Inspection>, Skipped> {
         let started = Instant::now();
         let Scratch { read, judge, values: spare, decoded, view } = scratch;
-        let body = match decode(self.headers, self.body, self.snapshot.config.limits.body, decoded) {
-            Ok(body) => body,
-            Err(reason) => return self.skipped(reason),
+        let view = if self.candidates.needs_body() {
+            let body = match decode(self.headers, self.body, self.snapshot.config.limits.body, decoded) {
+                Ok(body) => body,
+                Err(reason) => return self.skipped(reason),
+            };
+            let Some(view) = self.candidates.view(body, view)? else { return Ok(None) };
+            view
+        } else {
+            View::json("")
         };
-        let Some(view) = self.candidates.view(body, view)? else { return Ok(None) };
         let mut values = reuse(std::mem::take(spare));
         let route = self.snapshot.recogniser.read(self.candidates, view, read, &mut values);
         let recognised = Instant::now();
@@ -144,7 +151,8 @@ impl Subject<'_> {
             stages.record(Stage::Enrich, scored.elapsed());
         }
         *spare = reuse(values);
-        Ok(Some(Inspection { route, leads, skip, patched, signed, took: started.elapsed() }))
+        let notes = std::mem::take(&mut read.notes);
+        Ok(Some(Inspection { route, leads, notes, skip, patched, signed, took: started.elapsed() }))
     }
 
     /// The body with the score in it. Only a lead that stands alone is changed: were a batch accepted in part, it could
@@ -171,15 +179,10 @@ impl Subject<'_> {
 }
 
 impl Judged {
-    pub(super) fn unscored(found: &Found) -> Self {
-        Self {
-            item: found.item,
-            id: found.id.clone(),
-            scored: None,
-            previous: None,
-            reasons: Vec::new(),
-            outcome: found.outcome,
-        }
+    /// A lead under one of its ids.
+    pub(super) fn unscored(found: &Found, id: Option<LeadId>) -> Self {
+        let Found { item, key, .. } = found;
+        Self { item: *item, id, key: key.clone(), scored: None, previous: None, reasons: Vec::new() }
     }
 }
 
@@ -252,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_reason_to_skip_and_the_next_request_is_inspected() {
-        let yaml =
-            "upstream: http://127.0.0.1:1\nroutes: [{name: r, method: [POST], path: /r, action: outcome}]";
+        let yaml = "upstream: http://127.0.0.1:1\nlimits: {deadline: 1s}\nroutes: [{name: r, method: [POST], path: /r, action: outcome}]\n\
+             outcomes: [{route: r, id: /id, label: 1}]";
         let config = Config::parse(yaml, &|_| None).unwrap();
         let snapshot = Snapshot::new(Arc::new(config), &[], &Metrics::default()).unwrap();
         let (headers, mut scratch) = (HeaderMap::new(), Scratch::default());
@@ -273,6 +276,6 @@ mod tests {
         };
         let skipped = inspect(&|_| panic!("as a defect of ours would")).unwrap_err();
         assert_eq!((&*skipped.route.name, skipped.reason), ("r", Skip::Panic));
-        assert_eq!(inspect(&|_| false).unwrap(), Some(1));
+        assert_eq!(inspect(&|_| false).unwrap(), Some(0));
     }
 }

@@ -35,15 +35,15 @@ pub(super) struct Judge<'j> {
 impl Judge<'_> {
     /// All leads, and why none has a score where none has.
     pub(super) fn leads(&mut self, found: &[Found], values: &[Value<'_>]) -> (Vec<Judged>, Option<Skip>) {
-        let mut leads: Vec<Judged> = found.iter().map(Judged::unscored).collect();
-        if self.route.action == Action::Outcome {
-            return (leads, None);
+        if matches!(self.route.action, Action::Outcome | Action::Read) {
+            return (Vec::new(), None);
         }
-        let Some(model) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
         let values = values.chunks(self.snapshot.recogniser.width().max(1));
-        let skipped = match leads.as_mut_slice() {
-            [lead] => values.take(1).find_map(|values| self.alone(model, lead, values).err()),
-            leads => self.together(model, leads, values),
+        let (mut leads, values) = records(found, values);
+        let Some(model) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
+        let skipped = match (leads.as_mut_slice(), values.as_slice()) {
+            ([lead], [values]) => self.alone(model, lead, values).err(),
+            (leads, values) => self.together(model, leads, values),
         };
         // A lead past the deadline takes the whole request with it: half a batch is no answer.
         if (self.late)(Instant::now()) {
@@ -69,12 +69,7 @@ impl Judge<'_> {
     }
 
     /// Scores several leads in one batched forward. Returns why the first of those without a score has none.
-    fn together<'v>(
-        &mut self,
-        model: &Bound,
-        leads: &mut [Judged],
-        values: impl Iterator<Item = &'v [Value<'v>]>,
-    ) -> Option<Skip> {
+    fn together(&mut self, model: &Bound, leads: &mut [Judged], values: &[&[Value<'_>]]) -> Option<Skip> {
         let with_reasons = self.route.inject.writes(Field::Reasons, false, true);
         let version = &model.version.model;
         let mut first_skip = None;
@@ -140,4 +135,22 @@ impl Judge<'_> {
             None => Ok(values),
         }
     }
+}
+
+/// The records of the lead objects, each with its values. An object may speak of several; each is scored for itself, since
+/// of each something else may be known.
+fn records<'v, 'a>(
+    found: &[Found],
+    values: impl Iterator<Item = &'v [Value<'a>]>,
+) -> (Vec<Judged>, Vec<&'v [Value<'a>]>) {
+    let mut records = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+    for (found, values) in found.iter().zip(values) {
+        records.0.push(Judged::unscored(found, found.id.clone()));
+        records.1.push(values);
+        for id in &found.more_ids {
+            records.0.push(Judged::unscored(found, Some(id.clone())));
+            records.1.push(values);
+        }
+    }
+    records
 }

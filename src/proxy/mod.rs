@@ -12,7 +12,8 @@ mod worker; // thread, accept, drain
 mod pipeline; // a request's way through
 mod inspect; // recognise, score, enrich: synchronous
 mod judge; // the leads of one request get their scores
-mod answer; // accepted? id, enrichment, record
+mod answer; // the CRM's answer, read as far as needed
+mod verdict; // what is written into it, and what is recorded
 mod upstream; // connections to the CRM
 mod expiry; // coarse time-outs
 mod body; // bodies, streamed or whole

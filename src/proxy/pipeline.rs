@@ -2,23 +2,24 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use http::{Request, Response, Uri, Version, request::Parts};
+use http::{HeaderMap, Request, Response, Uri, Version, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    answer::{Heard, Reply, Verdict, body_changed},
+    answer::{Heard, Reply, body_changed},
     body::{Body, Read, Whole},
     hop,
     inspect::{Inspection, Subject},
     respond,
     snapshot::Snapshot,
     upstream::UpstreamError,
+    verdict::Verdict,
     worker::Worker,
 };
 use crate::{
     enrich,
     lead::Skip,
-    recognise::{RequestHead, Route, Skipped, offer},
+    recognise::{Candidates, Redact, RequestHead, Route, Skipped, offer},
     telemetry::{RequestOutcome, Stage},
 };
 
@@ -90,6 +91,9 @@ impl Exchange<'_> {
         if let Err(skipped) = candidates.precheck() {
             return Plan::Skip(skipped, body);
         }
+        if !candidates.needs_body() {
+            return plan(self.inspect(&candidates, headers, b""), body);
+        }
         let whole = match body.read(self.snapshot.config.limits.body).await {
             Read::Broken => return Plan::Broken(candidates.likely()),
             Read::TooLarge(body) => {
@@ -100,22 +104,20 @@ impl Exchange<'_> {
             }
             Read::Whole(whole) => whole,
         };
+        let inspected = self.inspect(&candidates, headers, &whole.bytes);
+        plan(inspected, Body::Whole(whole))
+    }
+
+    fn inspect(
+        &self,
+        candidates: &Candidates<'_>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Option<Inspection>, Skipped> {
         let may_inject = |route: &Route| !route.inject.request.is_empty() && !self.snapshot.is_paused(route);
-        let subject = Subject {
-            snapshot: self.snapshot,
-            candidates: &candidates,
-            headers,
-            body: &whole.bytes,
-            known: &self.worker.known,
-            may_inject: &may_inject,
-        };
-        let inspected =
-            subject.inspect(&mut self.worker.scratch.borrow_mut(), &mut self.worker.stages.borrow_mut());
-        match inspected {
-            Ok(None) => Plan::Pass(Body::Whole(whole)),
-            Err(skipped) => Plan::Skip(skipped, Body::Whole(whole)),
-            Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), Body::Whole(whole)),
-        }
+        let (snapshot, known) = (self.snapshot, &*self.worker.known);
+        let subject = Subject { snapshot, candidates, headers, body, known, may_inject: &may_inject };
+        subject.inspect(&mut self.worker.scratch.borrow_mut(), &mut self.worker.stages.borrow_mut())
     }
 
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
@@ -144,7 +146,7 @@ impl Exchange<'_> {
                 response
             }
             Err(error) => {
-                tracing::warn!(route = route.map_or("unmatched", |route| &route.name), %error, "no answer");
+                tracing::warn!(request = %Redact(route), %error, "no answer");
                 metrics.count(RequestOutcome::Failed);
                 respond::failed(&error)
             }
@@ -214,7 +216,7 @@ impl Exchange<'_> {
         let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
         if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
             let rests = self.snapshot.refused(route);
-            tracing::warn!(route = %route.name, rests, "the CRM refused the injected field");
+            tracing::warn!(request = %Redact(Some(route)), rests, "the CRM refused the injected field");
         }
         (second, false)
     }
@@ -223,6 +225,14 @@ impl Exchange<'_> {
         let response = self.forward(request).await?;
         let limit = self.snapshot.config.limits.body;
         Heard::listen(response, route, limit).await.ok_or(UpstreamError::BrokenBody)
+    }
+}
+
+fn plan(inspected: Result<Option<Inspection>, Skipped>, body: Body) -> Plan {
+    match inspected {
+        Ok(None) => Plan::Pass(body),
+        Err(skipped) => Plan::Skip(skipped, body),
+        Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), body),
     }
 }
 

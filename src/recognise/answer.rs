@@ -1,16 +1,18 @@
-//! Answers: was the write accepted, and under which id?
+//! Answers: was the write accepted, refused, and under which id?
+
+use std::collections::HashMap;
 
 use http::{HeaderMap, StatusCode};
 
 use super::{
     doc::Doc,
-    predicate::{Head, Message, Predicate},
-    request::id_at,
+    place::{Head, Hidden, LONGEST, Message, taken},
+    predicate::Predicate,
     routes::{Captures, Route},
-    scan::Tape,
+    scan::{Kind, Tape},
 };
 use crate::{
-    config::{IdSource, Side},
+    config::{IdSource, Pairing, Side, Step},
     lead::LeadId,
 };
 
@@ -31,28 +33,100 @@ impl Route {
         let head = Head { headers: answer.headers, captures: Captures::NONE, query: None };
         let empty = Tape::default();
         let doc = answer.doc.unwrap_or_else(|| Doc::new("", &empty));
-        let message = Message { head, doc, from: Doc::ROOT, item };
-        let mut asked = self.ok.iter().filter(|predicate| predicate.side() == Side::Response);
+        let message = Message { head, doc, hidden: Hidden::NONE, from: Doc::ROOT, item };
+        let mut asked = self.asked_of_answer();
         // What cannot be read proves nothing, not even that an `error` is absent.
         let known = |predicate: &Predicate| answer.doc.is_some() || !predicate.reads_body();
         answer.status.is_success()
             && asked.all(|predicate| known(predicate) && predicate.holds(message) == Ok(true))
     }
 
+    /// Whether the CRM refused what was written for the lead at `item`, and stored none of it: a client error that is not
+    /// about who asks or how often, a status that the route names, or a success that `ok` does not take for one.
+    pub fn is_refused(&self, answer: Answer<'_, '_>, item: Option<usize>) -> bool {
+        let status = answer.status;
+        let other_reason = matches!(status.as_u16(), 401 | 408 | 425 | 429);
+        if status.is_success() {
+            // A success whose body could not be read may have stored the lead.
+            let known = answer.doc.is_some() || !self.asked_of_answer().any(Predicate::reads_body);
+            return known && !self.accepted(answer, item);
+        }
+        self.refused.contains(&status) || status.is_client_error() && !other_reason
+    }
+
+    fn asked_of_answer(&self) -> impl Iterator<Item = &Predicate> {
+        self.ok.iter().filter(|predicate| predicate.side() == Side::Response)
+    }
+
     /// The id the answer gives the lead at `item`.
     pub fn answered_id(&self, answer: Answer<'_, '_>, item: Option<usize>) -> Option<LeadId> {
-        let id = self.id.as_ref()?;
-        match &id.from {
-            IdSource::Response(pointer) => id_at(answer.doc?, pointer, item).unwrap_or(None),
-            IdSource::Header(name) => {
-                let value = answer.headers.get(name)?.to_str().ok()?;
-                let id = match &id.regex {
-                    Some(pattern) => pattern.captures(value)?.iter().flatten().last()?.as_str(),
-                    None => value,
-                };
-                (!id.is_empty()).then(|| id.into())
+        match &self.id.as_ref()?.from {
+            IdSource::Response(pointer) => {
+                let doc = answer.doc?;
+                let node = doc.resolve(Doc::ROOT, pointer, item).ok()?.and_then(|at| doc.node(at))?;
+                let written = matches!(node.kind, Kind::String | Kind::Number);
+                if written { self.id_of(&doc.string(node)) } else { None }
             }
+            IdSource::Header(name) => self.id_of(answer.headers.get(name)?.to_str().ok()?),
             IdSource::Request(_) | IdSource::Each(_) | IdSource::Path(_) => None,
         }
     }
+
+    /// The id in what stands at its place: all of it, or what the route's pattern takes of it.
+    pub(super) fn id_of(&self, text: &str) -> Option<LeadId> {
+        taken(text, self.id.as_ref().and_then(|id| id.regex.as_ref()))
+    }
+
+    /// Which item of the answer belongs to which lead. Made once for all leads of a request.
+    pub fn pairs(&self, answer: Answer<'_, '_>) -> Pairs {
+        Pairs(self.pairing.as_ref().map(|pairing| items_by_value(pairing, answer).unwrap_or_default()))
+    }
+}
+
+/// Which item of an answer belongs to which lead.
+#[derive(Debug)]
+pub struct Pairs(Option<HashMap<String, Option<usize>>>);
+
+/// The answer has nothing that belongs to a lead: it has no id, and nothing is written for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no item of the answer belongs to the lead")]
+pub struct Unpaired;
+
+impl Pairs {
+    /// What `{i}` stands for in the answer, for the lead that stands at `item` in the request and has this `key`.
+    pub fn of(&self, item: Option<usize>, key: Option<&str>) -> Result<Option<usize>, Unpaired> {
+        match &self.0 {
+            None => Ok(item),
+            Some(items) => {
+                let found = key.and_then(|key| items.get(key)).copied().flatten();
+                found.map(Some).ok_or(Unpaired)
+            }
+        }
+    }
+}
+
+/// How two values are compared that tell which item belongs to which lead; `None` for what is no such value.
+pub(super) fn pairing_key(doc: Doc<'_, '_>, at: super::doc::At) -> Option<Box<str>> {
+    let node = doc.node(at).filter(|node| matches!(node.kind, Kind::String | Kind::Number))?;
+    let text = doc.string(node);
+    let text = text.trim();
+    // Lower case may be longer than upper, so the length is looked at first.
+    if text.is_empty() || text.len() > LONGEST { None } else { Some(text.to_lowercase().into()) }
+}
+
+/// The answer's items by their values; none of those whose value stands in several.
+fn items_by_value(pairing: &Pairing, answer: Answer<'_, '_>) -> Option<HashMap<String, Option<usize>>> {
+    let doc = answer.doc?;
+    let position = pairing.response.steps.iter().position(|step| *step == Step::Item)?;
+    let (list, below) = pairing.response.steps.split_at_checked(position)?;
+    let list = doc.walk(Doc::ROOT, list, None).ok()??;
+    let mut items = HashMap::new();
+    for (index, at) in doc.elements(list).enumerate() {
+        // An item in which the key stands twice has no value to go by.
+        let value = doc.walk(at, below.get(1..)?, None).unwrap_or(None);
+        if let Some(key) = value.and_then(|at| pairing_key(doc, at)) {
+            items.entry(key.into()).and_modify(|known| *known = None).or_insert(Some(index));
+        }
+    }
+    Some(items)
 }

@@ -6,7 +6,10 @@ use super::{
     doc::{At, Doc, Duplicate},
     scan::Kind,
 };
-use crate::lead::{FeatureType, Value};
+use crate::{
+    config::Derive,
+    lead::{FeatureType, Value},
+};
 
 /// Reads the value at `at` as `kind`.
 ///
@@ -69,6 +72,25 @@ pub fn read_text(cell: Cow<'_, str>, kind: FeatureType) -> Value<'_> {
         FeatureType::Number => number(&cell),
         FeatureType::Category => text(cell),
         FeatureType::Boolean => boolean(&cell),
+    }
+}
+
+/// The number that a text of a header, path or query writes.
+pub(super) fn number_in(text: &str) -> Option<f64> {
+    match number(text) {
+        Value::Number(number) => Some(number),
+        _ => None,
+    }
+}
+
+/// What `derive` makes of a value.
+pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
+    match (derive, value) {
+        (Derive::EmailDomain, Value::Text(address)) => {
+            let domain = address.rsplit_once('@').map(|(_, domain)| domain.trim().to_lowercase());
+            domain.map_or(Value::Missing, |domain| text(Cow::Owned(domain)))
+        }
+        (Derive::EmailDomain, _) => Value::Missing,
     }
 }
 
@@ -192,6 +214,21 @@ mod tests {
         let mut tape = Tape::default();
         tape.scan(json).unwrap();
         assert_eq!(read(Doc::new(json, &tape), 0, FeatureType::Number), Err(Duplicate));
+    }
+
+    #[test]
+    fn an_address_has_a_domain() {
+        for (address, expected) in [
+            ("ann@Example.COM", Some("example.com")),
+            ("\"a@b\"@c.d ", Some("c.d")),
+            ("ann@", None),
+            ("ann", None),
+        ] {
+            let value = derived(Value::Text(Cow::Borrowed(address)), Derive::EmailDomain);
+            let expected = expected.map_or(Value::Missing, |text| Value::Text(Cow::Borrowed(text)));
+            assert_eq!(value, expected, "{address}");
+        }
+        assert_eq!(derived(Value::Boolean(true), Derive::EmailDomain), Value::Missing);
     }
 
     #[test]

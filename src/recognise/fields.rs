@@ -9,7 +9,7 @@ use super::{
     scan::Kind,
 };
 use crate::{
-    config::{Feature, Step},
+    config::{Derive, Feature, Step},
     lead::{FeatureType, Value},
 };
 
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Fields {
     root: Branch,
-    kinds: Vec<FeatureType>,
+    kinds: Vec<(FeatureType, Option<Derive>)>,
 }
 
 /// Keys of one object, and what stands under each.
@@ -55,7 +55,7 @@ impl Fields {
             }
         }
         root.seal();
-        Self { root, kinds: features.iter().map(|feature| feature.kind).collect() }
+        Self { root, kinds: features.iter().map(|feature| (feature.kind, feature.derive)).collect() }
     }
 
     /// The number of features.
@@ -131,7 +131,7 @@ impl<'a> Reader<'_, 'a, '_, '_> {
 
     fn entry(&mut self, entry: &Entry, value: At) -> Result<(), Duplicate> {
         for (feature, rank) in &entry.features {
-            let (Some(kind), Some(best), Some(slot)) = (
+            let (Some((kind, derive)), Some(best), Some(slot)) = (
                 self.fields.kinds.get(*feature),
                 self.scratch.ranks.get_mut(*feature),
                 self.values.get_mut(*feature),
@@ -139,7 +139,10 @@ impl<'a> Reader<'_, 'a, '_, '_> {
                 continue;
             };
             if *rank < *best || slot.is_missing() {
-                let read: Value<'a> = coerce::read(self.doc, value, *kind)?;
+                let mut read: Value<'a> = coerce::read(self.doc, value, *kind)?;
+                if let Some(derive) = derive {
+                    read = coerce::derived(read, *derive);
+                }
                 if !read.is_missing() {
                     *best = *rank;
                     *slot = read;

@@ -6,21 +6,31 @@
 
 mod scan; // bytes -> tape, one strict pass
 mod doc; // walking in a scanned body
+mod paths; // a path -> the templates it fits
 mod routes; // method and path -> candidates
-mod predicate; // conditions on head and body
 mod select; // RFC 9535 selectors -> lead objects
 mod coerce; // the forms a value arrives in
+mod time; // the forms a time arrives in
+mod place; // one value of a head or a body
+mod predicate; // conditions on head and body
 mod fields; // the feature map, in one pass over an object
 mod content; // a body of any form -> JSON
 mod request; // all of it: a request's leads
-mod answer; // accepted? under which id?
+mod answer; // accepted? refused? under which id?
+mod rules; // what became of leads, and which deals they became
+mod redact; // what may be said of a request
 
 pub use self::{
-    answer::Answer,
+    answer::{Answer, Pairs, Unpaired},
     coerce::{read, read_text},
     content::{Mode, View, decode, decodes, offer},
     doc::{At, Doc, Duplicate},
+    redact::Redact,
     request::{Found, Recogniser, Scratch, Skipped},
     routes::{Candidates, RequestHead, Route},
+    rules::{Notes, Record},
     scan::{Kind, Malformed, Node, Tape},
 };
+
+#[cfg(test)]
+mod tests;

@@ -2,85 +2,46 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
-
 use super::{
     doc::{At, Doc, Duplicate},
-    routes::Captures,
+    place::{Lookup, Message, Place},
     scan::Kind,
-    select::Program,
 };
 use crate::config::{self, JsonType, Scalar, Side, Test};
 
 /// A compiled [`config::Predicate`].
 #[derive(Clone, Debug)]
-pub struct Predicate {
-    side: Side,
-    place: Place,
+pub(super) struct Predicate {
+    at: Lookup,
     test: Test,
-}
-
-#[derive(Clone, Debug)]
-enum Place {
-    Body(config::Pointer),
-    Select(Program),
-    Header(http::HeaderName),
-    Path(Box<str>),
-    Query(Box<str>),
-}
-
-/// A message's head, as far as predicates and ids look at it.
-#[derive(Clone, Copy, Debug)]
-pub struct Head<'a> {
-    /// The headers.
-    pub headers: &'a HeaderMap,
-    /// What the route's `{name}`s stood for.
-    pub captures: &'a Captures<'a>,
-    /// The URL's query, without `?`.
-    pub query: Option<&'a str>,
-}
-
-/// What a predicate looks at: one message and, in batches, one of its items.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a, 't> {
-    /// Its head.
-    pub head: Head<'a>,
-    /// Its body; empty where there is none or it could not be read.
-    pub doc: Doc<'a, 't>,
-    /// Where body pointers start.
-    pub from: At,
-    /// What `{i}` stands for.
-    pub item: Option<usize>,
 }
 
 impl Predicate {
     /// Compiles the selectors in it.
-    pub fn new(predicate: &config::Predicate) -> Self {
-        let place = match &predicate.at.place {
-            config::Place::Body(pointer) => Place::Body(pointer.clone()),
-            config::Place::Select(selector) => Place::Select(Program::new(selector)),
-            config::Place::Header(name) => Place::Header(name.clone()),
-            config::Place::Path(name) => Place::Path(name.clone()),
-            config::Place::Query(key) => Place::Query(key.clone()),
-        };
-        Self { side: predicate.at.side, place, test: predicate.test.clone() }
+    pub(super) fn new(predicate: &config::Predicate) -> Self {
+        Self { at: Lookup::new(&predicate.at), test: predicate.test.clone() }
     }
 
     /// The message it looks at.
-    pub fn side(&self) -> Side {
-        self.side
+    pub(super) fn side(&self) -> Side {
+        self.at.side
     }
 
     /// Whether it needs the message's body.
-    pub fn reads_body(&self) -> bool {
-        matches!(self.place, Place::Body(_) | Place::Select(_))
+    pub(super) fn reads_body(&self) -> bool {
+        self.at.reads_body()
+    }
+
+    /// Whether it holds for all items of a message or for none.
+    pub(super) fn is_shared(&self) -> bool {
+        self.at.is_shared()
     }
 
     /// Whether it holds.
-    pub fn holds(&self, message: Message<'_, '_>) -> Result<bool, Duplicate> {
-        let Message { head, doc, from, item } = message;
-        Ok(match &self.place {
-            Place::Body(pointer) => self.holds_at(doc, doc.resolve(from, pointer, item)?),
+    pub(super) fn holds(&self, message: Message<'_, '_>) -> Result<bool, Duplicate> {
+        let Message { head, doc, .. } = message;
+        Ok(match &self.at.place {
+            Place::Body(pointer) => self.holds_at(doc, self.at.follow(pointer, message)?),
             Place::Select(program) => {
                 let mut found = Vec::new();
                 program.select(doc, &mut found)?;
@@ -89,12 +50,7 @@ impl Predicate {
                     some => some.iter().any(|selected| self.holds_at(doc, Some(selected.at))),
                 }
             }
-            Place::Header(name) => {
-                let value = head.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
-                self.holds_for_text(value)
-            }
-            Place::Path(name) => self.holds_for_text(head.captures.named(name).map(Cow::Borrowed)),
-            Place::Query(key) => self.holds_for_text(head.query.and_then(|query| query_value(query, key))),
+            of_head => self.holds_for_text(head.text(of_head)),
         })
     }
 
@@ -150,11 +106,4 @@ pub(super) fn equals(doc: Doc<'_, '_>, at: At, scalar: &Scalar) -> bool {
         (Scalar::Text(expected), Kind::String) => doc.is_text(node, expected),
         _ => false,
     }
-}
-
-/// The percent-decoded value of the first `key=value` in a URL's query.
-fn query_value<'q>(query: &'q str, key: &str) -> Option<Cow<'q, str>> {
-    let decoded = |text: &'q str| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
-    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.find(|(name, _)| decoded(name) == key).map(|(_, value)| decoded(value))
 }

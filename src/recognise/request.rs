@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use super::{
+    answer::pairing_key,
     content::View,
     doc::{At, Doc, Duplicate},
     fields::{FieldScratch, Fields},
-    predicate::{Head, Message},
-    routes::{Candidates, Captures, Outcome, RequestHead, Route, Router},
+    place::{Head, Hidden, Message, id_at},
+    routes::{Candidates, Captures, RequestHead, Route, Router},
+    rules::{Notes, Witness},
     scan::{Kind, Tape},
     select::Selected,
 };
 use crate::{
-    config::{Action, Config, IdSource, Pointer},
-    lead::{FeatureType, LeadId, Skip, Value},
+    config::{Action, Config, IdSource},
+    lead::{LeadId, Skip, Value},
 };
 
 /// Routes and feature map of one configuration, compiled.
@@ -32,19 +34,24 @@ pub struct Found {
     pub item: Option<usize>,
     /// The record's id, where the request holds it.
     pub id: Option<LeadId>,
-    /// What the request tells of the lead's fate: won or lost, and the revenue.
-    pub outcome: Option<(bool, Option<f64>)>,
+    /// Further records that are all as this object says.
+    pub more_ids: Vec<LeadId>,
+    /// What [`Pairs::of`](super::Pairs::of) goes by, where the route's `match` asks for it.
+    pub key: Option<Box<str>>,
 }
 
-/// What reading needs beside the body, reused from request to request. After a [`Recogniser::read`] it holds the tape
-/// and the leads of that body.
+/// What reading needs beside the body, reused from request to request. After a [`Recogniser::read`] it holds the tape,
+/// the leads and the notes of that body.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// The body's nodes.
     pub tape: Tape,
     /// The leads in the order the selector gave them.
     pub leads: Vec<Found>,
+    /// What the route's rules read of it.
+    pub notes: Notes,
     selected: Vec<Selected>,
+    hidden: Hidden,
     fields: FieldScratch,
 }
 
@@ -69,7 +76,7 @@ impl Scratch {
 impl Recogniser {
     /// Compiles a configuration's routes and features.
     pub fn new(config: &Config) -> Self {
-        Self { router: Router::new(&config.routes, &config.outcomes), fields: Fields::new(&config.features) }
+        Self { router: Router::new(config), fields: Fields::new(&config.features) }
     }
 
     /// The number of values that [`Recogniser::read`] yields for each lead: one for each configured feature.
@@ -80,13 +87,12 @@ impl Recogniser {
     /// The routes that may take a request, or `None` where no body could make it ours.
     pub fn candidates<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
         let candidates = self.router.at(head)?;
-        let any = candidates.open().any(|route| route.action != Action::Read);
-        any.then_some(candidates)
+        candidates.likely().is_some().then_some(candidates)
     }
 
     /// Reads the leads of a body, for the routes that read it as `view` does: `Ok(None)` where no route's predicates hold.
-    /// On `Ok(Some)` the leads stand in `scratch`, and `values` holds [`Recogniser::width`] values for each, one lead after
-    /// another.
+    /// Where no candidate needs the body the view is not looked at. On `Ok(Some)` the leads stand in `scratch`, and `values`
+    /// holds [`Recogniser::width`] values for each, one lead after another.
     pub fn read<'a>(
         &self,
         candidates: &Candidates<'_>,
@@ -94,11 +100,16 @@ impl Recogniser {
         scratch: &mut Scratch,
         values: &mut Vec<Value<'a>>,
     ) -> Result<Option<Arc<Route>>, Skipped> {
-        let readers = || candidates.open().filter(|route| view.is_for(&route.content));
+        let reads = |route: &Route| !route.needs_body() || view.is_for(&route.content);
+        let readers = || candidates.open().filter(|route| reads(route));
         let Some(first) = readers().next() else { return Ok(None) };
         let skipped = |route: &Arc<Route>, reason| Skipped { route: route.clone(), reason };
-        scratch.tape.scan(view.text()).map_err(|_| skipped(first, Skip::Parse))?;
-        let doc = view.doc(&scratch.tape);
+        match candidates.needs_body() {
+            true => scratch.tape.scan(view.text()).map_err(|_| skipped(first, Skip::Parse))?,
+            false => scratch.tape.clear(),
+        }
+        let Scratch { tape, leads, notes, selected, hidden, fields } = scratch;
+        let doc = view.doc(tape);
         for route in readers() {
             match candidates.allows(route, Some(doc)) {
                 Err(Duplicate) => return Err(skipped(route, Skip::Duplicate)),
@@ -106,10 +117,13 @@ impl Recogniser {
                 Ok(true) => {
                     let captures = candidates.captures(route);
                     let head = candidates.message_head(&captures);
-                    let reader = Reader { route, fields: &self.fields, doc, head };
-                    let Scratch { leads, selected, fields, .. } = scratch;
-                    let read = reader.leads(leads, selected, fields, values);
-                    return read.map(|()| Some(route.clone())).map_err(|reason| skipped(route, reason));
+                    let duplicate = |_| skipped(route, Skip::Duplicate);
+                    hidden.find(&route.masks, doc).map_err(duplicate)?;
+                    let message = Message { head, doc, hidden, from: Doc::ROOT, item: None };
+                    let reader = Reader { route, fields: &self.fields, doc, message };
+                    reader.leads(leads, selected, fields, values).map_err(|reason| skipped(route, reason))?;
+                    *notes = reader.notes(leads).map_err(duplicate)?;
+                    return Ok(Some(route.clone()));
                 }
             }
         }
@@ -123,13 +137,18 @@ impl<'r> Candidates<'r> {
         self.open().next().cloned()
     }
 
+    /// Whether a route that may take the request looks at its body.
+    pub fn needs_body(&self) -> bool {
+        self.open().any(|route| route.needs_body())
+    }
+
     /// The routes that the head alone does not rule out.
-    pub(super) fn open(&self) -> impl Iterator<Item = &'r Arc<Route>> {
-        self.routes.iter().filter(|route| self.allows(route, None) == Ok(true))
+    pub(super) fn open(&self) -> impl Iterator<Item = &'r Arc<Route>> + '_ {
+        self.routes().filter(|route| self.allows(route, None) == Ok(true))
     }
 
     /// Whether a route takes the request. Without a body its predicates on the body are taken as holding.
-    fn allows(&self, route: &Route, body: Option<Doc<'_, '_>>) -> Result<bool, Duplicate> {
+    fn allows(&self, route: &'r Route, body: Option<Doc<'_, '_>>) -> Result<bool, Duplicate> {
         if route.when.is_empty() {
             return Ok(true);
         }
@@ -138,7 +157,8 @@ impl<'r> Candidates<'r> {
         let empty = Tape::default();
         let doc = body.unwrap_or_else(|| Doc::new("", &empty));
         for predicate in route.when.iter().filter(|predicate| body.is_some() || !predicate.reads_body()) {
-            if !predicate.holds(Message { head, doc, from: Doc::ROOT, item: None })? {
+            let hidden = Hidden::NONE;
+            if !predicate.holds(Message { head, doc, hidden, from: Doc::ROOT, item: None })? {
                 return Ok(false);
             }
         }
@@ -151,14 +171,18 @@ impl<'r> Candidates<'r> {
 }
 
 /// Leads of one request at most; CRMs take 100 or 200. A body of a million empty objects must not hold up a worker.
-const MAX_LEADS: usize = 1_000;
+pub(super) const MAX_LEADS: usize = 1_000;
+
+/// Elements are found by walking past those before them, so an index is bounded as well.
+const MAX_INDEX: usize = 10_000;
 
 /// Reads the leads of one body.
 struct Reader<'r, 'a, 't> {
     route: &'r Route,
     fields: &'r Fields,
+    /// The body, which features borrow from.
     doc: Doc<'a, 't>,
-    head: Head<'r>,
+    message: Message<'r, 't>,
 }
 
 impl<'a> Reader<'_, 'a, '_> {
@@ -170,15 +194,32 @@ impl<'a> Reader<'_, 'a, '_> {
         values: &mut Vec<Value<'a>>,
     ) -> Result<(), Skip> {
         leads.clear();
+        // The records of a read stand in the answer.
+        if self.route.action == Action::Read {
+            return Ok(());
+        }
+        self.objects(leads, selected)?;
+        self.ids(leads, selected)?;
+        // Only now, since ids are counted along with all of them.
+        leads.retain(|lead| !self.message.hidden.holds(lead.at));
+        for lead in leads.iter() {
+            self.fields.read(self.doc, lead.at, scratch, values).map_err(|_| Skip::Duplicate)?;
+        }
+        // An outcome may be told by the path alone.
+        if leads.is_empty() && self.route.action != Action::Outcome { Err(Skip::NoLead) } else { Ok(()) }
+    }
+
+    fn objects(&self, leads: &mut Vec<Found>, selected: &mut Vec<Selected>) -> Result<(), Skip> {
+        let doc = self.message.doc;
         selected.clear();
-        self.route.leads.select(self.doc, selected).map_err(|_| Skip::Duplicate)?;
+        self.route.leads.select(doc, selected).map_err(|_| Skip::Duplicate)?;
         for found in selected.drain(..) {
-            match self.doc.kind(found.at) {
+            match doc.kind(found.at) {
                 Some(Kind::Object) => self.push(leads, found)?,
                 // A list where the route expects an object counts as its items.
                 Some(Kind::Array) => {
-                    for (index, at) in self.doc.elements(found.at).enumerate() {
-                        if self.doc.kind(at) == Some(Kind::Object) {
+                    for (index, at) in doc.elements(found.at).enumerate() {
+                        if doc.kind(at) == Some(Kind::Object) {
                             self.push(leads, Selected { at, item: Some(index) })?;
                         }
                     }
@@ -186,66 +227,71 @@ impl<'a> Reader<'_, 'a, '_> {
                 _ => {}
             }
         }
-        for lead in leads.iter() {
-            self.fields.read(self.doc, lead.at, scratch, values).map_err(|_| Skip::Duplicate)?;
-        }
-        if leads.is_empty() { Err(Skip::NoLead) } else { Ok(()) }
-    }
-
-    fn push(&self, leads: &mut Vec<Found>, selected: Selected) -> Result<(), Skip> {
-        if leads.len() == MAX_LEADS {
-            return Err(Skip::TooMany);
-        }
-        leads.push(self.lead(selected)?);
         Ok(())
     }
 
-    fn lead(&self, selected: Selected) -> Result<Found, Skip> {
+    fn push(&self, leads: &mut Vec<Found>, selected: Selected) -> Result<(), Skip> {
+        let far = selected.item.is_some_and(|index| index >= MAX_INDEX);
+        if leads.len() == MAX_LEADS || far {
+            return Err(Skip::TooMany);
+        }
+        leads.push(self.lead(selected).map_err(|Duplicate| Skip::Duplicate)?);
+        Ok(())
+    }
+
+    fn lead(&self, selected: Selected) -> Result<Found, Duplicate> {
         let Selected { at, item } = selected;
+        let doc = self.message.doc;
         let id = match self.route.id.as_ref().map(|id| &id.from) {
-            Some(IdSource::Path(name)) => {
-                self.head.captures.named(name).filter(|id| !id.is_empty()).map(LeadId::from)
-            }
-            Some(IdSource::Request(pointer)) => {
-                id_at(self.doc, pointer, item).map_err(|_| Skip::Duplicate)?
-            }
+            Some(IdSource::Path(_)) => self.path_id(),
+            Some(IdSource::Request(pointer)) => doc
+                .resolve(Doc::ROOT, pointer, item)?
+                .and_then(|at| id_at(doc, at))
+                .and_then(|id| self.route.id_of(&id)),
             Some(IdSource::Response(_) | IdSource::Header(_) | IdSource::Each(_)) | None => None,
         };
-        Ok(Found { at, item, id, outcome: self.outcome(selected).map_err(|_| Skip::Duplicate)? })
+        let key = match &self.route.pairing {
+            Some(pairing) => doc.resolve(at, &pairing.request, item)?.and_then(|at| pairing_key(doc, at)),
+            None => None,
+        };
+        Ok(Found { at, item, id, more_ids: Vec::new(), key })
     }
 
-    /// The first outcome rule whose predicates all hold.
-    fn outcome(&self, lead: Selected) -> Result<Option<(bool, Option<f64>)>, Duplicate> {
-        let message = Message { head: self.head, doc: self.doc, from: lead.at, item: lead.item };
-        'rules: for rule in &self.route.outcomes {
-            for predicate in &rule.when {
-                if !predicate.holds(message)? {
-                    continue 'rules;
+    /// The id where the path holds it.
+    fn path_id(&self) -> Option<LeadId> {
+        match &self.route.id.as_ref()?.from {
+            IdSource::Path(name) => self.route.id_of(self.message.head.captures.named(name)?),
+            _ => None,
+        }
+    }
+
+    /// The ids that a query finds: the k-th result is that of the k-th lead, and a list holds those of several records.
+    fn ids(&self, leads: &mut [Found], selected: &mut Vec<Selected>) -> Result<(), Skip> {
+        let Some(program) = &self.route.ids else { return Ok(()) };
+        let Message { doc, hidden, .. } = self.message;
+        selected.clear();
+        program.select(doc, selected).map_err(|_| Skip::Duplicate)?;
+        let mut count = 0;
+        for (lead, found) in leads.iter_mut().zip(selected.drain(..)) {
+            let itself = (doc.kind(found.at) != Some(Kind::Array)).then_some(found.at);
+            let seen = itself.into_iter().chain(doc.elements(found.at)).filter(|at| !hidden.holds(*at));
+            for id in seen.filter_map(|at| id_at(doc, at)).filter_map(|id| self.route.id_of(&id)) {
+                count += 1;
+                match &lead.id {
+                    _ if count > MAX_LEADS => return Err(Skip::TooMany),
+                    None => lead.id = Some(id),
+                    Some(_) => lead.more_ids.push(id),
                 }
             }
-            return Ok(Some((rule.won, self.revenue(rule, lead)?)));
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn revenue(&self, rule: &Outcome, lead: Selected) -> Result<Option<f64>, Duplicate> {
-        let Some(pointer) = &rule.revenue else { return Ok(None) };
-        let Some(at) = self.doc.resolve(lead.at, pointer, lead.item)? else { return Ok(None) };
-        Ok(match super::coerce::read(self.doc, at, FeatureType::Number)? {
-            Value::Number(revenue) => Some(revenue),
-            _ => None,
-        })
+    fn notes(&self, leads: &[Found]) -> Result<Notes, Duplicate> {
+        let mut notes = Witness { route: self.route, message: self.message }.notes(leads)?;
+        if self.route.action == Action::Read {
+            notes.path_id = self.path_id();
+        }
+        Ok(notes)
     }
-}
-
-/// The id a pointer leads to from the body's root: text or a number, never empty.
-pub(super) fn id_at(
-    doc: Doc<'_, '_>,
-    pointer: &Pointer,
-    item: Option<usize>,
-) -> Result<Option<LeadId>, Duplicate> {
-    let node = doc.resolve(Doc::ROOT, pointer, item)?.and_then(|at| doc.node(at));
-    let id =
-        node.filter(|node| matches!(node.kind, Kind::String | Kind::Number)).map(|node| doc.string(node));
-    Ok(id.filter(|id| !id.is_empty()).map(|id| id.into_owned().into_boxed_str()))
 }

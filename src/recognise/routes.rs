@@ -1,19 +1,26 @@
 //! Routes, compiled: method and path template to candidates, most specific first.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use super::{predicate::Predicate, select::Program};
-use crate::config::{self, Action, Content, IdSource, Inject, OutcomeRule, Place, Side};
+use super::{
+    paths::{Paths, Template},
+    predicate::Predicate,
+    rules::{AliasProgram, OutcomeProgram},
+    select::Program,
+};
+use crate::config::{self, Action, Config, Content, IdSource, Inject, Mask, Pairing, Place, Pointer, Side};
 
-/// A compiled [`config::Route`].
+/// A compiled [`config::Route`], with the rules about it.
 #[derive(Debug)]
 pub struct Route {
     /// Its place in the configuration.
     pub index: usize,
     /// The label in metrics and the lead log.
     pub name: Arc<str>,
+    /// The template of its path, as it was written.
+    pub path: Box<str>,
     /// How the body is read.
     pub content: Content,
     /// What the request does to the record.
@@ -24,66 +31,98 @@ pub struct Route {
     pub inject: Inject,
     /// The header that signs the body.
     pub signed_by: Option<http::HeaderName>,
-    /// Names of the path's templates, in the order they stand.
-    pub(super) names: Vec<Box<str>>,
+    pub(super) refused: Vec<http::StatusCode>,
+    pub(super) template: Template,
     pub(super) when: Vec<Predicate>,
     pub(super) leads: Program,
     pub(super) ok: Vec<Predicate>,
     pub(super) id: Option<config::Id>,
-    pub(super) outcomes: Vec<Outcome>,
+    /// The query for ids, compiled, where [`IdSource::Each`] says so.
+    pub(super) ids: Option<Program>,
+    pub(super) pairing: Option<Pairing>,
+    pub(super) outcomes: Vec<OutcomeProgram>,
+    pub(super) aliases: Vec<AliasProgram>,
+    /// What must not be read of a body, the request's or the answer's.
+    pub(super) masks: Arc<[Pointer]>,
     needs_answer: bool,
-}
-
-/// A compiled [`OutcomeRule`].
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) when: Vec<Predicate>,
-    pub(super) won: bool,
-    pub(super) revenue: Option<config::Pointer>,
+    needs_body: bool,
 }
 
 impl Route {
-    fn new(index: usize, route: &config::Route, outcomes: &[OutcomeRule]) -> Self {
+    fn new(index: usize, route: &config::Route, config: &Config, masks: Arc<[Pointer]>) -> Self {
         let compiled =
             |predicates: &[config::Predicate]| predicates.iter().map(Predicate::new).collect::<Vec<_>>();
-        let of_route = outcomes.iter().filter(|rule| rule.route == route.name);
-        let answer_body = |predicate: &config::Predicate| {
-            predicate.at.side == Side::Response
-                && matches!(predicate.at.place, Place::Body(_) | Place::Select(_))
+        let outcomes = config.outcomes.iter().filter(|rule| rule.route == route.name);
+        let outcomes: Vec<_> = outcomes.map(OutcomeProgram::new).collect();
+        let aliases = config.aliases.iter().filter(|rule| rule.route == route.name);
+        let aliases: Vec<_> = aliases.map(AliasProgram::new).collect();
+        let read_by_rules = |side| {
+            outcomes.iter().any(|rule| rule.reads_body(side))
+                || aliases.iter().any(|rule| rule.reads_body(side))
         };
         Self {
             index,
             name: route.name.clone(),
+            path: route.path.clone(),
             content: route.content.clone(),
             action: route.action,
             model: route.model.clone(),
             inject: route.inject.clone(),
             signed_by: route.signed_by.clone(),
-            names: template_names(&route.path),
+            refused: route.refused.clone(),
+            template: Template::new(&route.path),
             when: compiled(&route.when),
             leads: Program::new(&route.leads),
             ok: compiled(&route.ok),
             id: route.id.clone(),
-            outcomes: of_route
-                .map(|rule| Outcome {
-                    when: compiled(&rule.when),
-                    won: rule.won,
-                    revenue: match &rule.revenue {
-                        Some(config::Lookup { place: Place::Body(pointer), .. }) => Some(pointer.clone()),
-                        _ => None,
-                    },
-                })
-                .collect(),
-            needs_answer: matches!(&route.id, Some(id) if matches!(id.from, IdSource::Response(_)))
-                || !route.inject.response.is_empty()
-                || route.ok.iter().any(answer_body),
+            ids: match route.id.as_ref().map(|id| &id.from) {
+                Some(IdSource::Each(query)) => Some(Program::new(query)),
+                _ => None,
+            },
+            pairing: route.pairing.clone(),
+            masks,
+            needs_answer: reads_answer(route) || read_by_rules(Side::Response),
+            needs_body: reads_request(route) || read_by_rules(Side::Request),
+            outcomes,
+            aliases,
         }
     }
 
-    /// Whether the answer's body must be read: for the id, for acceptance, or because a score goes into it.
+    /// Whether the answer's body must be read: for ids, for acceptance, for what rules read there, or because a score goes
+    /// into it.
     pub fn needs_answer(&self) -> bool {
         self.needs_answer
     }
+
+    /// Whether the request's body must be read. Of one that only reads, or says all in its path, it need not.
+    pub fn needs_body(&self) -> bool {
+        self.needs_body
+    }
+
+    /// Whether anything is done with a request that carries no lead.
+    fn listens(&self) -> bool {
+        let writes = !self.inject.response.is_empty() || !self.inject.headers.is_empty();
+        self.action != Action::Read || writes || !self.outcomes.is_empty() || !self.aliases.is_empty()
+    }
+}
+
+fn reads_answer(route: &config::Route) -> bool {
+    let in_body = |predicate: &config::Predicate| {
+        predicate.at.side == Side::Response && matches!(predicate.at.place, Place::Body(_) | Place::Select(_))
+    };
+    // What a read answers is looked at only where a score is written for it.
+    let reads = route.action == Action::Read;
+    let writes = !route.inject.response.is_empty() || reads && !route.inject.headers.is_empty();
+    let id = matches!(&route.id, Some(id) if matches!(id.from, IdSource::Response(_)));
+    writes || id && !reads || route.pairing.is_some() || route.ok.iter().any(in_body)
+}
+
+fn reads_request(route: &config::Route) -> bool {
+    let in_body =
+        |predicate: &config::Predicate| matches!(predicate.at.place, Place::Body(_) | Place::Select(_));
+    let scores = !matches!(route.action, Action::Read | Action::Outcome);
+    let id = matches!(&route.id, Some(id) if matches!(id.from, IdSource::Request(_) | IdSource::Each(_)));
+    scores || id || route.when.iter().any(in_body)
 }
 
 /// What the `{name}`s of a path stood for, still percent-encoded.
@@ -107,12 +146,16 @@ impl<'a> Captures<'a> {
     }
 }
 
+/// Templates of one path that fit it at once; further ones, the least specific, are left out.
+const MAX_OVERLAP: usize = 8;
+
 /// The routes for a request's path.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Candidates<'r> {
-    pub(super) routes: &'r [Arc<Route>],
+    /// The routes of each template that the path fits, most specific first, each with its number of literal segments.
+    groups: [(&'r [Arc<Route>], usize); MAX_OVERLAP],
+    count: usize,
     pub(super) head: RequestHead<'r>,
-    values: [&'r str; MAX_CAPTURES],
 }
 
 /// A request's head, as far as routes look at it.
@@ -131,94 +174,78 @@ pub struct RequestHead<'a> {
 impl<'r> Candidates<'r> {
     /// The path's parts under the names that `route` gives them.
     pub(super) fn captures(&self, route: &'r Route) -> Captures<'r> {
-        Captures { names: &route.names, values: self.values }
+        let mut values = [""; MAX_CAPTURES];
+        for (slot, value) in values.iter_mut().zip(route.template.values(self.head.path)) {
+            *slot = value;
+        }
+        Captures { names: &route.template.names, values }
+    }
+
+    /// The routes whose path fits, most specific first.
+    pub(super) fn routes(&self) -> impl Iterator<Item = &'r Arc<Route>> + use<'r> {
+        self.groups.into_iter().take(self.count).flat_map(|(routes, _)| routes)
+    }
+
+    /// Puts a template's routes behind those with as many literal segments, before those with fewer.
+    fn add(&mut self, routes: &'r [Arc<Route>], literals: usize) {
+        let known = self.groups.get(..self.count).unwrap_or_default();
+        let place = known.partition_point(|(_, of_known)| *of_known >= literals);
+        if let Some(rest) = self.groups.get_mut(place..)
+            && !rest.is_empty()
+        {
+            rest.rotate_right(1);
+            if let Some(slot) = rest.first_mut() {
+                *slot = (routes, literals);
+            }
+            self.count = MAX_OVERLAP.min(self.count + 1);
+        }
     }
 }
 
-/// All routes, by method and path. A router for each method, so that a path that is literal for one does not hide a
-/// template for another.
+/// All routes, by method and path.
 #[derive(Debug, Default)]
 pub struct Router {
-    methods: Vec<(Method, matchit::Router<Vec<Arc<Route>>>)>,
+    methods: Vec<(Method, Paths<Arc<Route>>)>,
 }
 
 impl Router {
-    /// Compiles all routes. A template that cannot be matched has been refused with the configuration.
-    pub fn new(routes: &[config::Route], outcomes: &[OutcomeRule]) -> Self {
-        let mut methods: Vec<(Method, matchit::Router<_>)> = Vec::new();
-        let compiled: Vec<Arc<Route>> = routes
-            .iter()
-            .enumerate()
-            .map(|(index, route)| Arc::new(Route::new(index, route, outcomes)))
-            .collect();
-        for method in routes.iter().flat_map(|route| &route.methods) {
-            if methods.iter().all(|(known, _)| known != method) {
-                let of_method =
-                    routes.iter().zip(&compiled).filter(|(route, _)| route.methods.contains(method));
-                methods.push((method.clone(), by_path(of_method)));
+    /// Compiles all routes of a configuration.
+    pub fn new(config: &Config) -> Self {
+        let masks = config.masks.iter().filter_map(|mask| match mask {
+            Mask::Body(pointer) => Some(pointer.clone()),
+            Mask::Header(_) | Mask::Query(_) => None,
+        });
+        let masks: Arc<[Pointer]> = masks.collect();
+        let mut compiled: Vec<(&config::Route, Arc<Route>)> = Vec::new();
+        for (index, route) in config.routes.iter().enumerate() {
+            compiled.push((route, Arc::new(Route::new(index, route, config, masks.clone()))));
+        }
+        // Of routes under one template those with more predicates go first.
+        compiled.sort_by_key(|(route, _)| std::cmp::Reverse(route.when.len()));
+        let mut router = Router::default();
+        for (route, compiled) in compiled.iter().filter(|(_, compiled)| compiled.listens()) {
+            for method in &route.methods {
+                router.of_method(method).insert(&compiled.template, compiled.clone());
             }
         }
-        Self { methods }
+        router
+    }
+
+    fn of_method(&mut self, method: &Method) -> &mut Paths<Arc<Route>> {
+        let known = self.methods.iter().position(|(known, _)| known == method);
+        let index = known.unwrap_or_else(|| {
+            self.methods.push((method.clone(), Paths::default()));
+            self.methods.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or pushed there")]
+        &mut self.methods[index].1
     }
 
     /// The routes for a request's path, or `None` where it is not ours.
     pub fn at<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
         let (_, paths) = self.methods.iter().find(|(method, _)| method == head.method)?;
-        let found = paths.at(head.path).ok()?;
-        let mut values = [""; MAX_CAPTURES];
-        for (slot, (_, value)) in values.iter_mut().zip(found.params.iter()) {
-            *slot = value;
-        }
-        Some(Candidates { routes: found.value, head, values })
-    }
-}
-
-/// The routes of one method by path, those with more predicates first. A final slash is tolerated.
-fn by_path<'a>(
-    routes: impl Iterator<Item = (&'a config::Route, &'a Arc<Route>)>,
-) -> matchit::Router<Vec<Arc<Route>>> {
-    let mut by_path: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
-    for (route, compiled) in routes {
-        let path = numbered(&route.path);
-        let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
-        by_path.entry(path).or_default().push(compiled.clone());
-        by_path.entry(other).or_default().push(compiled.clone());
-    }
-    let mut paths = matchit::Router::new();
-    for (path, mut routes) in by_path {
-        routes.sort_by_key(|route| std::cmp::Reverse(route.when.len()));
-        // A template that cannot be matched was refused with the configuration.
-        _ = paths.insert(path, routes);
-    }
-    paths
-}
-
-/// The template with its names replaced by their position, so that two routes may name one place differently.
-fn numbered(path: &str) -> String {
-    let mut numbered = String::with_capacity(path.len());
-    let mut rest = path;
-    let mut position = 0;
-    while let Some((before, after)) = rest.split_once('{') {
-        let (_, tail) = after.split_once('}').unwrap_or((after, ""));
-        numbered.push_str(&format!("{before}{{p{position}}}"));
-        position += 1;
-        rest = tail;
-    }
-    numbered + rest
-}
-
-fn template_names(path: &str) -> Vec<Box<str>> {
-    let parts = path.split('{').skip(1);
-    parts.filter_map(|part| part.split_once('}').map(|(name, _)| name.into())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_numbered_and_kept() {
-        assert_eq!(numbered("/api/{v}/leads({id})/x"), "/api/{p0}/leads({p1})/x");
-        assert_eq!(template_names("/api/{v}/leads({id})"), ["v".into(), "id".into()]);
+        let mut candidates = Candidates { groups: [(&[], 0); MAX_OVERLAP], count: 0, head };
+        paths.each(head.path, &mut |routes, literals| candidates.add(routes, literals));
+        (candidates.count > 0).then_some(candidates)
     }
 }

@@ -74,11 +74,16 @@ impl Tape {
         &self.nodes
     }
 
+    /// Forgets the last body.
+    pub fn clear(&mut self) {
+        self.nodes.clear();
+        self.open.clear();
+    }
+
     /// Reads `text`, after its byte order mark where it has one.
     pub fn scan(&mut self, text: &str) -> Result<(), Malformed> {
         let bytes = text.as_bytes();
-        self.nodes.clear();
-        self.open.clear();
+        self.clear();
         if u32::try_from(bytes.len()).is_err() {
             return Err(Malformed { at: 0 });
         }

@@ -49,6 +49,23 @@ fn check_tells_every_mistake_with_its_place_and_exits_with_2() {
 }
 
 #[test]
+fn presets_are_printed_to_start_from() {
+    let one = leadwire(&["check", "--presets", "salesforce"]);
+    assert_eq!(one.status.code(), Some(0));
+    assert!(text(&one.stdout).starts_with("# presets: [salesforce]\n"), "{}", text(&one.stdout));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.yaml");
+    std::fs::write(&file, format!("upstream: http://127.0.0.1:1\n{}", text(&one.stdout))).unwrap();
+    let checked = leadwire(&["check", "-c", file.to_str().unwrap()]);
+    assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
+    let all = leadwire(&["check", "--presets"]);
+    assert!(text(&all.stdout).contains(text(&one.stdout)));
+    let none = leadwire(&["check", "--presets", "sales"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(text(&none.stderr).starts_with("error: no preset is called \"sales\"; there are "));
+}
+
+#[test]
 fn check_tells_what_the_models_miss() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("years.yaml");

@@ -41,6 +41,11 @@ fn recognise() {
 }
 
 #[test]
+fn rules() {
+    replay("rules", checks::rules);
+}
+
+#[test]
 fn splice() {
     replay("splice", checks::splice);
 }

@@ -203,8 +203,8 @@ fn a_collection_scores_its_leads_and_records_the_accepted_ones() {
     assert_eq!(upstream.request().text(), body);
     assert_eq!(
         (reply.header("leadwire"), reply.header("x-lead-score")),
-        (Some("scored"), None),
-        "three fit in no header"
+        (Some("scored"), Some("2,2")),
+        "of those that were accepted, in their order"
     );
     let (store, _folder) = sidecar.stop();
     let recorded = ["001A", "00Q1", "00Q3"].map(|id| store.scores_of(id).unwrap().len());

@@ -18,10 +18,11 @@ pub(super) fn hides(mask: &Mask, pointer: &Pointer) -> bool {
     mask.steps.len() <= pointer.steps.len() && mask.steps.iter().zip(&pointer.steps).all(same)
 }
 
-/// Whether the pointer, followed from a lead somewhere inside the body, could lead to what the mask hides.
+/// Whether the pointer, followed from a lead somewhere inside the body, could lead to what the mask hides: it begins as
+/// the mask ends.
 pub(super) fn hides_relative(mask: &Mask, pointer: &Pointer) -> bool {
-    let could_end = matches!(mask, Mask::Body(mask) if mask.steps.ends_with(&pointer.steps));
-    could_end || hides(mask, pointer)
+    let Mask::Body(Pointer { steps }) = mask else { return false };
+    (0..steps.len()).any(|from| steps.get(from..).is_some_and(|end| pointer.steps.starts_with(end)))
 }
 
 /// Whether a mask hides a place. What a query leads to is known only with the body, so that is left to its reader.

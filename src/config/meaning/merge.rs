@@ -32,8 +32,11 @@ pub(super) struct FeatureSource {
     preset: Option<String>,
 }
 
+/// What a preset says, by its name.
+type Presets<'a> = &'a dyn Fn(&str) -> Option<RawPreset>;
+
 /// Merges the file with its presets.
-pub(super) fn merge(raw: &RawConfig, findings: &mut Findings) -> Merged {
+pub(super) fn merge(raw: &RawConfig, presets: Presets<'_>, findings: &mut Findings) -> Merged {
     let mut merged = of_file(raw, findings);
     let mut seen = HashSet::new();
     for (index, name) in raw.presets.iter().enumerate() {
@@ -42,7 +45,7 @@ pub(super) fn merge(raw: &RawConfig, findings: &mut Findings) -> Merged {
             findings.wrong(&path, format!("preset {name:?} stands twice"));
             continue;
         }
-        match preset::read(name) {
+        match presets(name) {
             Some(preset) => merged.add(preset, (name, &path), raw, findings),
             None => {
                 let hint = nearest_or_all(name, preset::names());
@@ -154,4 +157,106 @@ fn masks(raw: &[String], findings: &mut Findings) -> Vec<Mask> {
     let at = KeyPath::default().key("secrets").key("mask");
     let mask = |(index, text): (usize, &String)| findings.take(&at.item(index), text::mask(text));
     raw.iter().enumerate().filter_map(mask).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{document, shape};
+
+    const ONE: &str = "
+routes:
+  - {name: a.create, method: [POST], path: /a, action: create}
+  - {name: a.update, method: [PUT], path: /a, action: update}
+features:
+  amount: {from: [/Amount, /both], type: number, missing: median}
+  source: {from: [/Source], type: category, oov: other}
+  flag: {from: [/Flag], type: boolean}
+outcomes:
+  - {route: a.create, when: [{at: /one, exists: true}], label: 1}
+  - {route: a.update, when: [{at: /two, exists: true}], label: 0}
+aliases: [{route: a.update, lead: /one, deal: /two}]
+secrets: {mask: [/one]}
+";
+
+    const TWO: &str = "
+routes: [{name: b.create, method: [POST], path: /b, action: create}]
+features:
+  amount: {from: [/amount], type: number, missing: 0}
+  flag: {from: [/flag], type: number}
+secrets: {mask: [/two]}
+";
+
+    fn preset(name: &str) -> Option<RawPreset> {
+        let text = match name {
+            "one" => ONE,
+            "two" => TWO,
+            "again" => "routes: [{name: b.create, method: [POST], path: /c, action: create}]",
+            _ => return None,
+        };
+        shape::fit(&document::read(text).unwrap(), &mut Findings::default())
+    }
+
+    /// What a file and its presets say together, and the problems.
+    fn merged(text: &str) -> (Merged, String) {
+        let mut findings = Findings::default();
+        let raw: RawConfig = shape::fit(&document::read(text).unwrap(), &mut findings).unwrap();
+        let merged = merge(&raw, &preset, &mut findings);
+        (merged, findings.problems.to_string())
+    }
+
+    #[test]
+    fn presets_add_to_the_file() {
+        let (merged, problems) = merged(
+            "presets: [one, two]\nfeatures: {amount: {from: [/mine, /both], type: number}, flag: {from: [/x], type: category}}\n\
+             outcomes: [{route: b.create, label: 1}]\nsecrets: {mask: [/zero]}",
+        );
+        assert_eq!(problems, "");
+        let routes: Vec<_> = merged.routes.iter().map(|source| &*source.raw.name).collect();
+        assert_eq!(routes, ["a.create", "a.update", "b.create"]);
+        let amount = &merged.features["amount"];
+        assert_eq!(amount.raw.from, ["/mine", "/both", "/Amount", "/amount"]);
+        assert_eq!(amount.from.len(), 4);
+        assert_eq!(amount.raw.missing, Some("median".into()), "the first preset's");
+        assert_eq!(merged.features["source"].raw.oov.as_deref(), Some("other"));
+        let flag = &merged.features["flag"].raw;
+        assert_eq!((flag.kind.as_str(), flag.from.len()), ("category", 3), "the file's type wins");
+        let outcomes: Vec<_> = merged.outcomes.iter().map(|(_, rule)| &*rule.route).collect();
+        assert_eq!(outcomes, ["b.create", "a.create", "a.update"]);
+        assert_eq!((merged.aliases.len(), merged.masks.len()), (1, 3));
+    }
+
+    #[test]
+    fn a_route_of_the_file_takes_its_rules_along_where_it_has_some() {
+        let route =
+            "presets: [one]\nroutes: [{name: a.update, method: [PUT], path: /mine, action: update}]\n";
+        let rules = |text: &str| {
+            let (merged, problems) = merged(text);
+            assert_eq!(problems, "");
+            let path =
+                merged.routes.iter().find(|source| source.raw.name == "a.update").unwrap().raw.path.clone();
+            (path, merged.outcomes.len(), merged.aliases.len())
+        };
+        assert_eq!(rules(route), ("/mine".to_owned(), 2, 1), "the preset's stay");
+        let outcome = format!("{route}outcomes: [{{route: a.update, label: 1}}]");
+        assert_eq!(rules(&outcome), ("/mine".to_owned(), 2, 1), "one of the file's for one of the preset's");
+        let alias = format!("{route}aliases: [{{route: a.update, lead: /x, deal: /y}}]");
+        assert_eq!(rules(&alias), ("/mine".to_owned(), 2, 1));
+        let two = "presets: [one]\noutcomes: [{route: a.update, label: 1}]";
+        assert_eq!(rules(two), ("/a".to_owned(), 3, 1), "beside the preset's route both count");
+    }
+
+    #[test]
+    fn presets_that_contradict_each_other_are_told() {
+        for (text, expected) in [
+            (
+                "presets: [one, two]",
+                "1:16: presets[1]: feature \"flag\" is a number here and a boolean in preset \"one\"; say under features which of both flag is",
+            ),
+            ("presets: [two, again]", "1:16: presets[1]: preset \"two\" has a route \"b.create\" too"),
+            ("presets: [one, one]", "1:16: presets[1]: preset \"one\" stands twice"),
+        ] {
+            assert_eq!(merged(text).1, expected, "{text}");
+        }
+    }
 }

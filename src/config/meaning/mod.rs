@@ -14,6 +14,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
     findings::{Complaint, Findings, KeyPath},
+    preset,
     raw::{RawConfig, RawLimits},
     settings::{Config, Limits, ModelKey, Upstream},
 };
@@ -25,7 +26,7 @@ pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The configuration, whole if nothing was reported.
 pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Config> {
-    let merged = merge::merge(raw, findings);
+    let merged = merge::merge(raw, &preset::read, findings);
     let masks = &merged.masks;
     let routes = routes::read(&merged.routes, findings);
     routes::masked(&routes, masks, findings);

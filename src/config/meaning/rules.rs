@@ -8,7 +8,7 @@ use super::{
     text,
 };
 use crate::config::{
-    at::{Lookup, Place, Selector, Side},
+    at::{Lookup, Selector, Side},
     findings::{Complaint, Findings, KeyPath},
     problem::nearest_or_all,
     raw::{RawAlias, RawOutcome, RawOutcomeId},
@@ -69,9 +69,15 @@ impl Places<'_, '_> {
         let (id, via_alias) = match &raw.id {
             None => (Some(None), false),
             Some(RawOutcomeId::Place(text)) => (self.place(text, &id_path).map(Some), false),
-            Some(RawOutcomeId::Of { from, via }) => {
+            Some(RawOutcomeId::Of { from, via, .. }) => {
                 (self.place(from, &id_path.key("from")).map(Some), via.is_some())
             }
+        };
+        let id_regex = match &raw.id {
+            Some(RawOutcomeId::Of { regex: Some(regex), .. }) => {
+                self.findings.take(&id_path.key("regex"), text::pattern(regex)).map(Some)
+            }
+            _ => Some(None),
         };
         let mut place = |text: &Option<String>, key| self.optional(text.as_deref(), key);
         let (event, revision) = (place(&raw.event, "event"), place(&raw.revision, "revision"));
@@ -83,6 +89,7 @@ impl Places<'_, '_> {
             ids: ids?,
             when: when?,
             id: id?,
+            id_regex: id_regex?,
             via_alias,
             event: event?,
             revision: revision?,
@@ -146,12 +153,6 @@ impl Places<'_, '_> {
         let at = self.findings.take(path, at(text, self.scope))?;
         if self.masks.iter().any(|mask| masking::hides_place(mask, &at)) {
             self.findings.wrong(path, masking::MASKED);
-            return None;
-        }
-        if let Place::Body(pointer) = &at.place
-            && pointer.steps.is_empty()
-        {
-            self.findings.wrong(path, "is the whole body");
             return None;
         }
         Some(at)

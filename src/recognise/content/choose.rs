@@ -17,6 +17,9 @@ use crate::{
 impl<'r> Candidates<'r> {
     /// What can be said before the body is read: `Err` where it could not be read anyway.
     pub fn precheck(&self) -> Result<(), Skipped> {
+        if !self.needs_body() {
+            return Ok(());
+        }
         let is_other = declared(self.content_type()) == Declared::Other;
         let readable = |route: &Arc<Route>| !is_other || Mode::of(&route.content).is_some();
         let reason = match () {

@@ -1,0 +1,273 @@
+//! What becomes of an answer: scores of accepted leads go into it, and everything it tells is recorded.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use http::{HeaderMap, Response};
+use http_body::Body as _;
+
+use super::{
+    answer::Heard,
+    body::Body,
+    bound::Bound,
+    inspect::{Inspection, Judged, given, now_ms},
+    snapshot::Snapshot,
+    worker::Worker,
+};
+use crate::{
+    config::{Action, BodyTarget},
+    enrich::{self, Edits, Given},
+    lead::{LeadId, Skip, Spot},
+    leadlog::{AliasRecord, Decision, Entry, Memory, OutcomeRecord, ScoreRecord},
+    recognise::{Answer, At, Doc, Kind},
+    telemetry::{RequestOutcome, Stage},
+};
+
+/// An inspected request on its way back.
+pub(super) struct Verdict<'v> {
+    pub(super) worker: &'v Worker,
+    pub(super) snapshot: &'v Snapshot,
+    pub(super) inspection: Inspection,
+    /// The CRM stored a score of ours.
+    pub(super) injected: bool,
+}
+
+/// What becomes of an answer.
+#[derive(Default)]
+struct Outcome {
+    /// What is written into its head, where a lead has a score.
+    written: Option<HeaderMap>,
+    /// Why none has.
+    skip: Option<Skip>,
+    patched: Option<Vec<u8>>,
+}
+
+/// A lead that the CRM accepted.
+struct Accepted<'l> {
+    lead: &'l Judged,
+    id: Option<LeadId>,
+    place: Option<Place>,
+}
+
+/// Where in an answer the score of a record goes.
+struct Place {
+    /// Where pointers start that do not say themselves which item they mean.
+    from: Option<At>,
+    /// What `{i}` stands for.
+    item: Option<usize>,
+}
+
+impl Verdict<'_> {
+    /// Writes the scores of accepted leads into the answer, records them, and counts the request. A panic on the way
+    /// leaves the answer as it is.
+    pub(super) fn deliver(self, mut heard: Heard) -> Response<Body> {
+        let weighed = catch_unwind(AssertUnwindSafe(|| self.weigh(&heard)));
+        let Outcome { written, skip, patched } =
+            weighed.unwrap_or_else(|_| Outcome { skip: Some(Skip::Panic), ..Outcome::default() });
+        let metrics = self.snapshot.metrics(Some(&self.inspection.route));
+        let headers = &mut heard.parts.headers;
+        match (written, skip) {
+            (Some(written), _) => {
+                metrics.count(RequestOutcome::Scored);
+                headers.extend(written);
+                headers.insert(enrich::LEADWIRE, enrich::SCORED);
+            }
+            (None, Some(reason)) => {
+                metrics.skip(reason);
+                headers.insert(enrich::LEADWIRE, enrich::skipped(reason));
+            }
+            (None, None) => {
+                metrics.count(RequestOutcome::Passed);
+                headers.insert(enrich::LEADWIRE, enrich::PASSED);
+            }
+        }
+        heard.finish(patched)
+    }
+
+    fn weigh(&self, heard: &Heard) -> Outcome {
+        let answer = heard.answer();
+        self.record_rules(answer);
+        let route = &self.inspection.route;
+        if route.action == Action::Read {
+            return self.show(heard, answer);
+        }
+        let accepted = self.accepted(answer);
+        let (Some(model), true) = (self.snapshot.model(route), !accepted.is_empty()) else {
+            let was_scored = self.inspection.leads.iter().any(|lead| lead.scored.is_some());
+            let unknown = heard.unread.unwrap_or(Skip::Refused);
+            let skip = self.inspection.skip.or(was_scored.then_some(unknown));
+            return Outcome { skip, ..Outcome::default() };
+        };
+        let given = accepted.iter().filter_map(|lead| Some((lead.place.as_ref(), given(lead.lead, model)?)));
+        let given: Vec<(Option<&Place>, Given<'_>)> = given.collect();
+        let placed = given.iter().filter_map(|(place, given)| Some(((*place)?, *given)));
+        let patched = self.patch(heard, placed);
+        let decision = self.decision(patched.is_some());
+        let written = self.headers(given.iter().map(|(_, given)| *given));
+        for lead in accepted {
+            self.record_score(lead, model, decision);
+        }
+        Outcome { written: Some(written), skip: None, patched }
+    }
+
+    /// The last known scores of the records that a read answers with.
+    fn show(&self, heard: &Heard, answer: Answer<'_, '_>) -> Outcome {
+        let (route, now) = (&self.inspection.route, now_ms());
+        let known = route.records(&self.inspection.notes, answer).into_iter().filter_map(|record| {
+            let memory = self.worker.known.find(&route.model, &record.id, now)?;
+            Some((Place { from: Some(record.at), item: record.item }, memory))
+        });
+        let known: Vec<(Place, Arc<Memory>)> = known.collect();
+        if known.is_empty() {
+            return Outcome { skip: heard.unread, ..Outcome::default() };
+        }
+        let shown = known.iter().map(|(place, memory)| (place, remembered(memory)));
+        let patched = self.patch(heard, shown.clone());
+        let written = self.headers(shown.map(|(_, given)| given));
+        Outcome { written: Some(written), skip: None, patched }
+    }
+
+    /// The leads with a score that the CRM accepted.
+    fn accepted(&self, answer: Answer<'_, '_>) -> Vec<Accepted<'_>> {
+        let route = &self.inspection.route;
+        let scored = self.inspection.leads.iter().filter(|lead| lead.scored.is_some());
+        let pairs = route.pairs(answer);
+        let accepted = scored.filter_map(|lead| {
+            // Without a share in the answer a lead has no id and gets nothing written; the write as a whole may be accepted.
+            let share = pairs.of(lead.item, lead.key.as_deref());
+            if !route.accepted(answer, share.unwrap_or(None)) {
+                return None;
+            }
+            let answered = || share.ok().and_then(|item| route.answered_id(answer, item));
+            let id = lead.id.clone().or_else(answered);
+            let place =
+                share.ok().map(|item| Place { from: answer.doc.and_then(|doc| item_of(doc, item)), item });
+            Some(Accepted { lead, id, place })
+        });
+        accepted.collect()
+    }
+
+    fn decision(&self, patched: bool) -> Decision {
+        match (self.injected, patched, self.inspection.route.inject.headers.is_empty()) {
+            (true, _, _) => Decision::Request,
+            (_, true, _) => Decision::Response,
+            (_, _, false) => Decision::Headers,
+            _ => Decision::Recorded,
+        }
+    }
+
+    /// The headers of the answer: of one score, or of several where the route allows so many.
+    fn headers<'g>(&self, given: impl Iterator<Item = Given<'g>>) -> HeaderMap {
+        let mut written = HeaderMap::new();
+        let inject = &self.inspection.route.inject;
+        let given: Vec<Given<'g>> = given.take(inject.max_items + 1).collect();
+        if given.len() <= inject.max_items {
+            enrich::write(&mut written, &inject.headers, &given);
+        }
+        written
+    }
+
+    /// The answer's body with scores in it, where the route asks for that and the body can take it.
+    fn patch<'g>(
+        &self,
+        heard: &Heard,
+        placed: impl Iterator<Item = (&'g Place, Given<'g>)>,
+    ) -> Option<Vec<u8>> {
+        let targets = &self.inspection.route.inject.response;
+        if targets.is_empty() || self.inspection.signed {
+            return None;
+        }
+        let started = Instant::now();
+        let Some(body) = heard.writable() else {
+            // Where there is no body, none was meant to be written to.
+            if !heard.body.is_end_stream() {
+                self.snapshot.metrics(Some(&self.inspection.route)).injection_skipped();
+            }
+            return None;
+        };
+        let doc = heard.answer().doc?;
+        let mut edits = Edits::default();
+        for (place, given) in placed {
+            for target in targets {
+                if let Some(spot) = spot(doc, target, place) {
+                    edits.push(spot, target, given);
+                }
+            }
+        }
+        let patched = if edits.is_empty() { None } else { edits.apply(body).ok() };
+        self.worker.stages.borrow_mut().record(Stage::Enrich, started.elapsed());
+        patched
+    }
+
+    fn record_score(&self, lead: Accepted<'_>, model: &Bound, decision: Decision) {
+        let Accepted { lead, id, .. } = lead;
+        let Some((scored, features)) = &lead.scored else { return };
+        model.scores.record(f64::from(scored.score.probability()));
+        let time_ms = now_ms();
+        if let Some(lead) = id.clone() {
+            self.worker.known.remember(Memory {
+                lead,
+                time_ms,
+                model: Arc::clone(&model.id),
+                score: scored.score,
+                grade: scored.grade,
+                names: Arc::clone(&self.snapshot.names),
+                features: features.clone(),
+            });
+        }
+        self.worker.log.send(Entry::Score(ScoreRecord {
+            time_ms,
+            route: self.inspection.route.name.clone(),
+            lead: id,
+            arm: model.arm,
+            model: Arc::clone(&model.id),
+            names: Arc::clone(&self.snapshot.names),
+            features: features.clone(),
+            score: scored.score,
+            grade: scored.grade,
+            latency_ns: u64::try_from(self.inspection.took.as_nanos()).unwrap_or(u64::MAX),
+            decision,
+        }));
+    }
+
+    /// What became of leads, and which deals they became.
+    fn record_rules(&self, answer: Answer<'_, '_>) {
+        let Inspection { route, notes, .. } = &self.inspection;
+        if notes.is_empty() {
+            return;
+        }
+        let time_ms = now_ms();
+        for alias in route.aliases(notes, answer) {
+            self.worker.log.send(Entry::Alias(AliasRecord { time_ms, alias }));
+        }
+        for outcome in route.outcomes(notes, answer) {
+            let route = route.name.clone();
+            self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms, route, outcome }));
+        }
+    }
+}
+
+/// What enrich writes of a lead that was scored before.
+fn remembered(memory: &Memory) -> Given<'_> {
+    let Memory { score, grade, model, .. } = memory;
+    Given { score: *score, grade: *grade, model, reasons: &[], trend: None }
+}
+
+/// Where pointers start that do not say themselves which item they mean: at the root where there is just one, else at the
+/// item of the answer's array.
+fn item_of(doc: Doc<'_, '_>, item: Option<usize>) -> Option<At> {
+    match (item, doc.kind(Doc::ROOT)) {
+        (Some(index), Some(Kind::Array)) => doc.elements(Doc::ROOT).nth(index),
+        (Some(_), _) => None,
+        (None, _) => Some(Doc::ROOT),
+    }
+}
+
+/// Where a target's value goes; `None` where the answer has no such place.
+fn spot(doc: Doc<'_, '_>, target: &BodyTarget, place: &Place) -> Option<Spot> {
+    let from = if target.at.has_item() { Doc::ROOT } else { place.from? };
+    doc.spot(from, &target.at, place.item).ok()?
+}
