@@ -62,7 +62,7 @@ pub fn write(headers: &mut HeaderMap, targets: &[HeaderTarget], given: Given<'_>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lead::{Grade, ModelId, Score};
+    use crate::lead::{Grade, ModelId, Score, Trend};
 
     #[test]
     fn spoofed_headers_go_and_ours_come() {
@@ -71,6 +71,7 @@ mod tests {
             target("x-lead-score", Field::Points),
             target("x-lead-grade", Field::Grade),
             target("x-m", Field::Model),
+            target("x-t", Field::Trend),
         ];
         let mut headers = HeaderMap::new();
         headers.append("x-lead-score", HeaderValue::from_static("100"));
@@ -80,17 +81,12 @@ mod tests {
         remove_spoofed(&mut headers, &targets);
         assert_eq!(headers.len(), 1);
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
-        write(
-            &mut headers,
-            &targets,
-            Given {
-                score: Score::new(0.73).unwrap(),
-                grade: Grade::A,
-                model: &model,
-                reasons: &[],
-                trend: None,
-            },
-        );
+        let score = Score::new(0.73).unwrap();
+        let given = Given { score, grade: Grade::A, model: &model, reasons: &[], trend: None };
+        write(&mut headers, &targets, given);
+        assert_eq!(headers.get("x-t"), None, "a first score has no trend");
+        write(&mut headers, &targets, Given { trend: Some(Trend::Declining), ..given });
+        assert_eq!(headers["x-t"], "declining");
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],
             ["73", "A", "lead/3"]

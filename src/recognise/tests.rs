@@ -388,6 +388,10 @@ fn the_most_specific_route_that_holds_takes_the_request() {
     // More literal segments go before one that comes first.
     let counted = [route("first", "/a/{x}/{y}", ""), route("more", "/{x}/b/c", "")];
     check(&counted, "/a/b/c", "{}", "more");
+    // As many: then more predicates, under whichever template.
+    let asked = [route("early", "/a/{x}/c", ""), route("asking", "/{x}/b/c", "{at: /a, exists: true}")];
+    check(&asked, "/a/b/c", r#"{"a":1}"#, "asking");
+    check(&asked, "/a/b/c", "{}", "early");
     // Then more predicates.
     let predicates = [
         route("few", "/p", "{at: /a, exists: true}"),
