@@ -34,7 +34,6 @@ impl Route {
         let empty = Tape::default();
         let doc = answer.doc.unwrap_or_else(|| Doc::new("", &empty));
         let message = Message { head, doc, hidden: Hidden::NONE, from: Doc::ROOT, item };
-
         // What cannot be read proves nothing, not even that an `error` is absent.
         let known = |predicate: &Predicate| answer.doc.is_some() || !predicate.reads_body();
         answer.status.is_success()

@@ -304,7 +304,7 @@ fn events_carry_their_own_id_revision_and_time() {
         time_ms: Some(1_793_614_830_123),
         ..Outcome::new(lead, false)
     };
-    assert_eq!(told.outcomes, [first, second("a"), second("b")]);
+    assert_eq!(told.outcomes, [first, second("b")], "for one lead the first rule that holds counts");
     // Without an answer that can be read, nothing of it holds.
     let unread = ruled(&Exchange { answer: "<html>".to_owned(), ..events });
     let bare = |lead: &str| Outcome { event: Some("h1".into()), ..Outcome::new(lead, false) };
