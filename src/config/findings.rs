@@ -97,6 +97,11 @@ impl Findings {
         self.marks.insert(path.text.clone(), mark);
     }
 
+    /// The line a node stands in.
+    pub(super) fn line(&self, path: &KeyPath) -> Option<usize> {
+        path.upwards().find_map(|above| self.marks.get(above)).map(|mark| mark.line)
+    }
+
     /// Reports a node of the wrong shape.
     pub(super) fn spoil(
         &mut self,

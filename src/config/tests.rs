@@ -183,6 +183,14 @@ fn problems_of_a_route() {
         ("when: [{at: ▸'/a/{i}', eq: 1}]", "when[0].at: {i} has no meaning here"),
         ("ok: [{at: ▸'resp:path:id', eq: x}]", "ok[0].at: an answer has neither path nor query"),
         (
+            "ok: [{at: ▸'req:/id', eq: x}]",
+            "ok[0].at: only the answer can be asked here; the request is asked under when",
+        ),
+        (
+            "ok: [{at: ▸'path:id', eq: x}]",
+            "ok[0].at: only the answer can be asked here; the request is asked under when",
+        ),
+        (
             "ok: [{at: ▸/a~2, eq: x}]",
             r#"ok[0].at: in a JSON Pointer `~` is followed by 0 or 1, not so in "a~2""#,
         ),
@@ -267,6 +275,7 @@ fn place(text: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn problems_between_routes() {
     let two = |second: &str| {
         with(&format!(
@@ -280,7 +289,7 @@ fn problems_between_routes() {
         ),
         (
             "{name: b, method: [PUT], path: '/x/{key}/', action: read}",
-            r#"4:36: routes[1].path: takes the same requests as route "a""#,
+            r#"4:36: routes[1].path: takes the same requests as route "a" in line 3"#,
         ),
         ("{name: b, method: [GET], path: '/x/{key}', action: read}", ""),
         ("{name: b, method: [PUT], path: '/x/{key}', action: read, when: [{at: /a, exists: true}]}", ""),
@@ -320,7 +329,10 @@ fn problems_between_routes() {
     let preset = with(
         "presets: [salesforce]\nroutes:\n  - {name: mine, method: [POST], path: '/services/data/{v}/sobjects/Lead', action: create}",
     );
-    assert_eq!(told(&preset), r#"4:40: routes[0].path: takes the same requests as route "lead.create""#);
+    assert_eq!(
+        told(&preset),
+        r#"4:40: routes[0].path: takes the same requests as route "lead.create" of preset "salesforce""#
+    );
     let outcome = two("{name: b, method: [GET], path: /y, action: read}\noutcomes: [{route: b, label: 0}]");
     assert_eq!(
         told(&outcome),
@@ -410,7 +422,7 @@ fn settings_have_their_defaults() {
 fn conditions_read_every_place_and_test() {
     let config = parse(&route(
         "when: [{at: 'header:X-A', matches: ^a}, {at: $.a, exists: true}, {at: /n, eq: null}], \
-         ok: [{at: /a, in: [1, x, true]}, {at: 'req:/b', absent: true}, {at: 'path:id', eq: x}, {at: 'resp:/{i}/ok', eq: true}]",
+         ok: [{at: /a, in: [1, x, true]}, {at: 'resp:/b', absent: true}, {at: 'header:id', eq: x}, {at: 'resp:/{i}/ok', eq: true}]",
     ))
     .unwrap();
     let route = &config.routes[0];
@@ -423,8 +435,8 @@ fn conditions_read_every_place_and_test() {
     assert_eq!(
         seen,
         "Request Header Matches(Regex(\"^a\"))\nRequest Select Exists\nRequest Body Eq(Null)\n\
-         Response Body In([Number(1.0), Text(\"x\"), Bool(true)])\nRequest Body Absent\n\
-         Request Path Eq(Text(\"x\"))\nResponse Body Eq(Bool(true))\n"
+         Response Body In([Number(1.0), Text(\"x\"), Bool(true)])\nResponse Body Absent\n\
+         Response Header Eq(Text(\"x\"))\nResponse Body Eq(Bool(true))\n"
     );
 }
 

@@ -83,7 +83,7 @@ fn text(field: Field, given: &Given<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lead::{Grade, ModelId, Score};
+    use crate::lead::{Grade, ModelId, Score, Trend};
 
     #[test]
     fn spoofed_headers_go_and_ours_come() {
@@ -92,6 +92,7 @@ mod tests {
             target("x-lead-score", Field::Points),
             target("x-lead-grade", Field::Grade),
             target("x-m", Field::Model),
+            target("x-t", Field::Trend),
         ];
         let mut headers = HeaderMap::new();
         headers.append("x-lead-score", HeaderValue::from_static("100"));
@@ -101,17 +102,22 @@ mod tests {
         remove_spoofed(&mut headers, &targets);
         assert_eq!(headers.len(), 1);
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
+        let score = Score::new(0.73).unwrap();
+        let given = Given { score, grade: Grade::A, model: &model, reasons: &[], trend: None };
+        write(&mut headers, &targets, &[given]);
+        assert_eq!(headers.get("x-t"), None, "a first score has no trend");
+        write(&mut headers, &targets, &[Given { trend: Some(Trend::Declining), ..given }]);
+        assert_eq!(headers["x-t"], "declining");
         write(
             &mut headers,
             &targets,
-            &[Given {
-                score: Score::new(0.73).unwrap(),
-                grade: Grade::A,
-                model: &model,
-                reasons: &[],
-                trend: None,
-            }],
+            &[given, Given { grade: Grade::B, trend: Some(Trend::Steady), ..given }],
         );
+        assert_eq!(
+            [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-t"]],
+            ["73,73", "A,B", ",steady"]
+        );
+        write(&mut headers, &targets, &[given]);
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],
             ["73", "A", "lead/3"]

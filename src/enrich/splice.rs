@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Field, Format, Pointer},
-        lead::{Grade, ModelId, Score},
+        lead::{Grade, ModelId, Score, Trend},
     };
 
     fn apply(body: &str, edits: &[(Spot, &str)]) -> Result<String, Overlap> {
@@ -128,6 +128,20 @@ mod tests {
         assert_eq!(apply("{}", &[(add(1, true), "s"), (add(1, true), "t")]).unwrap(), r#"{"s":73,"t":73}"#);
         assert_eq!(apply(r#"{"s":"x","t":1}"#, &[(Spot::Replace(5..8), "s")]).unwrap(), r#"{"s":73,"t":1}"#);
         assert_eq!(apply("{}", &[(add(1, true), "a\"b")]).unwrap(), r#"{"a\"b":73}"#);
+    }
+
+    #[test]
+    fn nothing_is_written_of_a_trend_that_is_not_known() {
+        let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
+        let score = Score::new(0.73).unwrap();
+        let given = Given { score, grade: Grade::A, model: &model, reasons: &[], trend: None };
+        let at = Pointer::parse("/t").unwrap();
+        let target = BodyTarget { at, value: Field::Trend, format: Format::default() };
+        let mut edits = Edits::default();
+        edits.push(Spot::Replace(5..8), &target, given);
+        assert!(edits.is_empty());
+        edits.push(Spot::Replace(5..8), &target, Given { trend: Some(Trend::Steady), ..given });
+        assert_eq!(edits.apply(br#"{"t":"x"}"#).unwrap(), br#"{"t":"steady"}"#);
     }
 
     #[test]

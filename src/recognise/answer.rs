@@ -12,7 +12,7 @@ use super::{
     scan::{Kind, Tape},
 };
 use crate::{
-    config::{IdSource, Pairing, Side, Step},
+    config::{IdSource, Pairing, Step},
     lead::LeadId,
 };
 
@@ -34,11 +34,10 @@ impl Route {
         let empty = Tape::default();
         let doc = answer.doc.unwrap_or_else(|| Doc::new("", &empty));
         let message = Message { head, doc, hidden: Hidden::NONE, from: Doc::ROOT, item };
-        let mut asked = self.asked_of_answer();
         // What cannot be read proves nothing, not even that an `error` is absent.
         let known = |predicate: &Predicate| answer.doc.is_some() || !predicate.reads_body();
         answer.status.is_success()
-            && asked.all(|predicate| known(predicate) && predicate.holds(message) == Ok(true))
+            && self.ok.iter().all(|predicate| known(predicate) && predicate.holds(message) == Ok(true))
     }
 
     /// Whether the CRM refused what was written for the lead at `item`, and stored none of it: a client error that is not
@@ -48,14 +47,10 @@ impl Route {
         let other_reason = matches!(status.as_u16(), 401 | 408 | 425 | 429);
         if status.is_success() {
             // A success whose body could not be read may have stored the lead.
-            let known = answer.doc.is_some() || !self.asked_of_answer().any(Predicate::reads_body);
+            let known = answer.doc.is_some() || !self.ok.iter().any(Predicate::reads_body);
             return known && !self.accepted(answer, item);
         }
         self.refused.contains(&status) || status.is_client_error() && !other_reason
-    }
-
-    fn asked_of_answer(&self) -> impl Iterator<Item = &Predicate> {
-        self.ok.iter().filter(|predicate| predicate.side() == Side::Response)
     }
 
     /// The id the answer gives the lead at `item`.

@@ -87,7 +87,7 @@ impl Recogniser {
     /// The routes that may take a request, or `None` where no body could make it ours.
     pub fn candidates<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
         let candidates = self.router.at(head)?;
-        candidates.likely().is_some().then_some(candidates)
+        candidates.open().next().is_some().then_some(candidates)
     }
 
     /// Reads the leads of a body, for the routes that read it as `view` does: `Ok(None)` where no route's predicates hold.

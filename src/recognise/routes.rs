@@ -181,9 +181,21 @@ impl<'r> Candidates<'r> {
         Captures { names: &route.template.names, values }
     }
 
-    /// The routes whose path fits, most specific first.
-    pub(super) fn routes(&self) -> impl Iterator<Item = &'r Arc<Route>> + use<'r> {
-        self.groups.into_iter().take(self.count).flat_map(|(routes, _)| routes)
+    /// The routes whose path fits, most specific first: by literal segments, then by predicates.
+    pub(super) fn routes(&self) -> impl Iterator<Item = &'r Arc<Route>> + '_ {
+        let mut taken = [0; MAX_OVERLAP];
+        std::iter::from_fn(move || {
+            let heads = self.groups.iter().take(self.count).zip(&mut taken);
+            let heads = heads.filter_map(|((routes, literals), taken)| {
+                routes.get(*taken).map(|route| (route, (*literals, route.when.len()), taken))
+            });
+            // Of equals the one that was found first.
+            let first = heads.reduce(|best, head| if head.1 > best.1 { head } else { best });
+            first.map(|(route, _, taken)| {
+                *taken += 1;
+                route
+            })
+        })
     }
 
     /// Puts a template's routes behind those with as many literal segments, before those with fewer.

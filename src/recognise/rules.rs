@@ -396,8 +396,8 @@ impl<'r> Noted<'r> {
 }
 
 impl Route {
-    /// What became of leads, now that the answer is there: only what the CRM accepted. For one lead and event the first
-    /// rule that holds counts.
+    /// What became of leads, now that the answer is there: only what the CRM accepted, 1,000 at most. For one lead the first
+    /// rule that holds counts, with all events it tells.
     pub fn outcomes(&self, notes: &Notes, answer: Answer<'_, '_>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         if notes.outcomes.is_empty() {
@@ -406,14 +406,21 @@ impl Route {
         let (empty, mut hidden) = (Tape::default(), Hidden::default());
         if let Some(message) = self.heard(answer, &empty, &mut hidden) {
             let hearing = Hearing { route: self, answer, message, pairs: self.pairs(answer) };
+            let whose = |outcome: &Outcome| (outcome.lead.clone(), outcome.via_alias);
+            let mut earlier = HashSet::new();
             for of_rule in notes.outcomes.chunk_by(|one, next| one.rule == next.rule) {
+                let (mut told, mut events) = (Vec::new(), HashSet::new());
                 // A key that stands twice makes one rule unreadable, not the others.
-                _ = hearing.outcomes(of_rule, &mut outcomes);
+                _ = hearing.outcomes(of_rule, &mut told);
+                told.retain(|outcome| {
+                    let whose = whose(outcome);
+                    !earlier.contains(&whose) && events.insert((whose, outcome.event.clone()))
+                });
+                earlier.extend(told.iter().map(whose));
+                outcomes.append(&mut told);
             }
         }
-        let mut seen = HashSet::new();
-        outcomes
-            .retain(|outcome| seen.insert((outcome.lead.clone(), outcome.via_alias, outcome.event.clone())));
+        outcomes.truncate(MAX_LEADS);
         outcomes
     }
 

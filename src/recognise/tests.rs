@@ -310,7 +310,7 @@ fn events_carry_their_own_id_revision_and_time() {
         time_ms: Some(1_793_614_830_123),
         ..Outcome::new(lead, false)
     };
-    assert_eq!(told.outcomes, [first, second("a"), second("b")]);
+    assert_eq!(told.outcomes, [first, second("b")], "for one lead the first rule that holds counts");
     // Without an answer that can be read, nothing of it holds.
     let unread = ruled(&Exchange { answer: "<html>".to_owned(), ..events });
     let bare = |lead: &str| Outcome { event: Some("h1".into()), ..Outcome::new(lead, false) };
@@ -394,6 +394,10 @@ fn the_most_specific_route_that_holds_takes_the_request() {
     // More literal segments go before one that comes first.
     let counted = [route("first", "/a/{x}/{y}", ""), route("more", "/{x}/b/c", "")];
     check(&counted, "/a/b/c", "{}", "more");
+    // As many: then more predicates, under whichever template.
+    let asked = [route("early", "/a/{x}/c", ""), route("asking", "/{x}/b/c", "{at: /a, exists: true}")];
+    check(&asked, "/a/b/c", r#"{"a":1}"#, "asking");
+    check(&asked, "/a/b/c", "{}", "early");
     // Then more predicates.
     let predicates = [
         route("few", "/p", "{at: /a, exists: true}"),

@@ -55,7 +55,8 @@ fn presets_are_printed_to_start_from() {
     assert!(text(&one.stdout).starts_with("# presets: [salesforce]\n"), "{}", text(&one.stdout));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("own.yaml");
-    std::fs::write(&file, format!("upstream: http://127.0.0.1:1\n{}", text(&one.stdout))).unwrap();
+    let own = format!("upstream: http://127.0.0.1:1\nmodels: {}\n", folder.path().join("none").display());
+    std::fs::write(&file, own + text(&one.stdout)).unwrap();
     let checked = leadwire(&["check", "-c", file.to_str().unwrap()]);
     assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
     let all = leadwire(&["check", "--presets"]);

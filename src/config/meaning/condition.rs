@@ -16,8 +16,8 @@ pub(super) struct Scope<'a> {
     default: Side,
     /// Where a pointer starts where the text names no message.
     base: Base,
-    /// Whether the answer is there to be asked.
-    answered: bool,
+    /// Whether the request may be asked, and whether the answer may.
+    asks: (bool, bool),
     /// The `{name}`s of the route's path.
     names: &'a [String],
 }
@@ -25,17 +25,17 @@ pub(super) struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// Conditions on the request alone.
     pub(super) fn when(names: &'a [String]) -> Self {
-        Self { default: Side::Request, base: Base::Root, answered: false, names }
+        Self { default: Side::Request, base: Base::Root, asks: (true, false), names }
     }
 
-    /// Conditions on the answer, and on the request where they say so.
+    /// Conditions on the answer alone.
     pub(super) fn ok(names: &'a [String]) -> Self {
-        Self { default: Side::Response, base: Base::Root, answered: true, names }
+        Self { default: Side::Response, base: Base::Root, asks: (false, true), names }
     }
 
     /// What a rule reads of an exchange: by default of the lead object, or of the item, in one of its messages.
     pub(super) fn rule(default: Side, names: &'a [String]) -> Self {
-        Self { default, base: Base::Item, answered: true, names }
+        Self { default, base: Base::Item, asks: (true, true), names }
     }
 }
 
@@ -88,7 +88,12 @@ pub(super) fn at(text: &str, scope: &Scope<'_>) -> Result<Lookup, Complaint> {
         (_, Some(rest)) => (Some(Side::Response), rest),
         _ => (None, text),
     };
-    if said == Some(Side::Response) && !scope.answered {
+    let of_head = rest.starts_with("path:") || rest.starts_with("query:");
+    let in_request = said == Some(Side::Request) || said.is_none() && of_head;
+    if in_request && !scope.asks.0 {
+        return Err("only the answer can be asked here; the request is asked under when".into());
+    }
+    if said == Some(Side::Response) && !scope.asks.1 {
         return Err("the answer is not known yet; only the request can be asked here".into());
     }
     let side = said.unwrap_or(scope.default);

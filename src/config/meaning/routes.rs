@@ -300,7 +300,11 @@ fn ties(sources: &[Source], findings: &mut Findings) {
         if let Some(rival) = rivals.iter().find(|rival| tie(&rival.raw, &source.raw)) {
             // Presets come last and cannot be changed, so the file's route is told.
             let (told, other) = if source.preset.is_some() { (*rival, source) } else { (source, *rival) };
-            let message = format!("takes the same requests as route {:?}", other.raw.name);
+            let place = match (&other.preset, findings.line(&other.path)) {
+                (None, Some(line)) => format!("in line {line}"),
+                (preset, _) => format!("of preset {:?}", preset.as_deref().unwrap_or_default()),
+            };
+            let message = format!("takes the same requests as route {:?} {place}", other.raw.name);
             findings.wrong(&told.path.key("path"), message);
         }
         rivals.push(source);
