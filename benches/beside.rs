@@ -3,11 +3,11 @@
 //! Boosted trees as rows, as a version serves them and with reasons; 64-32-1 as a version serves it and with reasons, and
 //! candle-nn's forward pass of the same network, which begins with encoded columns. Where `$PYTHON`, or `python3`, has
 //! LightGBM and NumPy, `reference/single_lead.py` scores the same leads with the same trees in the same minute by
-//! LightGBM's own C API, and says whether both get the same sums. All of it is CPU time, or neighbours would count.
+//! LightGBM's own C API, and says whether both get the same sums. `$LEADWIRE_BESIDE` names a folder with other trees and leads. All of it is CPU time, or neighbours would count.
 
 mod cases;
 
-use std::{fs, hint::black_box, process::Command, time::Duration};
+use std::{fs, hint::black_box, path::PathBuf, process::Command, time::Duration};
 
 use cases::forest;
 use criterion::{
@@ -29,16 +29,25 @@ fn beside(criterion: &mut Criterion<CpuTime>) {
         group.bench_function(name, |bencher| bencher.iter(&mut run));
     }
     group.finish();
-    let (text, leads) = (forest::text(), forest::leads());
+    let (text, leads) = saved().unwrap_or_else(|| (forest::text(), forest::leads()));
     let raw = trees(criterion, &text, &leads);
     reference(&text, &leads, &raw);
+}
+
+/// A model and encoded leads of somebody's own: `model.txt` and `leads.json` in `$LEADWIRE_BESIDE`.
+fn saved() -> Option<(String, Vec<Vec<f64>>)> {
+    let folder = PathBuf::from(std::env::var_os("LEADWIRE_BESIDE")?);
+    let read = |name: &str| fs::read_to_string(folder.join(name)).expect("a file of the folder");
+    let leads: Vec<Vec<Option<f64>>> = serde_json::from_str(&read("leads.json")).expect("rows of numbers");
+    let row = |row: Vec<Option<f64>>| row.into_iter().map(|x| x.unwrap_or(f64::NAN)).collect();
+    Some((read("model.txt"), leads.into_iter().map(row).collect()))
 }
 
 /// Encoded rows to sums; the sums.
 fn trees(criterion: &mut Criterion<CpuTime>, text: &str, leads: &[Vec<f64>]) -> Vec<f64> {
     let trees = Trees::read(text.as_bytes()).expect("a model");
     let (mut scratch, mut out) = (TreeScratch::default(), [0.0]);
-    let mut group = criterion.benchmark_group("trees over 2000 encoded leads");
+    let mut group = criterion.benchmark_group("trees over encoded leads");
     group.throughput(Throughput::Elements(leads.len() as u64));
     group.bench_function("lead by lead", |bencher| {
         bencher.iter(|| {
