@@ -12,7 +12,8 @@ compared, wall-clock time stands beside it.
 (b) pandas.read_csv, encoding and Booster.predict, from the same file `leadwire score` reads.
 (c) `leadwire score`, from a CSV file to a CSV file: parsing, encoding, scoring, calibration and writing.
 
-`cargo bench --bench beside` has our scoring stage alone, over encoded rows, beside (a) on one thread.
+Our scoring stage alone, over the same encoded rows and beside (a) on one thread, is another program's:
+`--save FOLDER`, then `LEADWIRE_BESIDE=FOLDER cargo bench --bench beside -- encoded`.
 """
 
 import argparse
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--drop", default="duration")
     parser.add_argument("--leadwire", default="target/release/leadwire")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--save", type=pathlib.Path, help="folder for the model and encoded rows, for `beside`")
     options = parser.parse_args()
 
     table = read(options.table)
@@ -169,6 +171,11 @@ def main() -> None:
     data = lgb.Dataset(rows, labels, feature_name=encoder.names, categorical_feature=places)
     model = lgb.train(PARAMETERS, data, 100).model_to_string().encode()
     booster = lgb.Booster(model_str=model.decode())
+
+    if options.save:
+        options.save.mkdir(parents=True, exist_ok=True)
+        (options.save / "model.txt").write_bytes(model)
+        (options.save / "leads.json").write_text(json.dumps(rows.tolist()))
 
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)

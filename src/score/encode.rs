@@ -194,16 +194,20 @@ impl Feature {
         }
     }
 
-    /// The column's value, and whether it was imputed.
+    /// The column's value, and whether it was imputed. Most columns are plain numbers, and a call would cost as much as one.
+    #[inline(always)]
     fn number(&self, value: &Value<'_>) -> (f32, bool) {
-        match self {
-            Feature::Number { median, mean, scale } => {
-                let known = match value {
-                    Value::Number(number) => Some(*number),
-                    _ => None,
-                };
-                (((known.unwrap_or(*median) - mean) * scale) as f32, known.is_none())
+        match (self, value) {
+            (Feature::Number { mean, scale, .. }, Value::Number(number)) => {
+                (((number - mean) * scale) as f32, false)
             }
+            (Feature::Number { median, mean, scale }, _) => (((median - mean) * scale) as f32, true),
+            _ => self.other_number(value),
+        }
+    }
+
+    fn other_number(&self, value: &Value<'_>) -> (f32, bool) {
+        match self {
             Feature::Piecewise(places) => match value {
                 Value::Number(number) => (places.of(*number), false),
                 _ => (places.median, true),
@@ -212,7 +216,7 @@ impl Feature {
                 let known = boolean(value);
                 (f32::from(known.unwrap_or(*imputation)), known.is_none())
             }
-            Feature::Category(_) => (0.0, true),
+            Feature::Number { .. } | Feature::Category(_) => (0.0, true),
         }
     }
 
@@ -265,7 +269,8 @@ impl Places {
 }
 
 /// A category's words and codes, found by hash: a slot, a whole number to compare, and one comparison of text to settle
-/// it. A row of 20 numbers and 10 words takes HERE ns; searching sorted hashes, 130, and sorted words, 385.
+/// it. Searching sorted hashes took a row of 20 numbers and 10 words 130 ns, sorted words 385; this takes two thirds of the
+/// former.
 #[derive(Clone, Debug)]
 struct Vocabulary {
     words: Vec<Word>,
@@ -327,13 +332,16 @@ impl Vocabulary {
         self.find(text.as_str())
     }
 
+    #[inline(always)]
     fn find(&self, text: &str) -> Option<u32> {
         let hash = hash(text);
         let mut at = (hash >> self.shift) as usize;
         loop {
             let code = self.slots.get(at)?.checked_sub(1)?;
             let word = self.words.get(code as usize)?;
-            if word.hash == hash && *word.text == *text {
+            // The hash of seven bytes or fewer is of no other text of their length, as each of its steps can be undone.
+            let same = || text.len() < 8 || *word.text == *text;
+            if word.hash == hash && word.text.len() == text.len() && same() {
                 return Some(code);
             }
             at = (at + 1) & (self.slots.len() - 1);
@@ -497,6 +505,21 @@ mod tests {
     fn a_number_beyond_f32_is_refused() {
         let encoder = encoder(Encoding::Number { median: 0.0, mean: 0.0, sd: 1e-3 });
         assert!(!encoder.encode(|_| &Value::Number(1e300), &mut Vec::new()));
+    }
+
+    #[test]
+    fn words_of_any_length_are_found_and_no_others() {
+        let words: Vec<String> = (0..400).map(|i| format!("{}{}", "ab ".repeat(i % 7), i * i)).collect();
+        for count in [0, 1, 2, 3, words.len()] {
+            let vocabulary = Vocabulary::new(&words[..count]);
+            for (i, word) in words.iter().enumerate() {
+                let expected = if i < count { i as u32 } else { count as u32 };
+                assert_eq!(vocabulary.code(&text(word)), expected, "{word} of {count}");
+            }
+            for other in ["", "x", "ab 2", "ab ab ab", "2b 1", "ab ab ab ab 159202", "é"] {
+                assert_eq!(vocabulary.code(&text(other)), count as u32, "{other}");
+            }
+        }
     }
 
     #[test]

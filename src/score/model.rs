@@ -263,6 +263,21 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_scores_as_its_leads_do_and_is_empty_then() {
+        let (model, mut batch, mut results) = (small(), Batch::default(), Vec::new());
+        let leads = [Value::Number(0.5), Value::Number(1e300), Value::Missing, Value::Number(-2.0)];
+        let alone: Vec<_> = leads.iter().map(|lead| model.score(|_| lead, &mut Scratch::default())).collect();
+        assert_eq!(alone.iter().filter(|result| result.is_err()).count(), 1);
+        for _ in 0..2 {
+            leads.iter().for_each(|lead| model.push(|_| lead, &mut batch));
+            model.score_batch(&mut batch, |result| results.push(result));
+            assert_eq!(std::mem::take(&mut results), alone);
+        }
+        model.score_batch(&mut batch, |result| results.push(result));
+        assert!(results.is_empty());
+    }
+
+    #[test]
     fn a_required_feature_of_another_type_is_missing() {
         let features = vec![number("a", false), number("b", true), number("c", true)];
         let model =
