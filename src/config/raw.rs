@@ -32,7 +32,7 @@ pub(super) struct RawConfig {
     pub(super) model_keys: Vec<String>,
     /// Lead log and ledger; created if missing. LEADWIRE_STATE overrides it.
     pub(super) state: String,
-    /// Built-in rules for one CRM each: salesforce. What stands below is added; a route of the same name replaces theirs.
+    /// Built-in rules for one CRM each: salesforce, hubspot, dynamics and others. What stands below is added; a route of the same name replaces theirs.
     pub(super) presets: Vec<String>,
     /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m, h or d.
     pub(super) limits: RawLimits,
