@@ -394,6 +394,14 @@ fn the_most_specific_route_that_holds_takes_the_request() {
     // More literal segments go before one that comes first.
     let counted = [route("first", "/a/{x}/{y}", ""), route("more", "/{x}/b/c", "")];
     check(&counted, "/a/b/c", "{}", "more");
+    // Of more templates than are kept the most specific are.
+    let shape = |bits: usize| -> String {
+        (0..4).map(|at| if bits >> at & 1 == 1 { "/p".to_owned() } else { format!("/{{s{at}}}") }).collect()
+    };
+    let all: Vec<String> = (0..16).map(|bits| route(&format!("r{bits}"), &shape(bits), "")).collect();
+    check(&all, "/p/p/p/p", "{}", "r15");
+    check(&all, "/q/p/p/p", "{}", "r14");
+    check(&all, "/q/q/q/q", "{}", "r0");
     // As many: then more predicates, under whichever template.
     let asked = [route("early", "/a/{x}/c", ""), route("asking", "/{x}/b/c", "{at: /a, exists: true}")];
     check(&asked, "/a/b/c", r#"{"a":1}"#, "asking");
