@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> &str {
 #[test]
 fn check_tells_every_mistake_with_its_place_and_exits_with_2() {
     let fine = leadwire(&["check"]);
-    let said = "config/leadwire.yaml: ok, 3 routes, 19 features, models: lead/1\n";
+    let said = "config/leadwire.yaml: ok, 14 routes, 27 features, models: lead/1\n";
     assert_eq!((text(&fine.stdout), fine.status.code()), (said, Some(0)));
 
     let folder = tempfile::tempdir().unwrap();

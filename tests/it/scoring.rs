@@ -75,7 +75,7 @@ fn a_created_lead_is_scored_into_headers_and_answer_and_recorded_under_the_answe
     let features: serde_json::Value = serde_json::from_str(&row.features).unwrap();
     assert_eq!(
         (&features["age"], &features["job"], features.as_object().unwrap().len()),
-        (&56.0.into(), &"housemaid".into(), 19)
+        (&56.0.into(), &"housemaid".into(), 20)
     );
     assert!(row.latency_ns > 0);
 }
