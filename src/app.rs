@@ -86,10 +86,11 @@ impl Sidecar {
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
-        let shared = Shared { snapshot, latency: latency_shared, queue: queue.clone(), known };
+        let shared = Shared { snapshot, latency: latency_shared, queue: queue.clone(), known: known.clone() };
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
-        let state = Admin { metrics, latency, queue, live, refusals, draining: draining.clone(), token };
+        let state =
+            Admin { metrics, latency, queue, known, live, refusals, draining: draining.clone(), token };
         control.look();
         let watch = Watch::start(&models, options.file.as_deref(), poll, move || control.look())
             .context("cannot watch for changes")?;

@@ -23,9 +23,9 @@ use tokio::sync::oneshot;
 
 use super::token::Token;
 use crate::{
-    leadlog::Queue,
+    leadlog::{Known, Queue},
     registry::{Live, Refusal, Served, Version},
-    telemetry::{Latency, Metrics, ModelInfo, render},
+    telemetry::{Latency, Levels, Metrics, ModelInfo, render},
 };
 
 /// What the endpoints read from.
@@ -37,6 +37,8 @@ pub struct Admin {
     pub latency: Arc<Latency>,
     /// The way to the lead log.
     pub queue: Queue,
+    /// The last score of each lead.
+    pub known: Arc<Known>,
     /// The versions that serve.
     pub live: Live<Version>,
     /// What is on disk and does not serve, and why.
@@ -119,7 +121,8 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, Json<Json_>) {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let text = render(&admin.metrics, &admin.latency, &loaded(&admin), admin.queue.depth());
+    let levels = Levels { queue_depth: admin.queue.depth(), leads_known: admin.known.count() };
+    let text = render(&admin.metrics, &admin.latency, &loaded(&admin), levels);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 

@@ -56,6 +56,11 @@ impl Known {
         self.sets.len() * WAYS
     }
 
+    /// Leads that are remembered, too old ones included. Looks at every place.
+    pub fn count(&self) -> usize {
+        self.sets.iter().flatten().filter(|place| place.load().is_some()).count()
+    }
+
     /// What a model last knew of a lead, unless that is too long ago.
     pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Arc<Memory>> {
         let places = self.places(model, lead)?;

@@ -21,6 +21,15 @@ pub struct ModelInfo {
     pub digest: String,
 }
 
+/// What is counted only when somebody asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Levels {
+    /// Records waiting for the lead log.
+    pub queue_depth: usize,
+    /// Leads whose last score is remembered.
+    pub leads_known: usize,
+}
+
 /// Upper bounds in seconds: 1 µs to 10 s in steps of 1, 2.5 and 5, so that 0.25 µs of scoring and 50 ms of a slow CRM
 /// both land between bounds.
 const BOUNDS: [f64; 23] = [
@@ -29,13 +38,16 @@ const BOUNDS: [f64; 23] = [
 ];
 
 /// All metrics as Prometheus text, version 0.0.4.
-pub fn render(metrics: &Metrics, latency: &Latency, models: &[ModelInfo], queue_depth: usize) -> String {
+pub fn render(metrics: &Metrics, latency: &Latency, models: &[ModelInfo], levels: Levels) -> String {
+    let Levels { queue_depth, leads_known } = levels;
     let mut text = metrics.render();
     stages(&mut text, latency);
     model_info(&mut text, models);
     // Writing to a String does not fail, here and below.
     _ = writeln!(text, "# HELP leadwire_queue_depth Records waiting for the lead log.");
     _ = writeln!(text, "# TYPE leadwire_queue_depth gauge\nleadwire_queue_depth {queue_depth}");
+    _ = writeln!(text, "# HELP leadwire_leads_known Leads whose last score is remembered.");
+    _ = writeln!(text, "# TYPE leadwire_leads_known gauge\nleadwire_leads_known {leads_known}");
     text
 }
 
@@ -87,7 +99,7 @@ mod tests {
         drop(recorder);
         let info =
             ModelInfo { model: "lead".into(), version: "a\"b".into(), slot: "champion", digest: "00".into() };
-        let text = render(&metrics, &latency, &[info], 3);
+        let text = render(&metrics, &latency, &[info], Levels { queue_depth: 3, leads_known: 7 });
         for line in [
             "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.00000025\"} 0",
             "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.0000005\"} 1",
@@ -96,6 +108,7 @@ mod tests {
             "leadwire_model_info{model=\"lead\",version=\"a\\\"b\",slot=\"champion\",digest=\"00\"} 1",
             "leadwire_skipped_total{route=\"lead.create\",reason=\"parse\"} 1",
             "leadwire_queue_depth 3",
+            "leadwire_leads_known 7",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
         }

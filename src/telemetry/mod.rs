@@ -9,7 +9,7 @@ mod exposition; // what /metrics shows beside the counters
 mod logging; // tracing set-up
 
 pub use self::{
-    exposition::{ModelInfo, render},
+    exposition::{Levels, ModelInfo, render},
     latency::{Latency, Stage, StageRecorder, StageReport},
     logging::{LogFormat, init as init_logging},
     metrics::{Metrics, RequestOutcome, RouteMetrics, UNMATCHED},

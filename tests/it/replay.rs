@@ -1,18 +1,25 @@
 //! Real leads: the replay's events pass through the sidecar to a stand-in CRM.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use flate2::read::GzDecoder;
 use leadwire::{
     lead::Value,
     registry::Version,
     score::{Encoding, Scratch},
+    stats,
 };
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::{
-    goldens,
-    support::{Running, Upstream, answer, created, shipped_model},
+    goldens, scoring,
+    support::{Running, Upstream, answer, created, shipped_model, wait},
 };
 
 const EVENTS: usize = 2_000;
@@ -22,16 +29,20 @@ struct Line {
     body: Box<serde_json::value::RawValue>,
 }
 
-#[test]
-fn every_lead_of_the_replay_is_scored_once_as_the_library_scores_it() {
-    let Some(path) = goldens::path("replay/events.jsonl.gz") else { return };
+/// All events, parsed, each with its body as it stands in the file: nothing here tidies it up.
+fn events() -> Option<Vec<(Json, String)>> {
+    let path = goldens::path("replay/events.jsonl.gz")?;
     let mut text = String::new();
     std::io::Read::read_to_string(&mut GzDecoder::new(std::fs::File::open(path).unwrap()), &mut text)
         .unwrap();
-    // A raw value is sent as it stands in the file, so that nothing here tidies it up.
     let body = |line: &str| serde_json::from_str::<Line>(line).unwrap().body.get().to_owned();
-    let events = text.lines().map(|line| (serde_json::from_str::<Json>(line).unwrap(), body(line)));
-    let events: Vec<(Json, String)> = events.take(EVENTS).collect();
+    Some(text.lines().map(|line| (serde_json::from_str::<Json>(line).unwrap(), body(line))).collect())
+}
+
+#[test]
+fn every_lead_of_the_replay_is_scored_once_as_the_library_scores_it() {
+    let Some(events) = events() else { return };
+    let events: Vec<(Json, String)> = events.into_iter().take(EVENTS).collect();
 
     // The CRM gives each lead the id it has in the replay; the events come one at a time.
     let ids: Vec<String> =
@@ -42,7 +53,7 @@ fn every_lead_of_the_replay_is_scored_once_as_the_library_scores_it() {
         .filter(|((event, _), _)| event["type"] == "lead.created")
         .map(|(_, id)| id.clone())
         .collect();
-    let given = std::sync::Mutex::new(creates.clone().into_iter());
+    let given = Mutex::new(creates.clone().into_iter());
     let upstream = Upstream::start(move |request| match request.start.starts_with("POST") {
         true => created(&given.lock().unwrap().next().unwrap()),
         false => answer("204 No Content", &[], ""),
@@ -82,6 +93,128 @@ fn every_lead_of_the_replay_is_scored_once_as_the_library_scores_it() {
         let outcome = store.outcome_of(id).unwrap().unwrap_or_else(|| panic!("{event}"));
         assert_eq!(outcome.route, "lead.update");
     }
+}
+
+/// Routes whose outcomes say in headers which event of which revision they are, and when it happened.
+const ROUTES: &str = r#"
+  - name: lead.create
+    method: [POST]
+    path: /services/data/{version}/sobjects/Lead
+    id: {from: response, at: /id}
+    action: create
+  - name: lead.update
+    method: [PATCH]
+    path: /services/data/{version}/sobjects/Lead/{id}
+    id: {from: "path:id"}
+    action: update
+outcomes:
+  - &told {route: lead.update, when: [{at: /IsConverted, eq: true}], label: 1, event: "header:X-Event", revision: "header:X-Revision", time: "header:X-Time"}
+  - {route: lead.update, when: [{at: /IsConverted, eq: false}], label: 0, event: "header:X-Event", revision: "header:X-Revision", time: "header:X-Time"}
+"#;
+
+/// Every checkpoint of the whole replay: late, doubled, corrected and out-of-order outcomes end in the right labels.
+#[test]
+fn the_whole_replay_ends_with_the_expected_labels_and_metrics() {
+    let (Some(events), Some(expected)) = (events(), goldens::json("replay/expected.json")) else { return };
+    let given = Arc::<Mutex<String>>::default();
+    let next = given.clone();
+    let upstream = Upstream::start(move |request| match request.start.starts_with("POST") {
+        true => created(&next.lock().unwrap()),
+        false => answer("204 No Content", &[], ""),
+    });
+    let config = library_features(&scoring::config(&ROUTES.replace("&told ", "")));
+    let sidecar = Running::with(upstream.address, &config, library_version);
+    let log = || rusqlite::Connection::open(sidecar.folder.path().join("state/leads.sqlite")).unwrap();
+    let mut client = sidecar.client();
+    let (mut leads, mut outcomes) = (0, HashSet::new());
+    let mut events = events.into_iter().peekable();
+    for checkpoint in expected["checkpoints"].as_array().unwrap() {
+        let at = checkpoint["at"].as_str().unwrap();
+        while let Some((event, body)) = events.next_if(|(event, _)| event["t"].as_str().unwrap() <= at) {
+            let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+            *given.lock().unwrap() = text("lead_id");
+            let revision = event["revision"].to_string();
+            let mut headers = vec![("Content-Type", "application/json")];
+            let (id, time) = (text("event_id"), text("outcome_time"));
+            if event["type"] == "lead.outcome" {
+                headers.extend([("X-Event", &*id), ("X-Revision", &*revision), ("X-Time", &*time)]);
+                outcomes.insert((text("lead_id"), id.clone()));
+            } else {
+                leads += 1;
+            }
+            let reply = client.exchange(&text("method"), &text("path"), &headers, body.as_bytes());
+            assert!(reply.status() < 300, "{event}");
+        }
+        let count = |table: &str| {
+            let query = format!("SELECT count(*) FROM {table}");
+            log().query_row(&query, [], |row| row.get::<_, u32>(0)).unwrap_or(0) as usize
+        };
+        wait("the lead log", || count("scores") == leads && count("outcomes") == outcomes.len());
+        check(&log(), leads, checkpoint);
+    }
+    assert_eq!(events.next(), None);
+}
+
+/// What the log says at a checkpoint.
+fn check(log: &rusqlite::Connection, leads: usize, expected: &Json) {
+    let mut query = log.prepare("SELECT score, won FROM labelled_scores").unwrap();
+    let rows = query.query_map([], |row| Ok((row.get::<_, f64>(0)?, row.get::<_, bool>(1)?))).unwrap();
+    let (scores, won): (Vec<f64>, Vec<bool>) = rows.map(Result::unwrap).unzip();
+    let positives = won.iter().filter(|won| **won).count();
+    let counts = json!([leads, won.len(), leads - won.len(), positives]);
+    let keys = ["leads", "with_outcome", "pending", "positives"];
+    assert_eq!(counts, json!(keys.map(|key| &expected[key])), "{expected}");
+    let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+    let got = [stats::auc(&scores, &won).unwrap(), stats::brier(&scores, &won), mean];
+    for (got, key) in got.into_iter().zip(["auc_known", "brier_known", "mean_score_known"]) {
+        // Scores are recorded as f32.
+        assert!((got - expected[key].as_f64().unwrap()).abs() < 1e-6, "{key}: {got}, {expected}");
+    }
+}
+
+/// The library's columns have no names of their own.
+fn library_features(config: &str) -> String {
+    let bank = bank();
+    let mut config = config.to_owned();
+    for (index, name) in bank["features"].as_array().unwrap().iter().enumerate() {
+        config = config.replace(&format!("\n  {}:", name.as_str().unwrap()), &format!("\n  f{index}:"));
+    }
+    config
+}
+
+fn bank() -> Json {
+    goldens::json("goldens/encoders.json").unwrap()["bank"].take()
+}
+
+/// The golden LightGBM model as version 1, imported.
+fn library_version(models: &Path) {
+    let bank = bank();
+    let names: Vec<&str> =
+        bank["features"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+    let feature = |(index, name): (usize, &&str)| match &bank["categorical_vocab"][*name] {
+        Json::Null => json!({"name": format!("f{index}"), "type": "number"}),
+        words => json!({"name": format!("f{index}"), "type": "category", "vocabulary": words}),
+    };
+    let features: Vec<Json> = names.iter().enumerate().map(feature).collect();
+    let folder = models.parent().unwrap();
+    let (schema, sample) = (folder.join("schema.json"), folder.join("sample.csv"));
+    std::fs::write(&schema, json!({"features": features}).to_string()).unwrap();
+    let mut rows = (0..names.len()).map(|index| format!("f{index}")).collect::<Vec<_>>().join(",");
+    let mut reader = csv::Reader::from_path(goldens::path("data/bank/valid.csv").unwrap()).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let place = |name: &&str| header.iter().position(|column| column == *name).unwrap();
+    let places: Vec<usize> = names.iter().map(place).collect();
+    for row in reader.records().take(500) {
+        let row = row.unwrap();
+        let cells: Vec<&str> = places.iter().map(|place| &row[*place]).collect();
+        write!(rows, "\n{}", cells.join(",")).unwrap();
+    }
+    std::fs::write(&sample, rows).unwrap();
+    let file = goldens::path("goldens/models/lgb_bank_cat.txt").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadwire"));
+    command.arg("import").arg(file).arg("--sample").arg(sample).arg("--schema").arg(schema);
+    let output = command.arg("--out").arg(models.join("lead")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The shipped model, fed from the parsed event: another way to the features than the recogniser's.

@@ -3,7 +3,7 @@
 use leadwire::leadlog::Store;
 
 use crate::support::{
-    CONFIG, CREATE, LEAD, Message, Running, Upstream, answer, copy_folder, created, shipped_model,
+    CONFIG, CREATE, LEAD, Message, Running, Upstream, answer, copy_folder, created, shipped_model, wait,
 };
 
 const ID: &str = "00Q8d0000000000001";
@@ -257,6 +257,51 @@ fn a_change_is_scored_with_what_was_last_seen_of_its_lead() {
     let [first, change, whole] = store.scores_of(ID).unwrap().try_into().unwrap();
     assert_ne!(first.features, change.features);
     assert_eq!((&change.features, change.score), (&whole.features, whole.score));
+}
+
+#[test]
+fn a_trend_is_told_against_the_lead_log_even_after_a_restart() {
+    let upstream = Upstream::start(|_| answer("200 OK", &[("Content-Type", "application/json")], "{}"));
+    let routes = r#"
+  - name: lead.put
+    method: [PUT]
+    path: /leads/{id}
+    id: {from: "path:id"}
+    action: upsert
+    inject:
+      headers: {X-Trend: trend, X-Score: points}
+      response: [{at: /trend, value: trend}]
+"#;
+    let hot = LEAD
+        .replace(r#""poutcome__c":"nonexistent""#, r#""poutcome__c":"success""#)
+        .replace(r#""pdays__c":999.0"#, r#""pdays__c":3"#)
+        .replace(r#""nr_employed__c":5191.0"#, r#""nr_employed__c":5017"#)
+        .replace(r#""euribor3m__c":4.857"#, r#""euribor3m__c":0.75"#);
+    let trend = |sidecar: &Running, body: &str| {
+        let json = [("Content-Type", "application/json")];
+        let reply = sidecar.client().exchange("PUT", "/leads/7", &json, body.as_bytes());
+        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        let (in_header, in_body) = (reply.header("x-trend"), body["trend"].as_str());
+        assert_eq!(in_header, in_body);
+        in_header.map(str::to_owned)
+    };
+    let sidecar = start(&upstream, routes);
+    let told = [LEAD, LEAD, &hot, &hot].map(|body| trend(&sidecar, body));
+    assert_eq!(
+        told.each_ref().map(Option::as_deref),
+        [None, Some("steady"), Some("improving"), Some("steady")]
+    );
+    let (store, folder) = sidecar.stop();
+    assert_eq!(store.scores_of("7").unwrap().len(), 4);
+    let log = folder.path().join("state/leads.sqlite");
+    let sidecar = Running::with(upstream.address, &config(routes), |models| {
+        copy_folder(&shipped_model(), &models.join("lead/1"));
+        std::fs::create_dir(models.parent().unwrap().join("state")).unwrap();
+        std::fs::copy(&log, models.parent().unwrap().join("state/leads.sqlite")).unwrap();
+    });
+    // The log is read beside the traffic.
+    wait("the log to be read", || sidecar.metric("leadwire_leads_known") == 1.0);
+    assert_eq!(trend(&sidecar, LEAD).as_deref(), Some("declining"));
 }
 
 #[test]
