@@ -86,7 +86,7 @@ pub(super) struct RawLimits {
     pub(super) answer: String,
     /// Longest wait for open requests when the process is told to stop, 0s to 10m.
     pub(super) drain: String,
-    /// How long an injection rests after refusals, 1s to 1d.
+    /// How long an injection rests after refusals, 1s to 1d; twice as long each time in a row.
     pub(super) pause: String,
     /// How many refusals in a row before it rests, 1 to 1000.
     #[schemars(range(min = 1, max = 1000))]

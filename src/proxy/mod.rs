@@ -7,6 +7,7 @@
 
 mod snapshot; // configuration and models, swapped whole
 mod bound; // a model's features among the configuration's
+mod rest; // injections that the CRM refused
 mod bind; // listeners
 mod worker; // thread, accept, drain
 mod pipeline; // a request's way through

@@ -1,14 +1,11 @@
 //! What requests are served with: one configuration and the versions that match it, swapped whole.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
-use super::bound::{BindModelError, Bound};
+use super::{
+    bound::{BindModelError, Bound},
+    rest::Rest,
+};
 use crate::{
     config::Config,
     recognise::{Recogniser, Route},
@@ -36,10 +33,7 @@ struct RouteState {
     metrics: RouteMetrics,
     /// Its model's place among `models`.
     model: Option<usize>,
-    /// Nothing is injected into requests until this many milliseconds after the snapshot was made.
-    paused_until: AtomicU64,
-    /// Injections in a row that the CRM refused.
-    refusals: AtomicU32,
+    rest: Rest,
 }
 
 impl Snapshot {
@@ -55,8 +49,7 @@ impl Snapshot {
         let routes = config.routes.iter().map(|route| RouteState {
             metrics: metrics.route(&route.name),
             model: model_of(&route.model),
-            paused_until: AtomicU64::new(0),
-            refusals: AtomicU32::new(0),
+            rest: Rest::default(),
         });
         Ok(Self {
             recogniser: Recogniser::new(&config),
@@ -80,11 +73,8 @@ impl Snapshot {
         let (now, then) = (self.age_ms(), before.age_ms());
         for (route, state) in self.config.routes.iter().zip(&self.routes) {
             let of_before = before.config.routes.iter().position(|known| known.name == route.name);
-            let until = of_before.and_then(|index| before.routes.get(index));
-            let rest =
-                until.map_or(0, |state| state.paused_until.load(Ordering::Relaxed).saturating_sub(then));
-            if rest > 0 {
-                state.paused_until.store(now + rest, Ordering::Relaxed);
+            if let Some(of_before) = of_before.and_then(|index| before.routes.get(index)) {
+                state.rest.inherit(now, &of_before.rest, then);
             }
         }
     }
@@ -102,32 +92,20 @@ impl Snapshot {
 
     /// Whether a route's injection into requests rests.
     pub(super) fn is_paused(&self, route: &Route) -> bool {
-        let until =
-            self.routes.get(route.index).map_or(0, |route| route.paused_until.load(Ordering::Relaxed));
-        until > 0 && until > self.age_ms()
+        self.routes.get(route.index).is_some_and(|state| state.rest.is_on(self.age_ms()))
     }
 
-    /// Counts an injection into a request that the CRM refused. Whether the route's injection rests now: after
-    /// `limits.refusals` in a row.
+    /// Counts an injection into a request that the CRM refused. Whether the route's injection rests now.
     pub(super) fn refused(&self, route: &Route) -> bool {
         let Some(state) = self.routes.get(route.index) else { return false };
         state.metrics.injection_refused();
-        let limits = &self.config.limits;
-        if state.refusals.fetch_add(1, Ordering::Relaxed) + 1 < limits.refusals {
-            return false;
-        }
-        state.refusals.store(0, Ordering::Relaxed);
-        let pause = u64::try_from(limits.pause.as_millis()).unwrap_or(u64::MAX / 2);
-        state.paused_until.store(self.age_ms() + pause, Ordering::Relaxed);
-        true
+        state.rest.refused(self.age_ms(), &self.config.limits)
     }
 
-    /// An injection into a request was taken, so refusals are counted from the start.
+    /// An injection into a request was taken.
     pub(super) fn injected(&self, route: &Route) {
-        if let Some(state) = self.routes.get(route.index)
-            && state.refusals.load(Ordering::Relaxed) > 0
-        {
-            state.refusals.store(0, Ordering::Relaxed);
+        if let Some(state) = self.routes.get(route.index) {
+            state.rest.taken();
         }
     }
 
