@@ -25,8 +25,20 @@ pub(super) enum Body {
     Whole(Whole),
     /// Too large to be read whole: what was read, then the rest.
     Resumed(Option<Bytes>, Box<Body>),
-    /// Tells when its end has been taken.
-    Watched(Box<Body>, Rc<Cell<bool>>),
+    /// Tells how far it has been taken.
+    Watched(Box<Body>, Rc<Cell<Taken>>),
+}
+
+/// How far a body has been taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Not to its end.
+    #[default]
+    Partly,
+    /// To its end.
+    Whole,
+    /// Its sender broke it off, or framed it wrongly.
+    Broken,
 }
 
 /// A body that was read whole.
@@ -57,13 +69,13 @@ impl Body {
         Body::Leased(incoming, lease)
     }
 
-    /// The same body, and whether its end has been taken. One that is at hand counts as taken.
-    pub(super) fn watched(self) -> (Self, Option<Rc<Cell<bool>>>) {
+    /// The same body, and how far it has been taken. One that is at hand is not watched: it is taken.
+    pub(super) fn watched(self) -> (Self, Option<Rc<Cell<Taken>>>) {
         if self.is_end_stream() || matches!(self, Body::Whole(_)) {
             return (self, None);
         }
-        let ended = Rc::new(Cell::new(false));
-        (Body::Watched(Box::new(self), ended.clone()), Some(ended))
+        let taken = Rc::<Cell<Taken>>::default();
+        (Body::Watched(Box::new(self), taken.clone()), Some(taken))
     }
 
     /// Nothing.
@@ -135,10 +147,13 @@ impl HttpBody for Body {
             Body::Whole(Whole { trailers, .. }) => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
             }
-            Body::Watched(body, ended) => {
+            Body::Watched(body, taken) => {
                 let frame = std::task::ready!(Pin::new(&mut **body).poll_frame(context));
-                if frame.is_none() || body.is_end_stream() {
-                    ended.set(true);
+                match &frame {
+                    Some(Err(_)) => taken.set(Taken::Broken),
+                    None => taken.set(Taken::Whole),
+                    Some(Ok(_)) if body.is_end_stream() => taken.set(Taken::Whole),
+                    Some(Ok(_)) => {}
                 }
                 Poll::Ready(frame)
             }

@@ -35,6 +35,15 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the message says once, and last, that it is chunked, if it has a transfer coding at all. hyper goes by the last
+/// line alone; whoever reads the others may read another message (RFC 9112, section 6.1).
+pub(super) fn is_framed_once(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut codings = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.position(chunked).is_none_or(|_| codings.next().is_none())
+}
+
 /// A header that a `Connection` value names. `close` and `keep-alive` name none, and what frames or routes the message
 /// is not the sender's to remove.
 fn named_header(token: &str) -> Option<HeaderName> {

@@ -60,6 +60,10 @@ impl Exchange<'_> {
             self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
         }
+        if !hop::is_framed_once(&parts.headers) {
+            self.snapshot.metrics(None).count(RequestOutcome::Failed);
+            return respond::framed_oddly();
+        }
         let plan = self.plan(&parts, body).await;
         hop::strip(&mut parts.headers);
         parts.version = Version::HTTP_11;

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::{body::Body, upstream::UpstreamError};
 use crate::enrich;
 
-/// `502` or `504` with `{"error":"…"}`.
+/// `502` or `504` with `{"error":"…"}`; `400` where the client's own body broke off.
 pub(super) fn failed(error: &UpstreamError) -> Response<Body> {
     answer(error.status(), error.summary())
 }
@@ -18,6 +18,11 @@ pub(super) fn broken_request() -> Response<Body> {
 /// `400`: no path to forward to, as in `CONNECT host:port`.
 pub(super) fn not_forwardable() -> Response<Body> {
     answer(StatusCode::BAD_REQUEST, "not a request to a path")
+}
+
+/// `400`: codings of the transfer that only another server would read like this one.
+pub(super) fn framed_oddly() -> Response<Body> {
+    answer(StatusCode::BAD_REQUEST, "not a transfer coding that is passed on")
 }
 
 fn answer(status: StatusCode, text: &str) -> Response<Body> {

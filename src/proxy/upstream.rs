@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{
-    body::Body,
+    body::{Body, Taken},
     expiry::Expiry,
     worker::{BUFFER, MAX_HEADERS},
 };
@@ -40,6 +40,9 @@ pub(super) enum UpstreamError {
     /// The connection broke while the answer's body was read.
     #[error("the upstream's answer broke off")]
     BrokenBody,
+    /// The client broke off the request's body, or framed it wrongly.
+    #[error("the request's body broke off")]
+    BrokenRequest,
 }
 
 impl UpstreamError {
@@ -50,6 +53,7 @@ impl UpstreamError {
                 StatusCode::BAD_GATEWAY
             }
             UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
+            UpstreamError::BrokenRequest => StatusCode::BAD_REQUEST,
         }
     }
 
@@ -60,6 +64,7 @@ impl UpstreamError {
             UpstreamError::ConnectTimeout => "connecting to the upstream took too long",
             UpstreamError::AnswerTimeout => "the upstream took too long to answer",
             UpstreamError::Broken(_) | UpstreamError::BrokenBody => "the upstream's answer broke off",
+            UpstreamError::BrokenRequest => "the request's body broke off",
         }
     }
 }
@@ -117,7 +122,7 @@ impl Pool {
         let (body, sent) = body.watched();
         let mut request = Request::from_parts(head, body);
         // A slow upload is no slow answer: the upstream's time starts when it has everything.
-        let is_sent = || sent.as_ref().is_none_or(|sent| sent.get());
+        let is_sent = || sent.as_ref().is_none_or(|sent| sent.get() == Taken::Whole);
         loop {
             let pooled = self.take_idle();
             let reused = pooled.is_some();
@@ -137,6 +142,9 @@ impl Pool {
                 }
                 Err(mut failed) => match failed.take_message().filter(|_| reused) {
                     Some(unsent) => request = unsent,
+                    None if sent.is_some_and(|sent| sent.get() == Taken::Broken) => {
+                        return Err(UpstreamError::BrokenRequest);
+                    }
                     None => return Err(failed.into_error().into()),
                 },
             }

@@ -115,7 +115,7 @@ impl Open {
         let mut builder = http1::Builder::new();
         // Transparent: names keep their case, ours are written as documented, and no header is added.
         builder.preserve_header_case(true).title_case_headers(true).auto_date_header(false);
-        builder.half_close(true).pipeline_flush(true).max_buf_size(BUFFER).max_headers(MAX_HEADERS);
+        builder.half_close(true).max_buf_size(BUFFER).max_headers(MAX_HEADERS);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut told = false;
         let ended = std::future::poll_fn(|context| {
