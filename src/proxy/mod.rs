@@ -15,6 +15,7 @@ mod inspect; // recognise, score, enrich: synchronous
 mod judge; // the leads of one request get their scores
 mod answer; // the CRM's answer, read as far as needed
 mod verdict; // what is written into it, and what is recorded
+mod upgrade; // connections that leave HTTP
 mod upstream; // connections to the CRM
 mod expiry; // coarse time-outs
 mod body; // bodies, streamed or whole

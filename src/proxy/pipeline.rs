@@ -12,6 +12,7 @@ use super::{
     inspect::{Inspection, Subject},
     respond,
     snapshot::Snapshot,
+    upgrade::Wish,
     upstream::UpstreamError,
     verdict::Verdict,
     worker::Worker,
@@ -25,12 +26,20 @@ use crate::{
 
 impl Worker {
     /// Answers one request.
-    pub(super) async fn serve(self: Rc<Self>, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn serve(self: Rc<Self>, mut request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let snapshot = self.snapshot();
-        let (parts, body) = request.into_parts();
         let exchange = Exchange { worker: &self, snapshot: &snapshot };
-        let answer = exchange.run(parts, Body::Streamed(body)).await;
+        let answer = match Wish::of(&mut request) {
+            None => {
+                let (parts, body) = request.into_parts();
+                exchange.run(parts, Body::Streamed(body)).await
+            }
+            Some(wish) => {
+                let answer = wish.ask(Rc::clone(&self), request.map(Body::Streamed)).await;
+                exchange.finish(None, answer, |_| RequestOutcome::Passed)
+            }
+        };
         self.stages.borrow_mut().record(Stage::Total, started.elapsed());
         answer
     }

@@ -185,7 +185,7 @@ async fn connect(upstream: &Upstream) -> Result<http1::SendRequest<Body>, Upstre
         .handshake(TokioIo::new(stream))
         .await?;
     tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });

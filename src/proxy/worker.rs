@@ -99,8 +99,8 @@ pub(super) struct Worker {
     left: Notify,
 }
 
-/// A client's connection.
-struct Open {
+/// A client's connection, which counts as open until this is dropped.
+pub(super) struct Open {
     worker: Rc<Worker>,
     slot: usize,
 }
@@ -116,7 +116,7 @@ impl Open {
         // Transparent: names keep their case, ours are written as documented, and no header is added.
         builder.preserve_header_case(true).title_case_headers(true).auto_date_header(false);
         builder.half_close(true).max_buf_size(BUFFER).max_headers(MAX_HEADERS);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
         let mut told = false;
         let ended = std::future::poll_fn(|context| {
             // Polled before it is told to end, so that a request which has arrived is seen.
@@ -223,8 +223,12 @@ impl Worker {
     fn spawn(self: Rc<Self>, stream: TcpStream) {
         // An error here only costs latency.
         _ = stream.set_nodelay(true);
-        let open = Open { slot: self.enter(), worker: self };
-        spawn_local(open.serve(stream));
+        spawn_local(self.open().serve(stream));
+    }
+
+    /// One more open connection.
+    pub(super) fn open(self: Rc<Self>) -> Open {
+        Open { slot: self.enter(), worker: self }
     }
 
     fn enter(&self) -> usize {

@@ -12,6 +12,7 @@ mod goldens; // reference data
 mod tidy; // the house rules
 mod transparent; // traffic that is not ours
 mod scoring; // traffic that is
+mod upgrade; // connections that leave HTTP
 mod smuggling; // requests with two readings
 mod faults; // whatever goes wrong, the CRM's answer comes through
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on
