@@ -296,6 +296,12 @@ fn score_table(options: &ScoreOptions, model: &str) -> anyhow::Result<ExitCode> 
 
 fn score_bare(options: &ScoreOptions, file: &Path) -> anyhow::Result<ExitCode> {
     let named = |path: &Path| path.display().to_string();
+    if let (Some(input), Some(output)) = (&options.input, &options.output)
+        && output.canonicalize().is_ok_and(|output| input.canonicalize().is_ok_and(|input| input == output))
+    {
+        // It is written as it is scored, and would be empty before it is read.
+        anyhow::bail!("{}: is the input too", named(output));
+    }
     let bytes = std::fs::read(file).with_context(|| named(file))?;
     let trees = Trees::read(&bytes).with_context(|| named(file))?;
     let input: Box<dyn BufRead> = match &options.input {

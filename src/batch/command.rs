@@ -87,7 +87,7 @@ impl Input {
             return Ok(Self { name, read, bytes: None, format: None });
         };
         let name = path.display().to_string();
-        let failed = |source| BatchError::Input { name: name.clone(), source };
+        let failed = |reason| BatchError::Input { name: name.clone(), reason };
         let file = File::open(path).map_err(failed)?;
         let there = file.metadata().map_err(failed)?;
         let bytes = there.is_file().then_some(there.len());
@@ -107,7 +107,7 @@ impl Problem {
     fn named(self, name: &str) -> BatchError {
         let name = name.to_owned();
         match self {
-            Problem::Read(BlockError::Read(source)) => BatchError::Input { name, source },
+            Problem::Read(BlockError::Read(reason)) => BatchError::Input { name, reason },
             Problem::Read(BlockError::Long(at)) => BatchError::LongRow { name, at },
             Problem::Table(reason) => BatchError::Table { name, reason },
             Problem::Other(error) => error,

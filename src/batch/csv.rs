@@ -49,10 +49,17 @@ impl Csv {
         let Some(text) = Block::new(start).text(0, record.end) else {
             return Err("the header is not UTF-8".into());
         };
-        if !record.closed || record.end == record.start {
+        if !record.closed {
+            return Err("the header's last quote is not closed".into());
+        }
+        if record.end == record.start {
             return Err("there is no header".into());
         }
         let names: Vec<Cow<'_, str>> = cells.iter().map(|cell| cell.text(text, 0)).collect();
+        // The csv crate, and so training, would end a row there: a whole file of such rows would be one header.
+        if names.iter().any(|name| name.replace("\r\n", "").contains('\r')) {
+            return Err("rows end with a carriage return alone; save the file with line feeds".into());
+        }
         if let Some(taken) = COLUMNS.iter().find(|column| names.iter().any(|name| name == *column)) {
             return Err(format!("there is a column `{taken}` already; scoring would add another"));
         }
@@ -83,7 +90,11 @@ fn columns(version: &Version, names: &[Cow<'_, str>]) -> Result<(Columns, Vec<St
         columns.push((column, spec.feature_type()));
     }
     if columns.iter().all(|(column, _)| column.is_none()) {
-        return Err(format!("no column is a feature of {}", version.id));
+        let hint = match names {
+            [one] if one.contains([';', '\t']) => "; cells must be separated by commas",
+            _ => "",
+        };
+        return Err(format!("no column is a feature of {}{hint}", version.id));
     }
     if !required.is_empty() {
         return Err(format!("{} requires columns that are missing: {}", version.id, required.join(", ")));

@@ -26,20 +26,20 @@ pub enum BatchError {
         refused: Vec<Refusal>,
     },
     /// The input cannot be opened or read.
-    #[error("{name}: {source}")]
+    #[error("{name}: {reason}")]
     Input {
         /// The file, or `standard input`.
         name: String,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The output's file cannot be written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {reason}", path.display())]
     Output {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Standard output cannot be written; a broken pipe means that its reader has seen enough.
     #[error(transparent)]

@@ -6,6 +6,7 @@ use memchr::memchr;
 
 use super::{
     error::RowError,
+    format::BOM,
     scorer::{self, Block, COLUMNS, Table},
 };
 use crate::{
@@ -68,6 +69,9 @@ impl Lines {
 
     /// Whether the input's first lines go with the model; the reason where they do not. No line at all goes with any.
     pub(super) fn check(&mut self, start: &[u8]) -> Result<(), String> {
+        if start.strip_prefix(BOM).unwrap_or(start).trim_ascii_start().starts_with(b"[") {
+            return Err("is a JSON array; JSON Lines has one object on each line".into());
+        }
         let (block, mut at) = (Block::new(start), 0);
         let mut values = vec![Value::Missing; self.version.model.features().len()];
         let (mut rows, mut objects) = (0, 0);

@@ -29,7 +29,7 @@ impl Sink {
     /// Opens a file, or standard output. A file that is there stays until the new one is whole.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, BatchError> {
         let Some(path) = path else { return Ok(Sink::Stdout(io::stdout())) };
-        Self::file(path).map_err(|source| BatchError::Output { path: path.into(), source })
+        Self::file(path).map_err(failed(path))
     }
 
     fn file(path: &Path) -> io::Result<Self> {
@@ -40,6 +40,8 @@ impl Sink {
             return Ok(Sink::Direct { path, file });
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // What is wrong with the folder, before an error names a temporary file that nobody asked for.
+        fs::metadata(folder)?;
         let mut builder = Builder::new();
         // As a file that is simply created; temporary ones are their owner's alone.
         #[cfg(unix)]
@@ -70,7 +72,7 @@ impl Sink {
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> BatchError {
-    move |source| BatchError::Output { path: path.into(), source }
+    move |reason| BatchError::Output { path: path.into(), reason }
 }
 
 #[cfg(test)]
@@ -127,8 +129,9 @@ mod tests {
     fn what_cannot_be_opened_is_named() {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().join("absent/out.csv"), folder.path().to_owned()] {
-            let error = written(&path, "").unwrap_err().to_string();
+            let error = format!("{:#}", anyhow::Error::from(written(&path, "").unwrap_err()));
             assert!(error.starts_with(path.to_str().unwrap()), "{error}");
+            assert!(error.matches("os error").count() == 1 && !error.contains(".scoring-"), "{error}");
         }
     }
 }

@@ -140,14 +140,16 @@ impl Run {
             }
             return Err(error);
         }
-        if !self.batch.iter().all(|entry| matches!(entry, Entry::Score(_))) {
+        let written = self.batch.len();
+        let only_scores = self.batch.iter().all(|entry| matches!(entry, Entry::Score(_)));
+        // They are committed: what fails from here on must not write them once more.
+        self.batch.clear();
+        if !only_scores {
             self.told.unmatched.set(store.unmatched()? as f64);
         }
         if std::mem::take(&mut self.failing) {
             tracing::info!("lead log: writing again");
         }
-        let written = self.batch.len();
-        self.batch.clear();
         Ok(written)
     }
 
@@ -193,8 +195,8 @@ fn set_aside(folder: &Path, error: &StoreError) -> Result<(), StoreError> {
 mod tests {
     use super::*;
     use crate::{
-        lead::{Arm, Grade, ModelId, Score, Value},
-        leadlog::{Decision, Packed, ScoreRecord},
+        lead::{Arm, Grade, ModelId, Outcome, Score, Value},
+        leadlog::{Decision, OutcomeRecord, Packed, ScoreRecord},
     };
 
     fn told() -> Told {
@@ -300,6 +302,30 @@ mod tests {
         let store = Store::open_read_only(folder.path()).unwrap();
         assert_eq!(store.scores_of("kept").unwrap().len(), 1);
         assert!(folder.path().join("leads.sqlite.corrupt-1").exists());
+    }
+
+    #[test]
+    fn a_count_that_fails_writes_no_record_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let file = folder.path().join(Store::FILE);
+        let root = "SELECT rootpage FROM sqlite_master WHERE name = 'outcomes_unmatched'";
+        let log = rusqlite::Connection::open(&file).unwrap();
+        let page: u32 = log.query_row(root, [], |row| row.get(0)).unwrap();
+        let page = page as usize;
+        log.close().unwrap();
+        let mut bytes = std::fs::read(&file).unwrap();
+        // Only the count reads this index: the outcome below is a lead's.
+        bytes[(page - 1) * 4_096..page * 4_096].fill(0xa5);
+        std::fs::write(&file, bytes).unwrap();
+        let queue = Queue::new(1, 100, metrics::Counter::noop());
+        let (time_ms, route, outcome) = (1, "lead.update".into(), Outcome::new("a", true));
+        queue.sender(0).send(Entry::Outcome(OutcomeRecord { time_ms, route, outcome }));
+        drop(Writer::start(folder.path(), queue, told()).unwrap());
+        let log = rusqlite::Connection::open(&file).unwrap();
+        let rows: i64 =
+            log.query_row("SELECT count(won) FROM outcomes NOT INDEXED", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1);
     }
 
     #[test]

@@ -40,11 +40,11 @@ impl Boosted {
     }
 
     /// The logit of a row of [`super::Encoder::encode_plain`]; NaN for a row of another length.
-    pub(super) fn logit(&self, row: &[f64], scratch: &mut TreeScratch) -> f32 {
+    pub(super) fn logit(&self, row: &[f64], scratch: &mut TreeScratch) -> f64 {
         let mut raw = [f64::NAN];
         match self.trees.raw(row, scratch, &mut raw) {
             Ok(()) => self.to_logit(raw[0]),
-            Err(_) => f32::NAN,
+            Err(_) => f64::NAN,
         }
     }
 
@@ -58,9 +58,9 @@ impl Boosted {
         }
     }
 
-    /// The logit of a raw score.
-    pub(super) fn to_logit(&self, raw: f64) -> f32 {
-        (raw * self.scale) as f32
+    /// The logit of a raw score. An f32 would be too coarse: a logit of 3 cut to it moves the probability's last digit.
+    pub(super) fn to_logit(&self, raw: f64) -> f64 {
+        raw * self.scale
     }
 }
 

@@ -29,8 +29,7 @@ pub enum Calibration {
 
 impl Calibration {
     /// The probability, 0..=1; NaN for a NaN.
-    pub fn probability(&self, logit: f32) -> f64 {
-        let logit = f64::from(logit);
+    pub fn probability(&self, logit: f64) -> f64 {
         match self {
             Calibration::None => sigmoid(logit),
             Calibration::Platt { a, b } => sigmoid(a * logit + b),
@@ -165,12 +164,12 @@ mod tests {
     fn isotonic_interpolates_and_is_level_outside() {
         let calibration = Calibration::Isotonic { x: vec![0.25, 0.5], y: vec![0.1, 0.3] };
         let check =
-            |logit: f32, p: f64| assert!((calibration.probability(logit) - p).abs() < 1e-7, "{logit}");
+            |logit: f64, p: f64| assert!((calibration.probability(logit) - p).abs() < 1e-7, "{logit}");
         check(-9.0, 0.1);
         check(0.0, 0.3);
         check(9.0, 0.3);
-        check((0.375f32 / 0.625).ln(), 0.2);
-        assert!(Calibration::None.probability(f32::NAN).is_nan());
+        check((0.375f64 / 0.625).ln(), 0.2);
+        assert!(Calibration::None.probability(f64::NAN).is_nan());
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Scored {
     /// The band it falls in.
     pub grade: Grade,
     /// What the network or the trees said before calibration.
-    pub logit: f32,
+    pub logit: f64,
 }
 
 /// Why a model was not accepted.
@@ -152,7 +152,7 @@ impl Model {
                 if !self.encoder.encode(feature, &mut scratch.row) {
                     return Err(ScoreError::NotFinite);
                 }
-                kernel.logit(&scratch.row, &mut scratch.buffers)
+                f64::from(kernel.logit(&scratch.row, &mut scratch.buffers))
             }
             Body::Trees(trees) => {
                 self.encoder.encode_plain(feature, &mut scratch.plain);
@@ -184,7 +184,7 @@ impl Model {
         match &self.body {
             Body::Network(kernel) => {
                 let rows = batch.compact.chunks_exact(kernel.row_width().max(1));
-                rows.for_each(|row| each(self.scored(kernel.logit(row, &mut batch.buffers))));
+                rows.for_each(|row| each(self.scored(kernel.logit(row, &mut batch.buffers).into())));
             }
             Body::Trees(trees) => {
                 trees.raw_batch(&batch.plain, &mut batch.trees, &mut batch.raw);
@@ -194,8 +194,7 @@ impl Model {
         batch.clear();
     }
 
-    /// The result for a logit of [`Model::op`].
-    pub fn scored(&self, logit: f32) -> Result<Scored, ScoreError> {
+    fn scored(&self, logit: f64) -> Result<Scored, ScoreError> {
         let probability = self.spec.calibration.probability(logit) as f32;
         let score = Score::new(probability).filter(|_| logit.is_finite()).ok_or(ScoreError::NotFinite)?;
         Ok(Scored { score, grade: self.spec.cutoffs.grade(score), logit })
@@ -243,10 +242,10 @@ mod tests {
 
     #[test]
     fn scores_and_grades() {
-        let check = |value: Value<'_>, logit: f32, grade| {
+        let check = |value: Value<'_>, logit: f64, grade| {
             let scored = small().score(|_| &value, &mut Scratch::default()).unwrap();
             assert_eq!((scored.logit, scored.grade), (logit, grade));
-            assert!((scored.score.probability() - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6);
+            assert!((f64::from(scored.score.probability()) - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6);
         };
         check(Value::Number(0.5), 0.0, Grade::A);
         check(Value::Number(0.0), -1.0, Grade::B);

@@ -267,6 +267,12 @@ impl Raw {
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
         let header = reader.headers().map_err(unreadable)?.clone();
+        if header.len() == 1 && header.iter().any(|name| name.contains([';', '\t'])) {
+            return Err(TrainError::data(
+                path,
+                "the header is one cell; cells must be separated by commas".into(),
+            ));
+        }
         let names: BTreeSet<&str> = header.iter().collect();
         if names.len() != header.len() {
             return Err(TrainError::data(path, "two columns have one name".into()));
@@ -398,6 +404,7 @@ mod tests {
         refused("id,a,y\n1,2,yes\n1,2,maybe\n", "line 3, column `y`: not one of");
         refused("id,a,y\n1,2,yes\n1,2\n", "line: 3");
         refused("id,a,z\n1,2,yes\n", "column `y` is missing");
+        refused("id;a;y\n1;2;yes\n", "cells must be separated by commas");
         refused("a,y\n1,yes\n", "column `id` is missing");
         refused("id,a,a,y\n", "two columns");
         refused("id,a,y\n1,2,no\n", "`y` is never yes");

@@ -90,7 +90,7 @@ pub(super) fn encode(
 }
 
 /// Logits by the code that will serve.
-fn logits(model: &Model, dataset: &Dataset) -> Result<Vec<f32>, TrainError> {
+fn logits(model: &Model, dataset: &Dataset) -> Result<Vec<f64>, TrainError> {
     if let Some(op) = model.op() {
         return network_logits(model, &op, dataset);
     }
@@ -104,20 +104,22 @@ fn logits(model: &Model, dataset: &Dataset) -> Result<Vec<f32>, TrainError> {
     (0..dataset.rows()).map(logit).collect()
 }
 
-fn network_logits(model: &Model, op: &KernelOp, dataset: &Dataset) -> Result<Vec<f32>, TrainError> {
+fn network_logits(model: &Model, op: &KernelOp, dataset: &Dataset) -> Result<Vec<f64>, TrainError> {
     let (mut row, mut rows) = (Vec::new(), Vec::new());
     for i in 0..dataset.rows() {
         encode(model.encoder(), dataset, i, &mut row)?;
         rows.extend_from_slice(&row);
     }
     let rows = Tensor::from_vec(rows, (dataset.rows(), model.encoder().row_width()), &Device::Cpu)?;
-    Ok(rows.apply_op1_no_bwd(op)?.to_vec1()?)
+    let logits: Vec<f32> = rows.apply_op1_no_bwd(op)?.to_vec1()?;
+    Ok(logits.into_iter().map(f64::from).collect())
 }
 
-fn fit_calibration(choice: CalibrationChoice, logits: &[f32], labels: &[bool]) -> Calibration {
+fn fit_calibration(choice: CalibrationChoice, logits: &[f64], labels: &[bool]) -> Calibration {
+    let logits: Vec<f32> = logits.iter().map(|logit| *logit as f32).collect();
     match choice {
-        CalibrationChoice::Platt => Calibration::fit_platt(logits, labels),
-        CalibrationChoice::Isotonic => Calibration::fit_isotonic(logits, labels),
+        CalibrationChoice::Platt => Calibration::fit_platt(&logits, labels),
+        CalibrationChoice::Isotonic => Calibration::fit_isotonic(&logits, labels),
         CalibrationChoice::None => Calibration::None,
     }
 }
@@ -175,7 +177,12 @@ fn names(out: &Path) -> Result<(String, String), TrainError> {
         Err(error) => return Err(refuse(error.to_string())),
     };
     let versions = entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
-    Ok((model.to_owned(), (versions.max().unwrap_or(0) + 1).to_string()))
+    let next = versions
+        .max()
+        .unwrap_or(0)
+        .checked_add(1)
+        .ok_or_else(|| refuse("has no number left for a version".into()))?;
+    Ok((model.to_owned(), next.to_string()))
 }
 
 /// A file's name without its folder, which would say too much of the machine.

@@ -82,6 +82,10 @@ fn prints_what_is_asked_for_so_that_it_reads_back() {
     let options = ["--input", input.to_str().unwrap(), "--output", output.to_str().unwrap(), "--leaves"];
     assert!(score("lgb_nan.txt", &options, "").status.success());
     assert!(std::fs::read_to_string(&output).unwrap().contains("\"leaf\":["));
+    let own = score("lgb_nan.txt", &["--input", options[1], "--output", options[1]], "");
+    assert_eq!(own.status.code(), Some(1));
+    assert!(String::from_utf8(own.stderr).unwrap().contains("is the input too"));
+    assert_eq!(std::fs::read_to_string(&input).unwrap(), "[1,2,3,4,5]\n", "it is as it was");
 }
 
 #[test]

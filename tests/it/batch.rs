@@ -350,12 +350,16 @@ fn what_is_wrong_with_the_whole_is_an_error_before_any_output() {
     check(&[], "age,job,age\n1,2,3\n", "column `age` stands twice");
     check(&[], "", "standard input: there is no header");
     check(&[], "\n\n", "standard input: there is no header");
-    check(&[], "\"age\n1\n", "standard input: there is no header");
+    check(&[], "\"age\n1\n", "standard input: the header's last quote is not closed");
+    check(&[], "id,age\r1,40\r", "standard input: rows end with a carriage return alone");
+    check(&[], "id;age\n1;40\n", "no column is a feature of lead/1; cells must be separated by commas");
+    check(&[], "id\tage\n1\t40\n", "no column is a feature of lead/1; cells must be separated by commas");
     check(&[], "{\"a\":1}\n{}\n", "standard input: no member is a feature of lead/1");
     check(&[], "{\"a\":1,\"points\":3}\n{\"age\":1}\n", "there is a member `points` already");
+    check(&["--format", "jsonl"], "\n[\n{\"age\":1},\n{\"age\":2}\n]", "standard input: is a JSON array");
     check(&["--format", "jsonl"], "age\n1\n", "no member is a feature of lead/1");
     check(&["--version", "9"], "age\n1\n", "lead/9/manifest.json: ");
-    check(&["--input", "absent.csv"], "", "absent.csv: ");
+    check(&["--input", "absent.csv"], "", "error: absent.csv: No such file or directory (os error 2)\n");
     check(&["--output", "absent/out.csv"], "age\n1\n", "absent/out.csv: ");
     std::fs::remove_dir_all(models.path().join("lead")).unwrap();
     check(&[], "age\n1\n", "no version of \"lead\" in ");

@@ -130,7 +130,7 @@ impl Explainer {
                         Some(typical) if !mix.is_leads(i) => typical,
                         _ => feature(i),
                     };
-                    model.score(value, score).map_or(f32::NAN, |scored| scored.logit)
+                    model.score(value, score).map_or(f32::NAN, |scored| scored.logit as f32)
                 };
                 in_out(features, logit, phi)
             }

@@ -120,7 +120,7 @@ fn a_piecewise_numbers_effect_is_its_ramps() {
         assert!((phi - expected).abs() < 1e-5, "{:?}", found.phi);
     }
     let logit = model.score(|i| &lead[i], &mut Scratch::default()).unwrap().logit;
-    assert!((found.ends.lead - logit).abs() < 1e-6);
+    assert!((f64::from(found.ends.lead) - logit).abs() < 1e-6);
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub struct ImportOptions {
     /// What the sum of the trees is, where the file does not say.
     #[arg(long, value_enum)]
     pub objective: Option<ObjectiveChoice>,
-    /// How the model's probability is corrected on the sample; `none`, as without it, leaves it bit for bit.
+    /// How the model's probability is corrected on the sample; `none`, as without it, leaves it as it is.
     #[arg(long, value_enum, requires = "target")]
     pub calibration: Option<CalibrationChoice>,
     /// What is said of columns.

@@ -57,7 +57,11 @@ fn parse(bytes: &[u8]) -> Result<Vec<Declared>, String> {
 fn by_path<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut json);
-    parsed.map_err(|error| format!("{}: {}", error.path(), error.inner()))
+    parsed.map_err(|error| match error.path().to_string() {
+        // Nothing is wrong with any key, but with the whole.
+        root if root == "." => error.inner().to_string(),
+        path => format!("{path}: {}", error.inner()),
+    })
 }
 
 #[derive(Deserialize)]
@@ -266,6 +270,7 @@ mod tests {
         check(r#"{"numeric": ["a"], "features": ["b"]}"#, "features: not the columns");
         check(r#"{"numeric": ["a"], "features": []}"#, "features: not the columns");
         check(r#"{"numeric": ["a"], "scale": 1}"#, "unknown field `scale`");
+        check("{}", "missing field `features`");
         check("[]", "invalid type");
         check("{", "EOF");
     }
