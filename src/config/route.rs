@@ -63,6 +63,13 @@ pub enum Content {
     Xml,
 }
 
+impl Content {
+    /// Whether a value can be written into such a body. Of one that goes by its type that shows with the body.
+    pub fn is_written_to(&self) -> bool {
+        matches!(self, Content::Auto | Content::Json)
+    }
+}
+
 /// What a request does to the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

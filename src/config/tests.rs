@@ -302,6 +302,14 @@ fn problems_between_routes() {
             "4:77: routes[1].inject.headers: an outcome route scores nothing to write",
         ),
         (
+            "{name: b, method: [PUT], path: '/y', action: create, content: xmlrpc, inject: {request: [{at: /s, value: score}]}}",
+            "4:87: routes[1].inject.request: a body of content xmlrpc is only read; nothing is written into it",
+        ),
+        (
+            "{name: b, method: [PUT], path: '/y', action: create, content: 'form-json:data', inject: {request: [{at: /s, value: score}]}}",
+            "4:97: routes[1].inject.request: a body of content form-json:data is only read; nothing is written into it",
+        ),
+        (
             "{name: b, method: [get], path: /y, action: read}",
             r#"4:24: routes[1].method[0]: "get" is not a method; did you mean "GET"?"#,
         ),

@@ -33,6 +33,8 @@ pub enum Value<'a> {
     /// Absent, `null`, empty, or not of the feature's type.
     #[default]
     Missing,
+    /// Missing, because the client emptied it: what was known of it before no longer holds.
+    Cleared,
     /// Always finite.
     Number(f64),
     /// Never empty.
@@ -44,13 +46,14 @@ pub enum Value<'a> {
 impl Value<'_> {
     /// Whether there is nothing to encode.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Value::Missing)
+        matches!(self, Value::Missing | Value::Cleared)
     }
 
     /// The same value, owning its text.
     pub fn into_owned(self) -> Value<'static> {
         match self {
             Value::Missing => Value::Missing,
+            Value::Cleared => Value::Cleared,
             Value::Number(number) => Value::Number(number),
             Value::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
             Value::Boolean(yes) => Value::Boolean(yes),

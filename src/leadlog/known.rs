@@ -102,17 +102,18 @@ impl Memory {
         *self.lead == *lead && *self.model.model == *model
     }
 
-    /// Gives a change the values it does not hold. `names` are those of `values`; features that were renamed in between
-    /// stay missing.
+    /// Gives a change the values it does not speak of; what it clears stays cleared. `names` are those of `values`;
+    /// features that were renamed in between stay missing.
     pub fn complete<'m>(&'m self, names: &Arc<[Arc<str>]>, values: &mut [Value<'m>]) {
         let known = self.names.iter().zip(self.features.values());
+        let is_gap = |value: &Value<'_>| matches!(value, Value::Missing);
         if Arc::ptr_eq(names, &self.names) || **names == *self.names {
-            let gaps = values.iter_mut().zip(known).filter(|(value, _)| value.is_missing());
+            let gaps = values.iter_mut().zip(known).filter(|(value, _)| is_gap(value));
             return gaps.for_each(|(value, (_, known))| *value = known);
         }
         for (name, known) in known {
             let place = names.iter().position(|other| other == name);
-            if let Some(value) = place.and_then(|place| values.get_mut(place)).filter(|v| v.is_missing()) {
+            if let Some(value) = place.and_then(|place| values.get_mut(place)).filter(|v| is_gap(v)) {
                 *value = known;
             }
         }
@@ -178,6 +179,8 @@ mod tests {
             [age.clone(), Value::Text("clerk".into())],
         );
         check(["job", "age"], [Value::Missing, Value::Missing], [chef(), age]);
+        check(["age", "job"], [Value::Cleared, Value::Missing], [Value::Cleared, chef()]);
+        check(["job", "age"], [Value::Cleared, Value::Cleared], [Value::Cleared, Value::Cleared]);
         check(["city", "job"], [Value::Missing, Value::Missing], [Value::Missing, chef()]);
     }
 

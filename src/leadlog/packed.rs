@@ -24,12 +24,12 @@ impl Packed {
         let size = values.iter().map(|value| match value {
             Value::Number(_) => 9,
             Value::Text(text) => 3 + text.len().min(MAX_TEXT),
-            Value::Missing | Value::Boolean(_) => 1,
+            Value::Missing | Value::Cleared | Value::Boolean(_) => 1,
         });
         let mut bytes = Vec::with_capacity(size.sum());
         for value in values {
             match value {
-                Value::Missing => bytes.push(MISSING),
+                Value::Missing | Value::Cleared => bytes.push(MISSING),
                 Value::Number(number) => {
                     bytes.push(NUMBER);
                     bytes.extend_from_slice(&number.to_le_bytes());
@@ -53,7 +53,7 @@ impl Packed {
         let mut object = serde_json::Map::new();
         for (name, value) in names.iter().zip(self.values()) {
             let json = match value {
-                Value::Missing => continue,
+                Value::Missing | Value::Cleared => continue,
                 Value::Number(number) => number.into(),
                 Value::Text(text) => text.as_ref().into(),
                 Value::Boolean(yes) => yes.into(),

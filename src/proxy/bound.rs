@@ -88,6 +88,11 @@ impl Bound {
         place.and_then(|place| values.get(place)).unwrap_or(&Value::Missing)
     }
 
+    /// Whether a lead's values are so, of every feature of the model.
+    pub(super) fn all(&self, values: &[Value<'_>], is: impl Fn(&Value<'_>) -> bool) -> bool {
+        (0..self.places.len()).all(|index| is(self.told(values, index)))
+    }
+
     /// The same as it is scored: with what stands in for a missing value, or for a word that the model does not know.
     pub(super) fn value<'v, 'a>(&'v self, values: &'v [Value<'a>], index: usize) -> &'v Value<'a> {
         let value = self.told(values, index);

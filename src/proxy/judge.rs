@@ -120,20 +120,20 @@ impl Judge<'_> {
         values: &'v [Value<'v>],
     ) -> Result<Cow<'v, [Value<'v>]>, Skip> {
         let version = &model.version.model;
-        if (0..version.features().len()).all(|index| model.told(values, index).is_missing()) {
-            return Err(Skip::Features);
-        }
+        let says_nothing = |values: &[Value<'_>]| model.all(values, |value| value.is_missing());
         if !matches!(self.route.action, Action::Update | Action::Upsert) {
-            return Ok(Cow::Borrowed(values));
+            return if says_nothing(values) { Err(Skip::Features) } else { Ok(Cow::Borrowed(values)) };
+        }
+        // A change that only clears is a change.
+        if model.all(values, |value| matches!(value, Value::Missing)) {
+            return Err(Skip::Features);
         }
         let mut values = Cow::Borrowed(values);
         if let Some(memory) = memory {
             memory.complete(&self.snapshot.names, values.to_mut());
         }
-        match version.missing_required(|index| model.told(&values, index)) {
-            Some(_) => Err(Skip::Features),
-            None => Ok(values),
-        }
+        let required = version.missing_required(|index| model.told(&values, index));
+        if required.is_some() || says_nothing(&values) { Err(Skip::Features) } else { Ok(values) }
     }
 }
 

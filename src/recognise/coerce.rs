@@ -42,6 +42,15 @@ pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'a>
     })
 }
 
+/// Whether the value is a form of nothing: `null`, `""`, or `false`, which some CRMs write for every empty field.
+pub(super) fn is_empty(doc: Doc<'_, '_>, at: At) -> bool {
+    doc.node(at).is_some_and(|node| match node.kind {
+        Kind::Null | Kind::False => true,
+        Kind::String => doc.raw(node).is_empty(),
+        _ => false,
+    })
+}
+
 /// What an object of Tryton's stands for: `{"__class__":"Decimal","decimal":"12500.00"}`.
 fn class<'a>(doc: Doc<'a, '_>, at: At) -> Result<Option<Cow<'a, str>>, Duplicate> {
     let class = doc.member(at, "__class__")?.and_then(|class| doc.node(class));

@@ -146,6 +146,8 @@ impl<'a> Reader<'_, 'a, '_, '_> {
                 if !read.is_missing() {
                     *best = *rank;
                     *slot = read;
+                } else if slot.is_missing() && coerce::is_empty(self.doc, value) {
+                    *slot = Value::Cleared;
                 }
             }
         }
@@ -274,6 +276,21 @@ mod tests {
         assert_eq!(amount(r#"{"amount":2,"AnnualRevenue":3}"#), Value::Number(2.0));
         assert_eq!(amount(r#"{"amount":null,"AnnualRevenue":3}"#), Value::Number(3.0));
         assert_eq!(amount(r#"{"other":2}"#), Value::Missing);
+    }
+
+    #[test]
+    fn what_a_client_empties_is_cleared_and_what_it_does_not_name_is_only_missing() {
+        let check = |json: &str, expected: Value<'_>| assert_eq!(read(json).unwrap()[0], expected, "{json}");
+        for empty in ["null", "\"\"", "false"] {
+            check(&format!(r#"{{"amount":{empty}}}"#), Value::Cleared);
+            check(&format!(r#"{{"amount":{{"decimal":{empty}}}}}"#), Value::Cleared);
+            check(&format!(r#"{{"amount":{empty},"AnnualRevenue":3}}"#), Value::Number(3.0));
+            check(&format!(r#"{{"AnnualRevenue":3,"amount":{empty}}}"#), Value::Number(3.0));
+        }
+        for unread in ["\"many\"", "true", "[]", "{}"] {
+            check(&format!(r#"{{"amount":{unread}}}"#), Value::Missing);
+        }
+        check("{}", Value::Missing);
     }
 
     #[test]

@@ -322,7 +322,7 @@ impl Vocabulary {
             Value::Number(number) => self.number(*number).unwrap_or_else(|| self.unseen()),
             Value::Boolean(true) => self.yes,
             Value::Boolean(false) => self.no,
-            Value::Missing => self.unseen(),
+            Value::Missing | Value::Cleared => self.unseen(),
         }
     }
 

@@ -140,7 +140,7 @@ impl Dataset {
                     Value::Number(number) => hash.update(number.to_string()),
                     Value::Text(text) => hash.update(text.as_bytes()),
                     Value::Boolean(yes) => hash.update(yes.to_string()),
-                    Value::Missing => {}
+                    Value::Missing | Value::Cleared => {}
                 }
                 hash.update([0x1f]);
             }

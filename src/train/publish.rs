@@ -153,7 +153,7 @@ fn golden(model: &Model, valid: &Dataset) -> Result<Vec<Golden>, TrainError> {
                 .score(|i| lead.get(i).unwrap_or(&Value::Missing), &mut scratch)
                 .map_err(|error| TrainError::data(valid.path(), error.to_string()))?;
             let plain = |value: &Value<'_>| match value {
-                Value::Missing => None,
+                Value::Missing | Value::Cleared => None,
                 Value::Number(number) => Some(Plain::Number(*number)),
                 Value::Text(text) => Some(Plain::Text(text.to_string())),
                 Value::Boolean(yes) => Some(Plain::Boolean(*yes)),

@@ -253,6 +253,8 @@ fn a_change_is_scored_with_what_was_last_seen_of_its_lead() {
     assert_eq!(outcome(&send("PATCH", &path, status)), "skipped;reason=features", "no feature changes");
     let whole = send("PATCH", &path, &LEAD.replace(r#""campaign__c":1.0"#, r#""campaign__c":5"#));
     assert_eq!(outcome(&whole), "scored");
+    let cleared = r#"{"campaign__c":null}"#;
+    assert_eq!(outcome(&send("PATCH", &path, cleared)), "skipped;reason=features", "no longer what it was");
     let (store, _folder) = sidecar.stop();
     let [first, change, whole] = store.scores_of(ID).unwrap().try_into().unwrap();
     assert_ne!(first.features, change.features);

@@ -59,6 +59,13 @@ fn route(source: &Source, findings: &mut Findings) -> Option<Route> {
     let signed_by = signed_by.map(|name| findings.take(&path.key("signed_by"), text::header(name)));
     let methods = methods(&raw.method, &path.key("method"), findings);
     let inject = inject(&raw.inject, raw.action, &path.key("inject"), findings);
+    if let Some(content) = &content
+        && !raw.inject.request.is_empty()
+        && !content.is_written_to()
+    {
+        let message = format!("a body of content {} is only read; nothing is written into it", raw.content);
+        findings.wrong(&path.key("inject").key("request"), message);
+    }
     // Without the path's names, whatever asks for one would be told off wrongly.
     let names = &template?.names;
     let when = predicates(&raw.when, &path.key("when"), &Scope::when(names), findings);
