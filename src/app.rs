@@ -86,7 +86,14 @@ impl Sidecar {
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
-        let shared = Shared { snapshot, latency: latency_shared, queue: queue.clone(), known: known.clone() };
+        let shared = Shared {
+            snapshot,
+            latency: latency_shared,
+            queue: queue.clone(),
+            known: known.clone(),
+            connections: metrics.connections.clone(),
+            workers,
+        };
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
         let state =

@@ -84,6 +84,13 @@ pub(super) struct RawLimits {
     pub(super) connect: String,
     /// Longest wait for the head of the upstream's answer, 100ms to 1h.
     pub(super) answer: String,
+    /// Clients' open connections at most, 1 to 1000000; further ones wait to be accepted.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) connections: u32,
+    /// Longest wait for the head of a request that has begun, 1s to 10m; past it the connection is cut.
+    pub(super) head: String,
+    /// Longest time that a connection may be open without a request, 1s to 1d; past it the connection is cut.
+    pub(super) idle: String,
     /// Longest wait for open requests when the process is told to stop, 0s to 10m.
     pub(super) drain: String,
     /// How long an injection rests after refusals, 1s to 1d; twice as long each time in a row.
@@ -105,6 +112,9 @@ impl Default for RawLimits {
             deadline: "10ms".into(),
             connect: "5s".into(),
             answer: "60s".into(),
+            connections: 10_000,
+            head: "30s".into(),
+            idle: "10m".into(),
             drain: "30s".into(),
             pause: "10m".into(),
             refusals: 1,

@@ -89,6 +89,12 @@ pub struct Limits {
     pub connect: Duration,
     /// Longest wait for the head of the upstream's answer.
     pub answer: Duration,
+    /// Clients' open connections at most; at least 1.
+    pub connections: usize,
+    /// Longest wait for the head of a request that has begun.
+    pub head: Duration,
+    /// Longest time that a connection may be open without a request.
+    pub idle: Duration,
     /// Longest wait for open requests when the process is told to stop.
     pub drain: Duration,
     /// How long an injection rests after the CRM refused what it wrote.

@@ -10,6 +10,7 @@ mod bound; // a model's features among the configuration's
 mod rest; // injections that the CRM refused
 mod bind; // listeners
 mod worker; // thread, accept, drain
+mod connection; // clients' connections, from accept to end
 mod pipeline; // a request's way through
 mod inspect; // recognise, score, enrich: synchronous
 mod judge; // the leads of one request get their scores

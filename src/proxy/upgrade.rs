@@ -14,9 +14,10 @@ use tokio::{io::copy_bidirectional, task::spawn_local};
 
 use super::{
     body::Body,
+    connection::Open,
     hop,
     upstream::{Lease, UpstreamError},
-    worker::{Open, Worker},
+    worker::Worker,
 };
 
 /// A client's wish to speak another protocol.
@@ -57,7 +58,12 @@ impl Wish {
         }
         let protocol = response.headers_mut().remove(header::UPGRADE);
         let upstream = hyper::upgrade::on(&mut response);
-        let tunnel = Tunnel { _open: worker.open(), _lease: lease, client: self.client, upstream };
+        let tunnel = Tunnel {
+            _open: Open::new(&worker.connections, worker.expiry.now()).keep(),
+            _lease: lease,
+            client: self.client,
+            upstream,
+        };
         spawn_local(tunnel.run());
         hop::strip(response.headers_mut());
         protocol.into_iter().for_each(|protocol| announce(response.headers_mut(), protocol));

@@ -1,29 +1,32 @@
 //! Workers: one thread each, with its own runtime, listener, connections and scratch memory.
 
 use std::{
-    cell::{Cell, RefCell},
-    convert::Infallible,
+    cell::RefCell,
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::Waker,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, watch},
+    sync::watch,
     task::{LocalSet, spawn_local},
 };
 
-use super::{bind::Listeners, expiry::Expiry, inspect::Scratch, snapshot::Snapshot, upstream::Pool};
+use super::{
+    bind::Listeners,
+    connection::{Connections, Open},
+    expiry::Expiry,
+    inspect::Scratch,
+    snapshot::Snapshot,
+    upstream::Pool,
+};
 use crate::{
     leadlog::{Known, Queue, Sender},
-    telemetry::{Latency, StageRecorder},
+    telemetry::{ConnectionMetrics, Latency, StageRecorder},
 };
 
 /// Most of a message that is held at a time, and so the longest head. hyper's 400 KiB on both sides of both connections
@@ -37,6 +40,9 @@ pub(super) const MAX_HEADERS: usize = 512;
 /// long. What has reached its sockets by then is known to the runtime; closing them earlier would reset it.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// How often connections are looked over for those to cut.
+const SWEEP: Duration = Duration::from_millis(500);
+
 /// What workers share: the current snapshot, and where their numbers and records go.
 #[derive(Clone, Debug)]
 pub struct Shared {
@@ -48,6 +54,10 @@ pub struct Shared {
     pub queue: Queue,
     /// The last score of each lead.
     pub known: Arc<Known>,
+    /// Counts connections.
+    pub connections: ConnectionMetrics,
+    /// Workers among which the kernel spreads connections.
+    pub workers: usize,
 }
 
 /// The running workers.
@@ -88,71 +98,14 @@ impl Proxy {
 pub(super) struct Worker {
     snapshots: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pub(super) pool: Rc<Pool>,
-    expiry: Rc<Expiry>,
+    pub(super) expiry: Rc<Expiry>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) stages: RefCell<StageRecorder>,
     pub(super) log: Sender,
     pub(super) known: Arc<Known>,
-    connections: RefCell<Connections>,
-    draining: Cell<bool>,
-    /// A connection ended.
-    left: Notify,
-}
-
-/// A client's connection, which counts as open until this is dropped.
-pub(super) struct Open {
-    worker: Rc<Worker>,
-    slot: usize,
-}
-
-impl Open {
-    async fn serve(self, stream: TcpStream) {
-        let worker = self.worker.clone();
-        let service = service_fn(move |request| {
-            let worker = worker.clone();
-            async move { Ok::<_, Infallible>(worker.serve(request).await) }
-        });
-        let mut builder = http1::Builder::new();
-        // Transparent: names keep their case, ours are written as documented, and no header is added.
-        builder.preserve_header_case(true).title_case_headers(true).auto_date_header(false);
-        builder.half_close(true).max_buf_size(BUFFER).max_headers(MAX_HEADERS);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
-        let mut told = false;
-        let ended = std::future::poll_fn(|context| {
-            // Polled before it is told to end, so that a request which has arrived is seen.
-            let mut polled = connection.as_mut().poll(context);
-            if polled.is_pending() && self.worker.draining.get() && !std::mem::replace(&mut told, true) {
-                connection.as_mut().graceful_shutdown();
-                polled = connection.as_mut().poll(context);
-            }
-            if polled.is_pending() {
-                self.worker.wait(self.slot, context.waker());
-            }
-            polled
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, "client connection ended");
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.worker.leave(self.slot);
-    }
-}
-
-/// The open connections' wakers, so that draining reaches those that are idle.
-#[derive(Default)]
-struct Connections {
-    wakers: Vec<Option<Waker>>,
-    free: Vec<usize>,
-}
-
-impl Connections {
-    fn open(&self) -> usize {
-        self.wakers.len() - self.free.len()
-    }
+    pub(super) connections: Rc<Connections>,
+    /// Workers among which the kernel spreads connections.
+    share: usize,
 }
 
 impl Worker {
@@ -166,9 +119,8 @@ impl Worker {
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),
             known: shared.known.clone(),
-            connections: RefCell::default(),
-            draining: Cell::new(false),
-            left: Notify::new(),
+            connections: Rc::new(Connections::new(shared.connections.clone())),
+            share: shared.workers.max(1),
         }
     }
 
@@ -183,11 +135,12 @@ impl Worker {
             Err(error) => return tracing::error!(%error, "worker cannot listen"),
         };
         spawn_local(self.expiry.clone().tick());
+        spawn_local(self.clone().sweep());
         {
             let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
             loop {
                 tokio::select! {
-                    accepted = listener.accept() => self.clone().accepted(accepted).await,
+                    accepted = self.accept(&listener) => self.clone().accepted(accepted).await,
                     _ = &mut stop => break,
                 }
             }
@@ -195,6 +148,22 @@ impl Worker {
         self.clone().accept_the_last(&listener).await;
         drop(listener);
         self.drain().await;
+    }
+
+    /// The next connection, once there is room for it. Until then those that connect wait in the kernel's queue.
+    async fn accept(&self, listener: &TcpListener) -> std::io::Result<(TcpStream, std::net::SocketAddr)> {
+        let most = self.snapshot().config.limits.connections.div_ceil(self.share);
+        self.connections.fewer_than(most).await;
+        listener.accept().await
+    }
+
+    /// Cuts connections that have been without a request for too long; runs as long as the worker.
+    async fn sweep(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let limits = &self.snapshot().config.limits;
+            self.connections.sweep(self.expiry.now(), limits);
+        }
     }
 
     async fn accepted(self: Rc<Self>, accepted: std::io::Result<(TcpStream, std::net::SocketAddr)>) {
@@ -223,54 +192,16 @@ impl Worker {
     fn spawn(self: Rc<Self>, stream: TcpStream) {
         // An error here only costs latency.
         _ = stream.set_nodelay(true);
-        spawn_local(self.open().serve(stream));
-    }
-
-    /// One more open connection.
-    pub(super) fn open(self: Rc<Self>) -> Open {
-        Open { slot: self.enter(), worker: self }
-    }
-
-    fn enter(&self) -> usize {
-        let mut connections = self.connections.borrow_mut();
-        connections.free.pop().unwrap_or_else(|| {
-            connections.wakers.push(None);
-            connections.wakers.len() - 1
-        })
-    }
-
-    fn wait(&self, slot: usize, waker: &Waker) {
-        match self.connections.borrow_mut().wakers.get_mut(slot) {
-            Some(Some(known)) if known.will_wake(waker) => {}
-            Some(known) => *known = Some(waker.clone()),
-            None => {}
-        }
-    }
-
-    fn leave(&self, slot: usize) {
-        let mut connections = self.connections.borrow_mut();
-        if let Some(waker) = connections.wakers.get_mut(slot) {
-            *waker = None;
-        }
-        connections.free.push(slot);
-        self.left.notify_one();
+        let open = Open::new(&self.connections, self.expiry.now());
+        spawn_local(open.serve(stream, self));
     }
 
     /// Tells every connection to end after its current request, and waits for that as long as the limits allow.
     async fn drain(&self) {
-        self.draining.set(true);
-        for waker in self.connections.borrow().wakers.iter().flatten() {
-            waker.wake_by_ref();
-        }
+        self.connections.tell_all_to_end();
         let limit = self.snapshot().config.limits.drain;
-        let all_ended = async {
-            while self.connections.borrow().open() > 0 {
-                self.left.notified().await;
-            }
-        };
-        if tokio::time::timeout(limit, all_ended).await.is_err() {
-            let open = self.connections.borrow().open();
-            tracing::warn!(open, "drain took too long; connections are cut");
+        if tokio::time::timeout(limit, self.connections.fewer_than(1)).await.is_err() {
+            tracing::warn!(open = self.connections.open(), "drain took too long; connections are cut");
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Metrics {
     pub leadlog_dropped: Counter,
     /// Outcomes of deals that no conversion has linked to a lead yet.
     pub outcomes_unmatched: Gauge,
+    /// Clients' connections.
+    pub connections: ConnectionMetrics,
     /// Changes of the configuration file that were taken.
     pub config_reloads: Counter,
     /// Changes of the configuration file that were refused.
@@ -78,7 +80,20 @@ impl Default for Metrics {
             ]
         });
         let outcomes_unmatched = with_local_recorder(&recorder, || gauge!("leadwire_outcomes_unmatched"));
-        Self { recorder, handle, leadlog_dropped, outcomes_unmatched, config_reloads, config_refused }
+        let connections = with_local_recorder(&recorder, || ConnectionMetrics {
+            open: gauge!("leadwire_connections"),
+            cut: [Cut::Head, Cut::Idle]
+                .map(|cut| counter!("leadwire_connections_cut_total", "reason" => cut.as_str())),
+        });
+        Self {
+            recorder,
+            handle,
+            leadlog_dropped,
+            outcomes_unmatched,
+            connections,
+            config_reloads,
+            config_refused,
+        }
     }
 }
 
@@ -136,6 +151,11 @@ fn describe() {
         "Requests of a route that went on without a score, by reason."
     );
     describe_counter!("leadwire_leadlog_dropped_total", "Records lost before they reached the lead log.");
+    describe_gauge!("leadwire_connections", "Clients' open connections.");
+    describe_counter!(
+        "leadwire_connections_cut_total",
+        "Clients' connections that were cut: a head that took too long, or no request for too long."
+    );
     describe_gauge!(
         "leadwire_outcomes_unmatched",
         "Outcomes of deals that no conversion has linked to a lead yet."
@@ -154,6 +174,50 @@ fn describe() {
         "Scores that were to go into a body that is read but never changed, such as a form or XML."
     );
     describe_histogram!("leadwire_score", "Scores given, as probabilities.");
+}
+
+/// Why a client's connection was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The head of a request took too long to come.
+    Head,
+    /// No request for too long.
+    Idle,
+}
+
+impl Cut {
+    fn as_str(self) -> &'static str {
+        match self {
+            Cut::Head => "head",
+            Cut::Idle => "idle",
+        }
+    }
+}
+
+/// Counts clients' connections.
+#[derive(Clone, Debug)]
+pub struct ConnectionMetrics {
+    open: Gauge,
+    cut: [Counter; 2],
+}
+
+impl ConnectionMetrics {
+    /// One more.
+    pub fn opened(&self) {
+        self.open.increment(1.0);
+    }
+
+    /// One less.
+    pub fn closed(&self) {
+        self.open.decrement(1.0);
+    }
+
+    /// One is cut; it is counted as closed later.
+    pub fn cut(&self, reason: Cut) {
+        if let Some(counter) = self.cut.get(reason as usize) {
+            counter.increment(1);
+        }
+    }
 }
 
 /// The counters of one route.

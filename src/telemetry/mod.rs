@@ -12,5 +12,5 @@ pub use self::{
     exposition::{Levels, ModelInfo, render},
     latency::{Latency, Stage, StageRecorder, StageReport},
     logging::{LogFormat, init as init_logging},
-    metrics::{Metrics, RequestOutcome, RouteMetrics, UNMATCHED},
+    metrics::{ConnectionMetrics, Cut, Metrics, RequestOutcome, RouteMetrics, UNMATCHED},
 };

@@ -12,6 +12,7 @@ mod goldens; // reference data
 mod tidy; // the house rules
 mod transparent; // traffic that is not ours
 mod scoring; // traffic that is
+mod connections; // how many, and how long without a request
 mod upgrade; // connections that leave HTTP
 mod smuggling; // requests with two readings
 mod faults; // whatever goes wrong, the CRM's answer comes through

@@ -121,6 +121,8 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
     let deadline = time("deadline", &raw.deadline, ("100us", "1s"));
     let connect = time("connect", &raw.connect, ("10ms", "2m"));
     let answer = time("answer", &raw.answer, ("100ms", "1h"));
+    let head = time("head", &raw.head, ("1s", "10m"));
+    let idle = time("idle", &raw.idle, ("1s", "1d"));
     let drain = time("drain", &raw.drain, ("0s", "10m"));
     let pause = time("pause", &raw.pause, ("1s", "1d"));
     let known_age = time("known_age", &raw.known_age, ("1m", "3650d"));
@@ -129,6 +131,9 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
         deadline: deadline?,
         connect: connect?,
         answer: answer?,
+        connections: usize::try_from(raw.connections).unwrap_or(usize::MAX),
+        head: head?,
+        idle: idle?,
         drain: drain?,
         pause: pause?,
         refusals: raw.refusals,
