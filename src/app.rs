@@ -24,7 +24,9 @@ use crate::{
     demo::{DemoOptions, Logged, Scene, Summary},
     lead::ModelId,
     leadlog::{self, Known, Queue, Store, Told, Writer},
-    proxy::{BindModelError, Listeners, Proxy, Shared, Snapshot, check_features},
+    proxy::{
+        BindModelError, Listeners, Proxy, Shared, Snapshot, TlsError, TlsFiles, TlsSides, check_features,
+    },
     registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
     telemetry::{Latency, Metrics},
 };
@@ -63,7 +65,7 @@ pub struct Sidecar {
 
 impl Sidecar {
     /// Binds every port, loads what there is to load, and starts. Models may be missing, and so may a place for the lead
-    /// log; an address or the token may not.
+    /// log; an address, the token, certificates and keys may not.
     pub fn start(config: Config, options: &Options) -> anyhow::Result<Self> {
         let workers = options
             .workers
@@ -92,6 +94,7 @@ impl Sidecar {
             queue: queue.clone(),
             known: known.clone(),
             connections: metrics.connections.clone(),
+            handshakes: metrics.handshakes.clone(),
             workers,
         };
         let draining = Arc::new(AtomicBool::new(false));
@@ -99,7 +102,8 @@ impl Sidecar {
         let state =
             Admin { metrics, latency, queue, known, live, refusals, draining: draining.clone(), token };
         control.look();
-        let watch = Watch::start(&models, options.file.as_deref(), poll, move || control.look())
+        let watched = control.watched();
+        let watch = Watch::start(&models, watched, poll, move || control.look())
             .context("cannot watch for changes")?;
         let (admin_stop, stop) = oneshot::channel();
         let admin_thread = serve_admin(admin_socket, state, stop)?;
@@ -153,6 +157,9 @@ struct Control {
     /// Valid, and refused for the sake of the versions that serve. It may fit versions that are yet to come.
     candidate: Option<Arc<Config>>,
     warned_of_slots: bool,
+    tls: TlsSides,
+    /// The certificates and keys as last looked at, so that each change is told once.
+    tls_digests: [Option<[u8; 32]>; 2],
     metrics: Arc<Metrics>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     refusals: Arc<ArcSwap<Vec<Refusal>>>,
@@ -160,7 +167,12 @@ struct Control {
 
 impl Control {
     fn new(config: Config, file: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let snapshot = Snapshot::new(Arc::new(config.clone()), &[], &metrics)?;
+        let files = TlsFiles::read(&config);
+        let (tls, tls_digests) = (files.build(&TlsSides::default())?, files.digests());
+        // Whoever does not check certificates goes on; not to start would stop everybody.
+        files.untimely().iter().for_each(|error| tracing::warn!(%error, "a certificate is not valid now"));
+        warn_of_exposed(&files);
+        let snapshot = Snapshot::new(Arc::new(config.clone()), &[], &metrics)?.with_tls(tls.clone());
         let models = config.models.clone();
         let config = Arc::new(ArcSwap::from_pointee(config));
         let registry = registry(&models, config.clone());
@@ -175,19 +187,31 @@ impl Control {
             text,
             candidate,
             warned_of_slots,
+            tls,
+            tls_digests,
             metrics,
             snapshot,
             refusals,
         })
     }
 
+    /// The files whose directories are watched beside the models'.
+    fn watched(&self) -> impl Fn() -> Vec<PathBuf> + Send + 'static {
+        let (file, config) = (self.file.clone(), self.config.clone());
+        move || {
+            let config = config.load();
+            file.iter().cloned().chain(TlsFiles::names(&config).map(Path::to_owned)).collect()
+        }
+    }
+
     /// Looks at everything again.
     fn look(&mut self) {
         self.look_at_config();
         self.look_at_models();
+        self.look_at_tls();
         let config = self.config.load_full();
-        if !self.snapshot.load().serves(&config, &self.champions())
-            && let Err(error) = self.swap(&config)
+        if !self.snapshot.load().serves(&config, &self.champions(), &self.tls)
+            && let Err(error) = self.swap(&config, &self.tls)
         {
             tracing::error!(%error, "refused; what served keeps serving");
         }
@@ -206,14 +230,36 @@ impl Control {
         }
     }
 
+    /// Certificates and keys change on their own. What does not fit together, or is not valid now, leaves the old ones.
+    fn look_at_tls(&mut self) {
+        let config = self.config.load_full();
+        let files = TlsFiles::read(&config);
+        if files.digests() == self.tls_digests {
+            return;
+        }
+        self.tls_digests = files.digests();
+        match timely(&files, &self.tls) {
+            Ok(tls) => {
+                self.tls = tls;
+                warn_of_exposed(&files);
+                self.metrics.tls_reloads.increment(1);
+                tracing::info!("certificates and keys taken");
+            }
+            Err(error) => {
+                self.metrics.tls_refused.increment(1);
+                tracing::error!(%error, "certificates and keys refused; the old ones stay");
+            }
+        }
+    }
+
     fn champions(&self) -> Vec<Arc<Version>> {
         self.live.models().values().map(|served| served.champion.clone()).collect()
     }
 
     /// Puts a configuration in service with the versions that serve, unless they do not fit.
-    fn swap(&self, config: &Arc<Config>) -> Result<(), BindModelError> {
+    fn swap(&self, config: &Arc<Config>, tls: &TlsSides) -> Result<(), BindModelError> {
         let champions = self.champions();
-        let snapshot = Snapshot::new(config.clone(), &champions, &self.metrics)?;
+        let snapshot = Snapshot::new(config.clone(), &champions, &self.metrics)?.with_tls(tls.clone());
         snapshot.inherit_pauses(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
         let serving: Vec<String> = champions.iter().map(|version| version.id.to_string()).collect();
@@ -254,7 +300,7 @@ impl Control {
         match self.take(&config) {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(%error, "configuration refused until a version fits it; the old one stays");
+                tracing::error!(%error, "configuration refused until models and certificates fit it; the old one stays");
                 self.candidate = Some(config);
                 false
             }
@@ -271,12 +317,18 @@ impl Control {
         }
     }
 
-    fn take(&mut self, config: &Arc<Config>) -> Result<(), BindModelError> {
-        let old = match self.swap(config) {
+    fn take(&mut self, config: &Arc<Config>) -> Result<(), TakeError> {
+        let files = TlsFiles::read(config);
+        let tls = timely(&files, &self.tls)?;
+        let old = match self.swap(config, &tls) {
             Ok(()) => self.config.swap(config.clone()),
-            Err(error) if !self.fits_disk(config) => return Err(error),
-            Err(_) => self.take_with_versions(config)?,
+            Err(error) if !self.fits_disk(config) => return Err(error.into()),
+            Err(_) => self.take_with_versions(config, &tls)?,
         };
+        if self.tls != tls {
+            warn_of_exposed(&files);
+        }
+        (self.tls, self.tls_digests) = (tls, files.digests());
         if old.model_keys != config.model_keys {
             self.registry.reload();
         }
@@ -303,13 +355,38 @@ impl Control {
     }
 
     /// Takes a configuration together with versions that were refused under the old one, which it returns.
-    fn take_with_versions(&mut self, config: &Arc<Config>) -> Result<Arc<Config>, BindModelError> {
+    fn take_with_versions(
+        &mut self,
+        config: &Arc<Config>,
+        tls: &TlsSides,
+    ) -> Result<Arc<Config>, BindModelError> {
         let old = self.config.swap(config.clone());
         self.look_at_models();
         // Fails only if the disk has changed since it was asked.
-        self.swap(config).inspect_err(|_| self.config.store(old.clone()))?;
+        self.swap(config, tls).inspect_err(|_| self.config.store(old.clone()))?;
         Ok(old)
     }
+}
+
+/// What is spoken with from now on, unless a certificate is not valid now.
+fn timely(files: &TlsFiles<'_>, before: &TlsSides) -> Result<TlsSides, TlsError> {
+    let tls = files.build(before)?;
+    match files.untimely().into_iter().next() {
+        Some(error) if tls != *before => Err(error),
+        _ => Ok(tls),
+    }
+}
+
+fn warn_of_exposed(files: &TlsFiles<'_>) {
+    for key in files.exposed() {
+        tracing::warn!(key = %key.display(), "every user of the system can read this private key");
+    }
+}
+
+/// What is wrong with certificates, keys and CAs, and which keys every user of the system can read.
+pub fn look_at_tls(config: &Config) -> (Vec<TlsError>, Vec<PathBuf>) {
+    let files = TlsFiles::read(config);
+    (files.problems(), files.exposed().into_iter().map(Path::to_owned).collect())
 }
 
 /// The versions under a directory. One that the configuration cannot feed is refused like a broken one.
@@ -328,6 +405,15 @@ pub fn look_at_models(config: &Config) -> (Vec<ModelId>, Vec<Refusal>) {
     let refused = registry.look();
     let champions = registry.live().models().values().map(|served| served.champion.id.clone()).collect();
     (champions, refused)
+}
+
+/// A configuration does not fit what is on disk.
+#[derive(Debug, thiserror::Error)]
+enum TakeError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Models(#[from] BindModelError),
 }
 
 /// A version cannot serve.

@@ -212,20 +212,26 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     // A directory that is yet to come is no mistake.
     let (models, refused) =
         if config.models.exists() { app::look_at_models(&config) } else { Default::default() };
+    let (tls, exposed) = app::look_at_tls(&config);
+    let tls: Vec<String> = tls.iter().map(ToString::to_string).collect();
+    exposed
+        .iter()
+        .for_each(|key| eprintln!("warning: {}: every user of the system can read it", key.display()));
     let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
     let models: Vec<String> = models.iter().map(ToString::to_string).collect();
     let (routes, features) = (config.routes.len(), config.features.len());
     if options.json {
-        let report = json!({"problems": [], "routes": routes, "features": features, "models": models, "refused": refused});
+        let report = json!({"problems": [], "routes": routes, "features": features, "models": models, "refused": refused, "tls": tls});
         writeln!(out, "{report}")?;
-    } else if refused.is_empty() {
+    } else if refused.is_empty() && tls.is_empty() {
         let models = if models.is_empty() { "none yet".to_owned() } else { models.join(" ") };
         writeln!(out, "{}: ok, {routes} routes, {features} features, models: {models}", file.display())?;
     }
-    if refused.is_empty() {
+    if refused.is_empty() && tls.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     if !options.json {
+        tls.iter().for_each(|problem| eprintln!("{problem}"));
         refused.iter().for_each(|refusal| eprintln!("{}: {refusal}", config.models.display()));
     }
     Ok(ExitCode::from(USAGE))

@@ -6,6 +6,7 @@
 
 mod at; // where a value stands: pointers, selectors, predicates
 mod route; // what a route recognises, and what it writes
+mod tls; // certificates and keys, by their files
 mod settings; // the whole, as it is used
 mod problem; // what is wrong, and where
 mod findings; // what went wrong so far, and where in the file everything stands
@@ -28,6 +29,7 @@ pub use self::{
     settings::{
         AliasRule, Config, Derive, Feature, Fill, Limits, Mask, ModelKey, OutcomeRule, Phase, Upstream,
     },
+    tls::{ClientCa, PairFiles, Tls, TlsVersion, UpstreamTls},
 };
 
 pub(crate) use self::{document::json as yaml, meaning::time};

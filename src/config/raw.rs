@@ -20,8 +20,12 @@ use crate::lead::FeatureType;
 pub(super) struct RawConfig {
     /// Where the CRM's clients connect. LEADWIRE_LISTEN overrides it.
     pub(super) listen: String,
-    /// The CRM, as http://host:port. Required, here or as LEADWIRE_UPSTREAM.
+    /// TLS for the clients: listen then speaks https only. Files that change are taken without a restart.
+    pub(super) tls: Option<RawTls>,
+    /// The CRM, as http://host:port or https://host:port. Required, here or as LEADWIRE_UPSTREAM.
     pub(super) upstream: Option<String>,
+    /// How an https upstream is spoken to; without it, its certificate is checked against the system's CAs.
+    pub(super) upstream_tls: Option<RawUpstreamTls>,
     /// Health, metrics and rollouts: never on the CRM's port. LEADWIRE_ADMIN overrides it.
     pub(super) admin: String,
     /// File that holds the admin listener's bearer token; without one, admin stays on a loopback address.
@@ -53,7 +57,9 @@ impl Default for RawConfig {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8080".into(),
+            tls: None,
             upstream: None,
+            upstream_tls: None,
             admin: "127.0.0.1:9901".into(),
             admin_token: None,
             models: "models".into(),
@@ -68,6 +74,72 @@ impl Default for RawConfig {
             secrets: RawSecrets::default(),
         }
     }
+}
+
+/// TLS for the clients.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Tls")]
+pub(super) struct RawTls {
+    /// Certificate in PEM, followed by those between it and its CA.
+    pub(super) cert: String,
+    /// Its private key in PEM.
+    pub(super) key: String,
+    /// Further certificates, each for the names it holds; the one above answers all other names.
+    #[serde(default)]
+    #[schemars(length(max = 100))]
+    pub(super) others: Vec<RawPair>,
+    /// CAs in PEM; clients then show a certificate that comes from one of them.
+    #[serde(default)]
+    pub(super) client_ca: Option<String>,
+    /// Whether a client may do without a certificate: required or optional.
+    #[serde(default)]
+    pub(super) client_auth: Option<ClientAuth>,
+    /// Oldest TLS that is spoken, 1.2 or 1.3.
+    #[serde(default)]
+    #[schemars(schema_with = "version_schema")]
+    pub(super) min_version: Option<serde_json::Value>,
+}
+
+/// A certificate and its private key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Pair")]
+pub(super) struct RawPair {
+    /// Certificate in PEM, followed by those between it and its CA.
+    pub(super) cert: String,
+    /// Its private key in PEM.
+    pub(super) key: String,
+}
+
+/// Whether a client may do without a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ClientAuth {
+    Required,
+    Optional,
+}
+
+/// How an https upstream is spoken to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "UpstreamTls")]
+pub(super) struct RawUpstreamTls {
+    /// CAs in PEM that are trusted instead of the system's.
+    pub(super) ca: Option<String>,
+    /// Certificate in PEM that is shown to the upstream.
+    pub(super) cert: Option<String>,
+    /// Its private key in PEM.
+    pub(super) key: Option<String>,
+    /// Name that is asked for and that the certificate must hold; without it, the host in upstream.
+    pub(super) server_name: Option<String>,
+    /// Oldest TLS that is spoken, 1.2 or 1.3.
+    #[schemars(schema_with = "version_schema")]
+    pub(super) min_version: Option<serde_json::Value>,
+}
+
+fn version_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["string", "number"]})
 }
 
 /// Bounds on memory and time.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     at::{Lookup, Pointer, Predicate, Selector},
     route::Route,
+    tls::{Tls, UpstreamTls},
 };
 use crate::lead::FeatureType;
 
@@ -18,6 +19,8 @@ use crate::lead::FeatureType;
 pub struct Config {
     /// Where the CRM's clients connect.
     pub listen: SocketAddr,
+    /// TLS for them; plain HTTP without it.
+    pub tls: Option<Tls>,
     /// The CRM.
     pub upstream: Upstream,
     /// Health and metrics. On a loopback address unless `admin_token` is set.
@@ -69,13 +72,22 @@ impl ModelKey {
     }
 }
 
-/// The CRM's address: `http://host:port`.
+/// The CRM's address: `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Host and port as written, without user information.
     pub authority: Authority,
-    /// The port, 80 where none is written.
+    /// The port, 80 or 443 where none is written.
     pub port: u16,
+    /// How https is spoken; plain HTTP without it.
+    pub tls: Option<UpstreamTls>,
+}
+
+impl Upstream {
+    /// The host's name or address, an IPv6 one without its brackets.
+    pub fn host(&self) -> &str {
+        self.authority.host().trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// Bounds on memory and time.

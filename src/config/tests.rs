@@ -38,7 +38,39 @@ fn problems_of_the_whole() {
         ("# nothing\n", "1:1: upstream: required key is missing"),
         ("[]", "1:1: expected a mapping, found a list"),
         ("upstream: ftp://crm", "1:11: upstream: not a URL such as http://127.0.0.1:8069"),
-        ("upstream: https://crm", "1:11: upstream: https is not supported for the upstream, only http"),
+        ("upstream: https://", "1:11: upstream: not a URL such as http://127.0.0.1:8069"),
+        (
+            "upstream: https://crm/api",
+            "1:11: upstream: a path or query has no place in the upstream's URL; write https://crm",
+        ),
+        ("upstream: https://c!m", r#"1:11: upstream: "c!m" is not a name that a certificate can hold"#),
+        ("upstream: https://127.0.0.1:8080", "1:11: upstream: is Leadwire's own listen address"),
+        (&with("upstream_tls: {ca: ca.pem}"), "2:15: upstream_tls: has no meaning where upstream is http://"),
+        ("upstream: https://crm\nupstream_tls: {cert: a.pem}", "2:22: upstream_tls.cert: needs its key"),
+        ("upstream: https://crm\nupstream_tls: {key: a.pem}", "2:21: upstream_tls.key: needs its cert"),
+        (
+            "upstream: https://crm\nupstream_tls: {server_name: 'a b', ca: ''}",
+            "2:29: upstream_tls.server_name: \"a b\" is not a name that a certificate can hold\n\
+             2:40: upstream_tls.ca: expected the name of a file",
+        ),
+        (&with("tls: {cert: a.pem}"), "2:6: tls.key: required key is missing"),
+        (&with("tls: {cert: '', key: k.pem}"), "2:13: tls.cert: expected the name of a file"),
+        (
+            &with("tls: {cert: a, key: k, others: [{cert: b, key: ''}]}"),
+            "2:48: tls.others[0].key: expected the name of a file",
+        ),
+        (
+            &with("tls: {cert: a, key: k, client_auth: optional}"),
+            "2:37: tls.client_auth: has no meaning without client_ca",
+        ),
+        (
+            &with("tls: {cert: a, key: k, min_version: 1.1}"),
+            r#"2:37: tls.min_version: "1.1" is not a version of TLS that is spoken; expected 1.2 or 1.3"#,
+        ),
+        (
+            &with("tls: {cert: a, key: k, client_ca: c, client_auth: never}"),
+            r#"2:51: tls.client_auth: "never" is not known here; expected one of required, optional"#,
+        ),
         (
             "upstream: http://me:pw@crm",
             "1:11: upstream: a user name or password has no place in the upstream's URL",
@@ -400,6 +432,39 @@ fn the_environment_overrides_the_file() {
     let bad = |name: &str| (name == "LEADWIRE_ADMIN").then(|| "9901".to_owned());
     let told = Config::parse(&with(""), &bad).unwrap_err().in_file(Path::new("x.yaml")).to_string();
     assert_eq!(told, "LEADWIRE_ADMIN: \"9901\" is not an IP address with a port, such as 127.0.0.1:8080");
+}
+
+#[test]
+fn tls_is_what_its_keys_say() {
+    let config = parse(
+        "upstream: https://crm.example.com\n\
+         upstream_tls: {ca: ca, cert: c, key: k, min_version: '1.3'}\n\
+         tls: {cert: a, key: b, others: [{cert: d, key: e}], client_ca: f, client_auth: optional, min_version: 1.3}",
+    )
+    .unwrap();
+    let pair = |cert: &str, key: &str| PairFiles { cert: cert.into(), key: key.into() };
+    let tls = Tls {
+        pairs: vec![pair("a", "b"), pair("d", "e")],
+        clients: Some(ClientCa { file: "f".into(), required: false }),
+        min_version: TlsVersion::Tls13,
+    };
+    assert_eq!(tls.files().collect::<Vec<_>>(), ["a", "b", "d", "e", "f"].map(Path::new));
+    assert_eq!(config.tls, Some(tls));
+    let upstream_tls = UpstreamTls {
+        ca: Some("ca".into()),
+        pair: Some(pair("c", "k")),
+        server_name: "crm.example.com".try_into().unwrap(),
+        min_version: TlsVersion::Tls13,
+    };
+    assert_eq!(upstream_tls.files().collect::<Vec<_>>(), ["c", "k", "ca"].map(Path::new));
+    assert_eq!((config.upstream.port, config.upstream.tls), (443, Some(upstream_tls)));
+
+    let config = parse("upstream: https://[::1]:8443\nupstream_tls: {server_name: crm}").unwrap();
+    assert_eq!((config.upstream.host(), config.upstream.port), ("::1", 8443));
+    let tls = config.upstream.tls.unwrap();
+    assert_eq!((tls.server_name.to_str(), tls.min_version), ("crm".into(), TlsVersion::Tls12));
+    let config = parse("upstream: http://crm\ntls: {cert: a, key: b, client_ca: c}").unwrap();
+    assert!(config.upstream.tls.is_none() && config.tls.unwrap().clients.unwrap().required);
 }
 
 #[test]

@@ -21,16 +21,22 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Notify,
+};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     body::Body,
-    expiry::Expiry,
+    expiry::{Expired, Expiry},
+    tls,
     worker::{BUFFER, MAX_HEADERS, Worker},
 };
 use crate::{
     config::Limits,
-    telemetry::{ConnectionMetrics, Cut},
+    telemetry::{ConnectionMetrics, Cut, Handshake},
 };
 
 /// The open connections of one worker.
@@ -187,8 +193,28 @@ impl Open {
         self
     }
 
+    /// Shakes hands first, no longer than a head may take. Nobody waits for that but the client.
+    pub(super) async fn secure(self, stream: TcpStream, tls: TlsAcceptor, worker: Rc<Worker>) {
+        let limit = worker.snapshot().config.limits.head;
+        // Not a connection without a request yet, so the sweep leaves it alone.
+        let shaking = Answering::new(&self.pulse, &worker.expiry);
+        let shaken = worker.expiry.within(limit, || true, tls.accept(stream)).await;
+        drop(shaking);
+        let end = match &shaken {
+            Ok(Ok(stream)) => tls::success(stream),
+            Ok(Err(error)) => tls::failure(error),
+            Err(Expired) => Handshake::Timeout,
+        };
+        worker.handshakes.count(end);
+        match shaken {
+            Ok(Ok(stream)) => self.serve(stream, worker).await,
+            Ok(Err(error)) => tracing::debug!(%error, result = end.as_str(), "no TLS connection"),
+            Err(Expired) => tracing::debug!(result = end.as_str(), "no TLS connection"),
+        }
+    }
+
     /// Answers its requests until it ends, is cut, or is told to end.
-    pub(super) async fn serve(self, stream: TcpStream, worker: Rc<Worker>) {
+    pub(super) async fn serve<S: Stream>(self, stream: S, worker: Rc<Worker>) {
         let (pulse, expiry) = (Arc::clone(&self.pulse), Rc::clone(&worker.expiry));
         let service = service_fn(move |request| {
             let answering = Answering::new(&pulse, &expiry);
@@ -265,13 +291,18 @@ impl HttpBody for Reply {
     }
 }
 
+/// What a connection is made of: plain, or TLS over it. Each has its own code, so that the plain one pays nothing.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 /// A stream that says when something comes.
-struct Listened {
-    io: TokioIo<TcpStream>,
+struct Listened<S> {
+    io: TokioIo<S>,
     pulse: Arc<Pulse>,
 }
 
-impl Read for Listened {
+impl<S: Stream> Read for Listened<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -285,7 +316,7 @@ impl Read for Listened {
     }
 }
 
-impl Write for Listened {
+impl<S: Stream> Write for Listened<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

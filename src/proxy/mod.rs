@@ -8,6 +8,7 @@
 mod snapshot; // configuration and models, swapped whole
 mod bound; // a model's features among the configuration's
 mod rest; // injections that the CRM refused
+mod tls; // https on both sides
 mod bind; // listeners
 mod worker; // thread, accept, drain
 mod connection; // clients' connections, from accept to end
@@ -28,5 +29,6 @@ pub use self::{
     bound::{BindModelError, check_features},
     inspect::{Inspection, Judged, Scratch, Subject},
     snapshot::Snapshot,
+    tls::{TlsError, TlsFiles, TlsSides},
     worker::{Proxy, Shared},
 };

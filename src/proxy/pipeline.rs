@@ -134,9 +134,8 @@ impl Exchange<'_> {
     }
 
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
-        let config = &self.snapshot.config;
         let started = Instant::now();
-        let sent = self.worker.pool.send(request, &config.upstream, &config.limits).await;
+        let sent = self.worker.pool.send(request, self.snapshot).await;
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let (response, lease) = sent?;
         let mut response = response.map(|incoming| Body::leased(incoming, lease));

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     bound::{BindModelError, Bound},
     rest::Rest,
+    tls::TlsSides,
 };
 use crate::{
     config::Config,
@@ -25,6 +26,7 @@ pub struct Snapshot {
     routes: Vec<RouteState>,
     unmatched: RouteMetrics,
     models: Vec<Bound>,
+    pub(super) tls: TlsSides,
     made: Instant,
 }
 
@@ -57,15 +59,22 @@ impl Snapshot {
             routes: routes.collect(),
             unmatched: metrics.route(UNMATCHED),
             models,
+            tls: TlsSides::default(),
             made: Instant::now(),
             config,
         })
     }
 
+    /// The same with TLS, which is made of the files that the configuration names.
+    pub fn with_tls(self, tls: TlsSides) -> Self {
+        Self { tls, ..self }
+    }
+
     /// Whether it is made of just these.
-    pub fn serves(&self, config: &Arc<Config>, champions: &[Arc<Version>]) -> bool {
+    pub fn serves(&self, config: &Arc<Config>, champions: &[Arc<Version>], tls: &TlsSides) -> bool {
         let bound = self.models.iter().map(|bound| Arc::as_ptr(&bound.version));
-        Arc::ptr_eq(&self.config, config) && bound.eq(champions.iter().map(Arc::as_ptr))
+        let bound = bound.eq(champions.iter().map(Arc::as_ptr));
+        Arc::ptr_eq(&self.config, config) && bound && self.tls == *tls
     }
 
     /// Takes over the injections that rest, so that a swap does not wake them.

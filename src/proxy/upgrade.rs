@@ -49,8 +49,7 @@ impl Wish {
         hop::strip(request.headers_mut());
         announce(request.headers_mut(), self.protocol);
         let snapshot = worker.snapshot();
-        let (upstream, limits) = (&snapshot.config.upstream, &snapshot.config.limits);
-        let (mut response, lease) = worker.pool.send(request, upstream, limits).await?;
+        let (mut response, lease) = worker.pool.send(request, &snapshot).await?;
         *response.version_mut() = Version::HTTP_11;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             hop::strip(response.headers_mut());

@@ -4,20 +4,24 @@ use std::{
     cell::{Cell, RefCell},
     io,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, uri::Authority};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{
     body::{Body, Taken},
+    connection::Stream,
     expiry::Expiry,
+    snapshot::Snapshot,
+    tls::Originate,
     worker::{BUFFER, MAX_HEADERS},
 };
-use crate::config::{Limits, Upstream};
+use crate::config::Upstream;
 
 /// Idle connections a worker keeps. A CRM's clients rarely hold more than this many requests open at a time.
 const MAX_IDLE: usize = 256;
@@ -28,6 +32,9 @@ pub(super) enum UpstreamError {
     /// No connection.
     #[error("cannot connect to the upstream: {0}")]
     Connect(#[from] io::Error),
+    /// A connection, but no TLS: mostly, the upstream is not who it should be.
+    #[error("no TLS with the upstream: {0}")]
+    Tls(io::Error),
     /// No connection within `limits.connect`.
     #[error("connecting to the upstream took too long")]
     ConnectTimeout,
@@ -49,9 +56,10 @@ impl UpstreamError {
     /// What the client gets instead of an answer.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::BrokenBody => {
-                StatusCode::BAD_GATEWAY
-            }
+            UpstreamError::Connect(_)
+            | UpstreamError::Tls(_)
+            | UpstreamError::Broken(_)
+            | UpstreamError::BrokenBody => StatusCode::BAD_GATEWAY,
             UpstreamError::ConnectTimeout | UpstreamError::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
             UpstreamError::BrokenRequest => StatusCode::BAD_REQUEST,
         }
@@ -61,6 +69,7 @@ impl UpstreamError {
     pub(super) fn summary(&self) -> &'static str {
         match self {
             UpstreamError::Connect(_) => "cannot connect to the upstream",
+            UpstreamError::Tls(_) => "no TLS with the upstream",
             UpstreamError::ConnectTimeout => "connecting to the upstream took too long",
             UpstreamError::AnswerTimeout => "the upstream took too long to answer",
             UpstreamError::Broken(_) | UpstreamError::BrokenBody => "the upstream's answer broke off",
@@ -79,9 +88,28 @@ pub(super) struct Pool {
     expiry: Rc<Expiry>,
     /// With the tick of their last use, the latest at the end.
     idle: RefCell<Vec<(http1::SendRequest<Body>, u64)>>,
-    /// Raised when the upstream's address changes, so that connections to the old one are not kept.
+    /// Raised when the target changes, so that connections to the old one are not kept.
     generation: Cell<u64>,
-    upstream: RefCell<Option<Upstream>>,
+    target: RefCell<Option<Target>>,
+}
+
+/// Where connections go, and what is spoken on them.
+#[derive(Debug)]
+struct Target {
+    authority: Authority,
+    port: u16,
+    tls: Option<Arc<Originate>>,
+}
+
+impl Target {
+    fn new(upstream: &Upstream, tls: Option<&Arc<Originate>>) -> Self {
+        Self { authority: upstream.authority.clone(), port: upstream.port, tls: tls.cloned() }
+    }
+
+    fn is(&self, upstream: &Upstream, tls: Option<&Arc<Originate>>) -> bool {
+        let same_tls = self.tls.as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr);
+        same_tls && self.port == upstream.port && self.authority == upstream.authority
+    }
 }
 
 /// A connection in use. Given back when the answer's body has ended; closed when it is dropped before.
@@ -114,10 +142,11 @@ impl Pool {
     pub(super) async fn send(
         self: &Rc<Self>,
         request: Request<Body>,
-        upstream: &Upstream,
-        limits: &Limits,
+        snapshot: &Snapshot,
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
-        self.aim(upstream);
+        let (upstream, limits) = (&snapshot.config.upstream, &snapshot.config.limits);
+        let tls = snapshot.tls.upstream.as_ref();
+        self.aim(upstream, tls);
         let (head, body) = request.into_parts();
         let (body, sent) = body.watched();
         let mut request = Request::from_parts(head, body);
@@ -129,7 +158,7 @@ impl Pool {
             let mut sender = match pooled {
                 Some(sender) => sender,
                 None => {
-                    let connected = self.expiry.within(limits.connect, || true, connect(upstream)).await;
+                    let connected = self.expiry.within(limits.connect, || true, connect(upstream, tls)).await;
                     connected.map_err(|_| UpstreamError::ConnectTimeout)??
                 }
             };
@@ -151,9 +180,9 @@ impl Pool {
         }
     }
 
-    fn aim(&self, upstream: &Upstream) {
-        if self.upstream.borrow().as_ref() != Some(upstream) {
-            self.upstream.replace(Some(upstream.clone()));
+    fn aim(&self, upstream: &Upstream, tls: Option<&Arc<Originate>>) {
+        if !self.target.borrow().as_ref().is_some_and(|target| target.is(upstream, tls)) {
+            self.target.replace(Some(Target::new(upstream, tls)));
             self.generation.set(self.generation.get() + 1);
             self.idle.borrow_mut().clear();
         }
@@ -173,11 +202,22 @@ impl Pool {
     }
 }
 
-async fn connect(upstream: &Upstream) -> Result<http1::SendRequest<Body>, UpstreamError> {
-    let host = upstream.authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, upstream.port)).await?;
+async fn connect(
+    upstream: &Upstream,
+    tls: Option<&Arc<Originate>>,
+) -> Result<http1::SendRequest<Body>, UpstreamError> {
+    let stream = TcpStream::connect((upstream.host(), upstream.port)).await?;
     // An error here only costs latency.
     _ = stream.set_nodelay(true);
+    match tls {
+        Some(tls) => speak(tls.connect(stream).await.map_err(UpstreamError::Tls)?).await,
+        None if upstream.tls.is_none() => speak(stream).await,
+        // What was meant to be secret is never sent in the clear, whoever made the snapshot.
+        None => Err(UpstreamError::Tls(io::Error::other("not set up"))),
+    }
+}
+
+async fn speak(stream: impl Stream) -> Result<http1::SendRequest<Body>, UpstreamError> {
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_buf_size(BUFFER)

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     leadlog::{Known, Queue, Sender},
-    telemetry::{ConnectionMetrics, Latency, StageRecorder},
+    telemetry::{ConnectionMetrics, HandshakeMetrics, Latency, StageRecorder},
 };
 
 /// Most of a message that is held at a time, and so the longest head. hyper's 400 KiB on both sides of both connections
@@ -56,6 +56,8 @@ pub struct Shared {
     pub known: Arc<Known>,
     /// Counts connections.
     pub connections: ConnectionMetrics,
+    /// Counts their TLS handshakes.
+    pub handshakes: HandshakeMetrics,
     /// Workers among which the kernel spreads connections.
     pub workers: usize,
 }
@@ -104,6 +106,7 @@ pub(super) struct Worker {
     pub(super) log: Sender,
     pub(super) known: Arc<Known>,
     pub(super) connections: Rc<Connections>,
+    pub(super) handshakes: HandshakeMetrics,
     /// Workers among which the kernel spreads connections.
     share: usize,
 }
@@ -120,6 +123,7 @@ impl Worker {
             log: shared.queue.sender(index),
             known: shared.known.clone(),
             connections: Rc::new(Connections::new(shared.connections.clone())),
+            handshakes: shared.handshakes.clone(),
             share: shared.workers.max(1),
         }
     }
@@ -193,7 +197,10 @@ impl Worker {
         // An error here only costs latency.
         _ = stream.set_nodelay(true);
         let open = Open::new(&self.connections, self.expiry.now());
-        spawn_local(open.serve(stream, self));
+        match self.snapshot().tls.clients.clone() {
+            None => spawn_local(open.serve(stream, self)),
+            Some(tls) => spawn_local(open.secure(stream, tls, self)),
+        };
     }
 
     /// Tells every connection to end after its current request, and waits for that as long as the limits allow.

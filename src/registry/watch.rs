@@ -6,7 +6,7 @@
 //! for want of watches, on a network file system, or because a watched directory was itself replaced.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -27,7 +27,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// A directory that is never quiet still gets a look this often.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Watches the models' directories and the configuration's. Dropping it stops the watch.
+/// Watches the models' directories and those of files. Dropping it stops the watch.
 #[derive(Debug)]
 pub struct Watch {
     signals: SyncSender<Signal>,
@@ -36,16 +36,17 @@ pub struct Watch {
 
 impl Watch {
     /// Calls `look` on a thread of its own: at once, after something may have changed below `models` (two levels: models
-    /// and versions) or in the directory of `config`, and every `poll` in any case.
+    /// and versions) or in the directory of one of `files`, and every `poll` in any case. Which files these are is asked
+    /// before and after each look, since a look may change it.
     pub fn start(
         models: &Path,
-        config: Option<&Path>,
+        files: impl Fn() -> Vec<PathBuf> + Send + 'static,
         poll: Duration,
         look: impl FnMut() + Send + 'static,
     ) -> io::Result<Self> {
         // One waiting signal says as much as a thousand.
         let (signals, received) = sync_channel(1);
-        let mut watched = Watched::new(models, config, signals.clone());
+        let mut watched = Watched::new(models, Box::new(files), signals.clone());
         let thread = thread::Builder::new()
             .name("watch".into())
             .spawn(move || run(&received, &mut watched, poll, look))?;
@@ -74,6 +75,10 @@ fn run(signals: &Receiver<Signal>, watched: &mut Watched, poll: Duration, mut lo
         // New directories first: what is written into them from here on is seen, what was written before is read.
         watched.arm();
         look();
+        if watched.arm() {
+            // What changed in these before they were watched, nobody told.
+            look();
+        }
         match signals.recv_timeout(poll) {
             Ok(Signal::Changed) if settle(signals) => {}
             Err(RecvTimeoutError::Timeout) => {}
@@ -98,7 +103,7 @@ fn settle(signals: &Receiver<Signal>) -> bool {
 /// The directories under watch.
 struct Watched {
     models: PathBuf,
-    config: Option<PathBuf>,
+    files: Box<dyn Fn() -> Vec<PathBuf> + Send>,
     /// None where the system has no watches left; the poll goes on alone.
     watcher: Option<RecommendedWatcher>,
     /// Each directory's device and inode, to know when another one has taken its path.
@@ -107,19 +112,15 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(models: &Path, config: Option<&Path>, signals: SyncSender<Signal>) -> Self {
+    fn new(models: &Path, files: Box<dyn Fn() -> Vec<PathBuf> + Send>, signals: SyncSender<Signal>) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             if is_hint(&event) {
                 _ = signals.try_send(Signal::Changed);
             }
         });
-        let config = config.map(|file| match file.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        });
         let mut watched = Self {
             models: models.to_owned(),
-            config,
+            files,
             watcher: None,
             armed: HashMap::new(),
             complained: false,
@@ -132,18 +133,23 @@ impl Watched {
     }
 
     /// Watches every directory that is there now, those that were there before as well: the kernel forgets a watch
-    /// with its directory, and a new directory may even get the old one's inode.
-    fn arm(&mut self) {
-        let Some(mut watcher) = self.watcher.take() else { return };
+    /// with its directory, and a new directory may even get the old one's inode. Whether one is new.
+    fn arm(&mut self) -> bool {
+        let Some(mut watcher) = self.watcher.take() else { return false };
+        let mut is_new = false;
         let mut before = std::mem::take(&mut self.armed);
         for directory in self.directories() {
             let Ok(metadata) = fs::metadata(&directory) else { continue };
             let inode = (metadata.dev(), metadata.ino());
-            if before.remove(&directory).is_some_and(|old| old != inode) {
+            let known = before.remove(&directory);
+            if known.is_some_and(|old| old != inode) {
                 _ = watcher.unwatch(&directory);
             }
             match watcher.watch(&directory, RecursiveMode::NonRecursive) {
-                Ok(()) => _ = self.armed.insert(directory, inode),
+                Ok(()) => {
+                    is_new |= known != Some(inode);
+                    self.armed.insert(directory, inode);
+                }
                 Err(error) => self.complain(&directory, &error),
             }
         }
@@ -151,16 +157,24 @@ impl Watched {
             _ = watcher.unwatch(gone);
         }
         self.watcher = Some(watcher);
+        is_new
     }
 
-    fn directories(&self) -> Vec<PathBuf> {
+    fn directories(&self) -> BTreeSet<PathBuf> {
         let below = |directory: &Path| -> Vec<PathBuf> {
             let names = folders(directory).unwrap_or_default();
             names.iter().map(|name| directory.join(&**name)).collect()
         };
         let models = below(&self.models);
         let versions: Vec<_> = models.iter().flat_map(|model| below(model)).collect();
-        self.config.iter().chain([&self.models]).cloned().chain(models).chain(versions).collect()
+        let files = (self.files)();
+        files
+            .iter()
+            .map(|file| directory_of(file))
+            .chain([self.models.clone()])
+            .chain(models)
+            .chain(versions)
+            .collect()
     }
 
     fn complain(&mut self, path: &Path, error: &notify::Error) {
@@ -170,6 +184,13 @@ impl Watched {
         }
         self.complained = true;
         tracing::warn!(path = %path.display(), %error, "cannot watch; changes are seen by polling only");
+    }
+}
+
+fn directory_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

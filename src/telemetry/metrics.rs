@@ -51,6 +51,12 @@ pub struct Metrics {
     pub outcomes_unmatched: Gauge,
     /// Clients' connections.
     pub connections: ConnectionMetrics,
+    /// Their TLS handshakes.
+    pub handshakes: HandshakeMetrics,
+    /// Changes of certificates and keys that were taken.
+    pub tls_reloads: Counter,
+    /// Changes of certificates and keys that were refused.
+    pub tls_refused: Counter,
     /// Changes of the configuration file that were taken.
     pub config_reloads: Counter,
     /// Changes of the configuration file that were refused.
@@ -71,26 +77,33 @@ impl Default for Metrics {
         let builder = builder.set_buckets_for_metric(Matcher::Full("leadwire_score".into()), &buckets);
         let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
         let handle = recorder.handle();
-        let [leadlog_dropped, config_reloads, config_refused] = with_local_recorder(&recorder, || {
+        let counters = with_local_recorder(&recorder, || {
             describe();
             [
                 counter!("leadwire_leadlog_dropped_total"),
                 counter!("leadwire_config_reloads_total", "result" => "taken"),
                 counter!("leadwire_config_reloads_total", "result" => "refused"),
+                counter!("leadwire_tls_reloads_total", "result" => "taken"),
+                counter!("leadwire_tls_reloads_total", "result" => "refused"),
             ]
         });
+        let [leadlog_dropped, config_reloads, config_refused, tls_reloads, tls_refused] = counters;
         let outcomes_unmatched = with_local_recorder(&recorder, || gauge!("leadwire_outcomes_unmatched"));
         let connections = with_local_recorder(&recorder, || ConnectionMetrics {
             open: gauge!("leadwire_connections"),
             cut: [Cut::Head, Cut::Idle]
                 .map(|cut| counter!("leadwire_connections_cut_total", "reason" => cut.as_str())),
         });
+        let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
         Self {
             recorder,
             handle,
             leadlog_dropped,
             outcomes_unmatched,
             connections,
+            handshakes,
+            tls_reloads,
+            tls_refused,
             config_reloads,
             config_refused,
         }
@@ -156,6 +169,11 @@ fn describe() {
         "leadwire_connections_cut_total",
         "Clients' connections that were cut: a head that took too long, or no request for too long."
     );
+    describe_counter!("leadwire_tls_handshakes_total", "Clients' TLS handshakes, by what became of them.");
+    describe_counter!(
+        "leadwire_tls_reloads_total",
+        "Changes of certificate and key files, taken or refused."
+    );
     describe_gauge!(
         "leadwire_outcomes_unmatched",
         "Outcomes of deals that no conversion has linked to a lead yet."
@@ -215,6 +233,76 @@ impl ConnectionMetrics {
     /// One is cut; it is counted as closed later.
     pub fn cut(&self, reason: Cut) {
         if let Some(counter) = self.cut.get(reason as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// What became of a client's TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// Certificates and keys were exchanged.
+    Full,
+    /// An earlier session goes on.
+    Resumed,
+    /// It took longer than a head may.
+    Timeout,
+    /// The client left before the end.
+    Closed,
+    /// The client speaks something else, mostly plain HTTP.
+    NotTls,
+    /// No version or cipher that both sides speak.
+    Incompatible,
+    /// The client's certificate is missing, or not one that counts.
+    ClientCertificate,
+    /// The client does not accept ours, or something else of the handshake.
+    Refused,
+    /// Anything else.
+    Failed,
+}
+
+impl Handshake {
+    /// Every one, in the order of the variants.
+    pub const ALL: [Handshake; 9] = [
+        Handshake::Full,
+        Handshake::Resumed,
+        Handshake::Timeout,
+        Handshake::Closed,
+        Handshake::NotTls,
+        Handshake::Incompatible,
+        Handshake::ClientCertificate,
+        Handshake::Refused,
+        Handshake::Failed,
+    ];
+
+    /// As metrics and logs call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Handshake::Full => "full",
+            Handshake::Resumed => "resumed",
+            Handshake::Timeout => "timeout",
+            Handshake::Closed => "closed",
+            Handshake::NotTls => "not_tls",
+            Handshake::Incompatible => "incompatible",
+            Handshake::ClientCertificate => "client_certificate",
+            Handshake::Refused => "refused",
+            Handshake::Failed => "failed",
+        }
+    }
+}
+
+/// Counts clients' TLS handshakes.
+#[derive(Clone, Debug)]
+pub struct HandshakeMetrics([Counter; Handshake::ALL.len()]);
+
+impl HandshakeMetrics {
+    fn new() -> Self {
+        Self(Handshake::ALL.map(|end| counter!("leadwire_tls_handshakes_total", "result" => end.as_str())))
+    }
+
+    /// Counts one.
+    pub fn count(&self, end: Handshake) {
+        if let Some(counter) = self.0.get(end as usize) {
             counter.increment(1);
         }
     }

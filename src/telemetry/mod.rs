@@ -12,5 +12,7 @@ pub use self::{
     exposition::{Levels, ModelInfo, render},
     latency::{Latency, Stage, StageRecorder, StageReport},
     logging::{LogFormat, init as init_logging},
-    metrics::{ConnectionMetrics, Cut, Metrics, RequestOutcome, RouteMetrics, UNMATCHED},
+    metrics::{
+        ConnectionMetrics, Cut, Handshake, HandshakeMetrics, Metrics, RequestOutcome, RouteMetrics, UNMATCHED,
+    },
 };

@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{CONFIG, Message, Running, Upstream, answer};
 
-const HANDSHAKE: &str = "GET /websocket HTTP/1.1\r\nHost: crm\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+pub const HANDSHAKE: &str = "GET /websocket HTTP/1.1\r\nHost: crm\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Other: kept\r\n\r\n";
 
 /// A CRM that agrees to every upgrade and then says everything back in upper case. Returns each handshake.

@@ -52,10 +52,15 @@ impl Bench {
         let looks = Arc::new(AtomicUsize::new(0));
         let (log, count) = (Arc::clone(&refusals), Arc::clone(&looks));
         let config = root.path().join("config/leadwire.yaml");
-        let watch = Watch::start(&models, Some(&config), poll, move || {
-            log.lock().unwrap().extend(registry.look());
-            count.fetch_add(1, Ordering::SeqCst);
-        });
+        let watch = Watch::start(
+            &models,
+            move || vec![config.clone()],
+            poll,
+            move || {
+                log.lock().unwrap().extend(registry.look());
+                count.fetch_add(1, Ordering::SeqCst);
+            },
+        );
         let bench = Self { root, live, refusals, looks, _watch: watch.unwrap() };
         // Before the first look the directories are not watched, and a test could change them too early.
         wait("the first look", || bench.looks.load(Ordering::SeqCst) > 0);

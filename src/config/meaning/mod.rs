@@ -9,6 +9,7 @@ mod merge; // the file and its presets together
 mod routes; // routes, and what two of them may not share
 mod features; // what a model may know of a lead
 mod rules; // outcomes and aliases
+mod tls; // certificates and keys
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -17,6 +18,7 @@ use super::{
     preset,
     raw::{RawConfig, RawLimits},
     settings::{Config, Limits, ModelKey, Upstream},
+    tls::Tls,
 };
 
 pub(crate) use self::text::time;
@@ -38,9 +40,10 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let limits = limits(&raw.limits, findings);
     let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
-    let Network { listen, upstream, admin, admin_token } = network?;
+    let Network { listen, tls, upstream, admin, admin_token } = network?;
     Some(Config {
         listen,
+        tls,
         upstream,
         admin,
         admin_token,
@@ -58,6 +61,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
 
 struct Network {
     listen: SocketAddr,
+    tls: Option<Tls>,
     upstream: Upstream,
     admin: SocketAddr,
     admin_token: Option<PathBuf>,
@@ -72,14 +76,15 @@ fn network(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Net
     let missing = || Complaint::from("required key is missing");
     let upstream = upstream.ok_or_else(missing).and_then(|url| text::upstream(&url));
     let upstream = findings.take(&upstream_path, upstream);
+    let upstream = upstream.and_then(|found| tls::upstream(raw, found, &upstream_path, findings));
+    let tls = raw.tls.as_ref().and_then(|raw| tls::listen(raw, findings));
 
-    let admin_token = raw.admin_token.as_ref().map(PathBuf::from);
-    if admin_token.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
-        findings.wrong(&KeyPath::default().key("admin_token"), "expected the name of a file");
-    }
+    let token_path = KeyPath::default().key("admin_token");
+    let admin_token = raw.admin_token.as_deref();
+    let admin_token = admin_token.and_then(|file| findings.take(&token_path, text::file(file)));
     if let Some(admin) = admin
         && !admin.ip().to_canonical().is_loopback()
-        && admin_token.is_none()
+        && raw.admin_token.is_none()
     {
         let hint = "set admin_token, or bind to 127.0.0.1".to_owned();
         let message = format!("{admin} is open to the network without a token");
@@ -91,12 +96,12 @@ fn network(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Net
         findings.wrong(&admin_path, format!("{admin} is taken by listen"));
     }
     if let (Some(listen), Some(upstream)) = (listen, &upstream)
-        && let Ok(ip) = upstream.authority.host().trim_matches(['[', ']']).parse()
+        && let Ok(ip) = upstream.host().parse()
         && text::clash(listen, SocketAddr::new(ip, upstream.port))
     {
         findings.wrong(&upstream_path, "is Leadwire's own listen address");
     }
-    Some(Network { listen: listen?, upstream: upstream?, admin: admin?, admin_token })
+    Some(Network { listen: listen?, tls, upstream: upstream?, admin: admin?, admin_token })
 }
 
 /// What the variable says, or else the file; and where that stands.

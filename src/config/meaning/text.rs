@@ -1,6 +1,6 @@
 //! One text, one value.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::{HeaderName, Uri};
 use regex::{Regex, RegexBuilder};
@@ -38,26 +38,23 @@ pub(super) fn clash(a: SocketAddr, b: SocketAddr) -> bool {
         && (left == right || left.is_unspecified() || right.is_unspecified())
 }
 
-/// `http://host:port`
-pub(super) fn upstream(text: &str) -> Result<Upstream, Complaint> {
+/// `http://host:port` or `https://host:port`, and whether it is the latter.
+pub(super) fn upstream(text: &str) -> Result<(Upstream, bool), Complaint> {
     // The text is not repeated: it may hold a password.
     let shape = || Complaint::from("not a URL such as http://127.0.0.1:8069");
     let uri: Uri = text.parse().map_err(|_| shape())?;
     let authority = uri.authority().ok_or_else(shape)?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err("https is not supported for the upstream, only http".into()),
-        _ => return Err(shape()),
-    }
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https")).ok_or_else(shape)?;
     if authority.as_str().contains('@') {
         return Err("a user name or password has no place in the upstream's URL".into());
     }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() || text.contains('#') {
-        let hint = Some(format!("write http://{authority}"));
+        let hint = Some(format!("write {scheme}://{authority}"));
         return Err(Complaint::new("a path or query has no place in the upstream's URL", hint));
     }
     let written = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     let port = match written.strip_prefix(':') {
+        None if scheme == "https" => 443,
         None => 80,
         Some(digits) => {
             let port = digits.parse::<u16>().ok().filter(|port| *port > 0);
@@ -67,7 +64,12 @@ pub(super) fn upstream(text: &str) -> Result<Upstream, Complaint> {
     if authority.host().is_empty() {
         return Err(shape());
     }
-    Ok(Upstream { authority: authority.clone(), port })
+    Ok((Upstream { authority: authority.clone(), port, tls: None }, scheme == "https"))
+}
+
+/// The name of a file.
+pub(super) fn file(text: &str) -> Result<PathBuf, Complaint> {
+    if text.is_empty() { Err("expected the name of a file".into()) } else { Ok(text.into()) }
 }
 
 /// Bytes between two bounds, inclusive: `1048576`, `64KiB`, `1MiB`.

@@ -1,5 +1,6 @@
 //! A raw client, a raw upstream and a sidecar between them: bytes in, bytes out, nothing in between that could tidy up.
 
+pub mod tls;
 mod upstream;
 mod wire;
 
@@ -110,6 +111,7 @@ impl Drop for Running {
 fn placed(config: &str, upstream: SocketAddr, folder: &Path) -> String {
     let values = [
         ("listen: ", "127.0.0.1:0".to_owned()),
+        ("upstream: https:", format!("//{upstream}")),
         ("upstream: ", format!("http://{upstream}")),
         ("admin: ", "127.0.0.1:0".to_owned()),
         ("models: ", folder.join("models").display().to_string()),

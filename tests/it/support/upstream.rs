@@ -1,7 +1,7 @@
 //! A CRM of a few lines: keeps every request as it came, answers what it is told.
 
 use std::{
-    io::{BufReader, Write},
+    io::{BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -25,6 +25,14 @@ pub struct Upstream {
 impl Upstream {
     /// Answers each request with the bytes `handler` gives; none closes the connection.
     pub fn start(handler: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start_over(|stream| stream, handler)
+    }
+
+    /// The same over what `wrap` makes of each connection.
+    pub fn start_over<S: Read + Write>(
+        wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+        handler: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let upstream = Self {
             address: listener.local_addr().unwrap(),
@@ -32,17 +40,18 @@ impl Upstream {
             connections: Arc::default(),
         };
         let (serving, handler): (_, Arc<Handler>) = (upstream.clone(), Arc::new(handler));
+        let wrap = Arc::new(wrap);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 serving.connections.fetch_add(1, Ordering::SeqCst);
-                let (serving, handler) = (serving.clone(), handler.clone());
-                thread::spawn(move || serving.serve(stream, &*handler));
+                let (serving, handler, wrap) = (serving.clone(), handler.clone(), wrap.clone());
+                thread::spawn(move || serving.serve(wrap(stream), &*handler));
             }
         });
         upstream
     }
 
-    fn serve(&self, stream: TcpStream, handler: &Handler) {
+    fn serve(&self, stream: impl Read + Write, handler: &Handler) {
         let mut stream = BufReader::new(stream);
         while let Some(mut request) = Message::read_head(&mut stream) {
             if request.header("expect").is_some() {

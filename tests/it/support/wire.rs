@@ -1,7 +1,7 @@
 //! HTTP/1.1 as bytes on a socket.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -104,8 +104,8 @@ fn fields(stream: &mut impl BufRead) -> Vec<(String, String)> {
 }
 
 /// A client on one connection.
-pub struct Client {
-    pub stream: BufReader<TcpStream>,
+pub struct Client<S = TcpStream> {
+    pub stream: BufReader<S>,
 }
 
 impl Client {
@@ -115,7 +115,9 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         Self { stream: BufReader::new(stream) }
     }
+}
 
+impl<S: Read + Write> Client<S> {
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
     }

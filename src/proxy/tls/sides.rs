@@ -1,0 +1,149 @@
+//! What is spoken with, made of files.
+
+use std::{io, sync::Arc};
+
+use rustls::{
+    ClientConfig, Error, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::ServerName,
+    server::{ServerSessionMemoryCache, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::SingleCertAndKey,
+    version::{TLS12, TLS13},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+use super::{
+    error::TlsError,
+    files::{Digests, TlsFiles},
+    name::ByName,
+};
+use crate::config::{ClientCa, Tls, TlsVersion, UpstreamTls};
+
+/// The one protocol that is spoken inside.
+const ALPN: &[u8] = b"http/1.1";
+
+/// Sessions of clients that keep no tickets.
+const SESSIONS: usize = 4096;
+
+/// What is spoken with on both sides; by default, plain HTTP.
+#[derive(Clone, Default)]
+pub struct TlsSides {
+    digests: Digests,
+    pub(in crate::proxy) clients: Option<TlsAcceptor>,
+    pub(in crate::proxy) upstream: Option<Arc<Originate>>,
+}
+
+impl std::fmt::Debug for TlsSides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsSides").finish_non_exhaustive()
+    }
+}
+
+/// Equal where they are made of the same settings and files.
+impl PartialEq for TlsSides {
+    fn eq(&self, other: &Self) -> bool {
+        self.digests == other.digests
+    }
+}
+
+impl TlsSides {
+    pub(super) fn build(files: &TlsFiles<'_>, before: &Self) -> Result<Self, TlsError> {
+        let [of_clients, of_upstream] = before.digests;
+        let [clients, upstream] = files.digests;
+        Ok(Self {
+            digests: files.digests,
+            clients: match files.clients {
+                Some(_) if clients == of_clients => before.clients.clone(),
+                Some(tls) => Some(terminate(files, tls)?),
+                None => None,
+            },
+            upstream: match files.upstream {
+                Some(_) if upstream == of_upstream => before.upstream.clone(),
+                Some(tls) => Some(Arc::new(Originate::new(files, tls)?)),
+                None => None,
+            },
+        })
+    }
+}
+
+fn terminate(files: &TlsFiles<'_>, tls: &Tls) -> Result<TlsAcceptor, TlsError> {
+    let pairs = tls.pairs.iter().map(|pair| files.pair(pair).map(Arc::new));
+    let pairs = ByName(pairs.collect::<Result<_, _>>()?);
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(tls.min_version))
+        .map_err(TlsError::SetUp)?;
+    let builder = match &tls.clients {
+        Some(clients) => builder.with_client_cert_verifier(verifier(files, clients)?),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(pairs));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::SetUp)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn verifier(files: &TlsFiles<'_>, clients: &ClientCa) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let roots = Arc::new(files.roots(&clients.file)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    let builder = if clients.required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| TlsError::SetUp(Error::General(error.to_string())))
+}
+
+/// TLS towards the CRM.
+pub(in crate::proxy) struct Originate {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Originate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Originate").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Originate {
+    fn new(files: &TlsFiles<'_>, tls: &UpstreamTls) -> Result<Self, TlsError> {
+        let roots = tls.ca.as_deref().map_or_else(system_roots, |path| files.roots(path))?;
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(tls.min_version))
+            .map_err(TlsError::SetUp)?
+            .with_root_certificates(roots);
+        let mut config = match &tls.pair {
+            Some(pair) => {
+                let pair = SingleCertAndKey::from(files.pair(pair)?);
+                builder.with_client_cert_resolver(Arc::new(pair))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: tls.server_name.clone() })
+    }
+
+    /// Shakes hands, and checks that the upstream is who it should be.
+    pub(in crate::proxy) async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), stream).await
+    }
+}
+
+/// The CAs of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`. They are read when a configuration is taken, and not
+/// watched.
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
+}
+
+fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static NEWEST_FIRST: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+    match least {
+        TlsVersion::Tls12 => &NEWEST_FIRST,
+        TlsVersion::Tls13 => NEWEST_FIRST.split_at(1).0,
+    }
+}
+
+/// Named wherever one is needed: the process has no default that another crate could set first.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
