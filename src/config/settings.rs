@@ -91,6 +91,8 @@ pub struct Limits {
     pub answer: Duration,
     /// Clients' open connections at most; at least 1.
     pub connections: usize,
+    /// Requests on routes at once at most; at least 1.
+    pub in_flight: usize,
     /// Longest wait for the head of a request that has begun.
     pub head: Duration,
     /// Longest time that a connection may be open without a request.

@@ -417,6 +417,7 @@ fn settings_have_their_defaults() {
         connect: 5 * second,
         answer: 60 * second,
         connections: 10_000,
+        in_flight: 1_000,
         head: 30 * second,
         idle: 600 * second,
         drain: 30 * second,

@@ -15,7 +15,7 @@ use super::{
     upgrade::Wish,
     upstream::UpstreamError,
     verdict::Verdict,
-    worker::Worker,
+    worker::{Place, Worker},
 };
 use crate::{
     enrich,
@@ -52,13 +52,13 @@ struct Exchange<'w> {
 }
 
 /// What a route makes of a request before it is forwarded.
-enum Plan {
+enum Plan<'w> {
     /// Not ours.
     Pass(Body),
     /// Ours, without a score.
     Skip(Skipped, Body),
     /// Leads were found in it.
-    Judge(Box<Inspection>, Body),
+    Judge(Box<Inspection>, Body, Place<'w>),
     /// The client broke off its body.
     Broken(Option<Arc<Route>>),
 }
@@ -93,19 +93,25 @@ impl Exchange<'_> {
                 let answer = self.forward(Request::from_parts(parts, body)).await;
                 self.skip(&route, reason, answer)
             }
-            Plan::Judge(inspection, body) => self.judge(parts, *inspection, body).await,
+            Plan::Judge(inspection, body, _place) => self.judge(parts, *inspection, body).await,
         }
     }
 
-    async fn plan(&self, parts: &Parts, body: Body) -> Plan {
+    async fn plan(&self, parts: &Parts, body: Body) -> Plan<'_> {
         let Parts { method, uri, headers, .. } = parts;
         let head = RequestHead { method, path: uri.path(), query: uri.query(), headers };
         let Some(candidates) = self.snapshot.recogniser.candidates(head) else { return Plan::Pass(body) };
         if let Err(skipped) = candidates.precheck() {
             return Plan::Skip(skipped, body);
         }
+        let Some(place) = self.worker.place(&self.snapshot.config.limits) else {
+            return match candidates.likely() {
+                Some(route) => Plan::Skip(Skipped { route, reason: Skip::Overload }, body),
+                None => Plan::Pass(body),
+            };
+        };
         if !candidates.needs_body() {
-            return plan(self.inspect(&candidates, headers, b""), body);
+            return plan(self.inspect(&candidates, headers, b""), body, place);
         }
         let whole = match body.read(self.snapshot.config.limits.body).await {
             Read::Broken => return Plan::Broken(candidates.likely()),
@@ -118,7 +124,7 @@ impl Exchange<'_> {
             Read::Whole(whole) => whole,
         };
         let inspected = self.inspect(&candidates, headers, &whole.bytes);
-        plan(inspected, Body::Whole(whole))
+        plan(inspected, Body::Whole(whole), place)
     }
 
     fn inspect(
@@ -241,11 +247,11 @@ impl Exchange<'_> {
     }
 }
 
-fn plan(inspected: Result<Option<Inspection>, Skipped>, body: Body) -> Plan {
+fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: Place<'w>) -> Plan<'w> {
     match inspected {
         Ok(None) => Plan::Pass(body),
         Err(skipped) => Plan::Skip(skipped, body),
-        Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), body),
+        Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), body, place),
     }
 }
 

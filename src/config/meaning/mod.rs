@@ -132,6 +132,7 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
         connect: connect?,
         answer: answer?,
         connections: usize::try_from(raw.connections).unwrap_or(usize::MAX),
+        in_flight: usize::try_from(raw.in_flight).unwrap_or(usize::MAX),
         head: head?,
         idle: idle?,
         drain: drain?,
