@@ -6,6 +6,8 @@ use std::{
     io::{BufRead, BufReader, BufWriter, ErrorKind, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Arc, OnceLock},
+    thread,
 };
 
 use anyhow::Context;
@@ -284,7 +286,12 @@ fn score_table(options: &ScoreOptions, model: &str) -> anyhow::Result<ExitCode> 
         format: options.format,
         quiet: options.json,
     };
-    let summary = batch::run(&job).map_err(|error| match error {
+    let unfinished = Arc::new(OnceLock::new());
+    if job.output.is_some() {
+        remove_at_signal(Arc::clone(&unfinished));
+    }
+    let opened = |file: &Path| _ = unfinished.set(file.to_owned());
+    let summary = batch::run(&job, opened).map_err(|error| match error {
         BatchError::Stdout(error) => anyhow::Error::from(error),
         other => other.into(),
     })?;
@@ -292,6 +299,20 @@ fn score_table(options: &ScoreOptions, model: &str) -> anyhow::Result<ExitCode> 
     // The rows are written; a closed stderr makes no failure of that.
     let _ = writeln!(std::io::stderr(), "{told}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the process when it is told to stop, and removes a file that is not whole: nobody would look for it.
+fn remove_at_signal(unfinished: Arc<OnceLock<PathBuf>>) {
+    // Without the handlers the file stays behind, which is no reason not to score.
+    let Ok(mut signals) = Signals::install() else { return };
+    thread::spawn(move || {
+        signals.wait();
+        if let Some(file) = unfinished.get() {
+            _ = std::fs::remove_file(file);
+        }
+        eprintln!("error: told to stop");
+        std::process::exit(1);
+    });
 }
 
 fn score_bare(options: &ScoreOptions, file: &Path) -> anyhow::Result<ExitCode> {

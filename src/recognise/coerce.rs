@@ -141,10 +141,11 @@ fn grouped(first: &str, rest: &str) -> Option<String> {
 }
 
 fn boolean(text: &str) -> Value<'static> {
-    let is = |words: [&str; 4]| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
-    if is(["true", "yes", "on", "1"]) {
+    let is = |words: [&str; 5]| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
+    // pandas writes booleans with gaps as floats.
+    if is(["true", "yes", "on", "1", "1.0"]) {
         Value::Boolean(true)
-    } else if is(["false", "no", "off", "0"]) {
+    } else if is(["false", "no", "off", "0", "0.0"]) {
         Value::Boolean(false)
     } else {
         Value::Missing
@@ -242,10 +243,10 @@ mod tests {
 
     #[test]
     fn booleans_are_words_or_bits() {
-        for json in ["true", "\"true\"", "\"On\"", "1", "\"1\"", "\"yes\""] {
+        for json in ["true", "\"true\"", "\"On\"", "1", "1.0", "\"1\"", "\"1.0\"", "\"yes\""] {
             check(json, FeatureType::Boolean, &Value::Boolean(true));
         }
-        for json in ["false", "\"no\"", "0", "\"FALSE\""] {
+        for json in ["false", "\"no\"", "0", "0.0", "\"FALSE\""] {
             check(json, FeatureType::Boolean, &Value::Boolean(false));
         }
         for json in ["null", "\"\"", "2", "\"maybe\"", "{}"] {
