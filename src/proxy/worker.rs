@@ -156,7 +156,8 @@ impl Connections {
 }
 
 impl Worker {
-    fn new(shared: &Shared, index: usize) -> Self {
+    /// A worker that serves nothing yet.
+    pub(super) fn new(shared: &Shared, index: usize) -> Self {
         let expiry = Rc::new(Expiry::default());
         Self {
             snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
