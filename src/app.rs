@@ -331,7 +331,8 @@ pub fn rehearse(mut config: Config, recording: &Recording) -> anyhow::Result<Reh
     registry.look();
     let models = registry.live().models();
     let champions: Vec<Arc<Version>> = models.values().map(|served| served.champion.clone()).collect();
-    Ok(proxy::rehearse(Snapshot::new(config, &champions, &Metrics::default())?, recording)?)
+    let snapshot = Snapshot::new(config, &champions, &Metrics::default())?;
+    Ok(proxy::rehearse(&Arc::new(snapshot), recording)?)
 }
 
 /// A version cannot serve.

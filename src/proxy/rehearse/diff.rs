@@ -25,7 +25,10 @@ pub(super) fn unified(
 
 fn lines(masked: Masked<'_>, message: &Message<'_>, with_body: bool) -> String {
     let mut text = format!("{}\n", message.start);
-    for (name, value) in message.headers {
+    // By name, since removing one reorders the others.
+    let mut headers: Vec<_> = message.headers.iter().collect();
+    headers.sort_by_key(|(name, _)| name.as_str());
+    for (name, value) in headers {
         text.push_str(&format!("{name}: {}\n", masked.header(name, value)));
     }
     text.push('\n');
@@ -56,13 +59,18 @@ fn laid_out(json: &str) -> String {
         // Deeper than this says nothing more.
         text.extend(std::iter::repeat_n("  ", depth.min(20)));
     };
-    for c in json.chars() {
+    let mut chars = json.chars().peekable();
+    while let Some(c) = chars.next() {
         if quoted {
             text.push(c);
             (quoted, escaped) = (escaped || c != '"', !escaped && c == '\\');
             continue;
         }
         match c {
+            '{' | '[' if matches!(chars.peek(), Some('}' | ']')) => {
+                text.push(c);
+                text.extend(chars.next());
+            }
             '{' | '[' => {
                 text.push(c);
                 depth += 1;
@@ -98,7 +106,7 @@ mod tests {
     fn json_is_laid_out_and_its_values_stay() {
         assert_eq!(
             laid_out(r#"{"a": 1.10,"b":["x,\"{",{}]}"#),
-            "{\n  \"a\":1.10,\n  \"b\":[\n    \"x,\\\"{\",\n    {\n      \n    }\n  ]\n}"
+            "{\n  \"a\":1.10,\n  \"b\":[\n    \"x,\\\"{\",\n    {}\n  ]\n}"
         );
     }
 

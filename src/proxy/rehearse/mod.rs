@@ -40,8 +40,7 @@ use crate::{
 };
 
 /// Takes a recorded exchange through a configuration and its models. Nothing is sent, remembered or recorded.
-pub fn rehearse(snapshot: Snapshot, recording: &Recording) -> std::io::Result<Rehearsal> {
-    let snapshot = Arc::new(snapshot);
+pub fn rehearse(snapshot: &Arc<Snapshot>, recording: &Recording) -> std::io::Result<Rehearsal> {
     let shared = Shared {
         snapshot: Arc::new(ArcSwap::new(snapshot.clone())),
         latency: Arc::new(Latency::default()),
@@ -49,7 +48,7 @@ pub fn rehearse(snapshot: Snapshot, recording: &Recording) -> std::io::Result<Re
         known: Arc::new(Known::new(0, Duration::ZERO)),
     };
     let worker = Worker::new(&shared, 0);
-    let rehearsal = Stage { worker: &worker, snapshot: &snapshot, recording };
+    let rehearsal = Stage { worker: &worker, snapshot, recording };
     tokio::runtime::Builder::new_current_thread().build().map(|runtime| runtime.block_on(rehearsal.play()))
 }
 
@@ -226,7 +225,7 @@ impl Stage<'_> {
         let mut features: Vec<FeatureRead> = configured
             .map(|(index, feature)| {
                 let spec = specs.iter().find(|spec| *spec.name == *feature.name);
-                FeatureRead::new(&feature.name, values.get(index), spec)
+                FeatureRead::new(&feature.name, values.get(index), (spec, model.is_none()))
             })
             .collect();
         let is_mapped = |name: &str| self.snapshot.config.features.iter().any(|known| *known.name == *name);

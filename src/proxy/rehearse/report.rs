@@ -92,6 +92,9 @@ pub(super) struct FeatureRead {
     state: State,
     /// Whether the model requires it; `None` where the model does not know it.
     required: Option<bool>,
+    /// There is a model, and it has no use for this one.
+    #[serde(skip)]
+    is_unused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -169,7 +172,12 @@ impl BodyRead {
 }
 
 impl FeatureRead {
-    pub(super) fn new(name: &str, value: Option<&Value<'_>>, spec: Option<&FeatureSpec>) -> Self {
+    /// What was read of a feature of the configuration, and what the model says of it, if there is one.
+    pub(super) fn new(
+        name: &str,
+        value: Option<&Value<'_>>,
+        (spec, no_model): (Option<&FeatureSpec>, bool),
+    ) -> Self {
         let (state, value) = match value {
             Some(Value::Number(number)) => (State::Read, Json::from(*number)),
             Some(Value::Text(text)) => (State::Read, Json::from(text.as_ref())),
@@ -177,13 +185,19 @@ impl FeatureRead {
             Some(Value::Cleared) => (State::Cleared, Json::Null),
             Some(Value::Missing) | None => (State::Missing, Json::Null),
         };
-        Self { name: name.to_owned(), value, state, required: spec.map(|spec| spec.required) }
+        let is_unused = spec.is_none() && !no_model;
+        Self { name: name.to_owned(), value, state, required: spec.map(|spec| spec.required), is_unused }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_unused && self.state == State::Missing
     }
 
     /// A feature of the model that the configuration does not map.
     pub(super) fn unmapped(spec: &FeatureSpec) -> Self {
         let FeatureSpec { name, required, .. } = spec;
-        Self { name: name.clone(), value: Json::Null, state: State::Unmapped, required: Some(*required) }
+        let (value, state, required) = (Json::Null, State::Unmapped, Some(*required));
+        Self { name: name.clone(), value, state, required, is_unused: false }
     }
 }
 
@@ -287,23 +301,32 @@ impl fmt::Display for Lead {
         for reason in &self.reasons {
             writeln!(f, "  {}       {} ({:.2})", reason.direction.as_str(), reason.text, reason.strength)?;
         }
-        self.features.iter().try_for_each(|feature| writeln!(f, "  {feature}"))
+        let (idle, told): (Vec<_>, Vec<_>) = self.features.iter().partition(|feature| feature.is_idle());
+        told.into_iter().try_for_each(|feature| writeln!(f, "  {feature}"))?;
+        let idle: Vec<&str> = idle.iter().map(|feature| feature.name.as_str()).collect();
+        if idle.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "  missing, and of no use to the model: {}", idle.join(", "))
     }
 }
 
 impl fmt::Display for FeatureRead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, value, state, required } = self;
+        let Self { name, value, state, required, is_unused } = self;
         match state {
-            State::Read => write!(f, "{name} = {value}")?,
+            State::Read => match value.as_f64() {
+                Some(number) => write!(f, "{name} = {number}")?,
+                None => write!(f, "{name} = {value}")?,
+            },
             State::Missing => write!(f, "{name} is missing")?,
             State::Cleared => write!(f, "{name} is missing, emptied by the client")?,
             State::Unmapped => write!(f, "{name} is not mapped by features")?,
         }
         f.write_str(match required {
-            Some(true) if *state != State::Read => ", and required",
-            Some(_) => "",
-            None => ", and the model does not know it",
+            Some(true) if *state != State::Read => ", and required of updates",
+            None if *is_unused => ", of no use to the model",
+            _ => "",
         })
     }
 }
