@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -14,6 +14,7 @@ use std::{
 
 use leadwire::{
     config::Config,
+    leadlog::Store,
     proxy::{Recording, Snapshot, rehearse},
     registry::Version,
     telemetry::Metrics,
@@ -122,27 +123,32 @@ struct Process {
 impl Process {
     fn start(upstream: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
-        // Bound and let go: the process takes them a moment later.
-        let (listen, admin) = (free(), free());
-        let (listen, admin) = (listen.local_addr().unwrap(), admin.local_addr().unwrap());
         std::fs::write(folder.path().join("leadwire.yaml"), every_preset()).unwrap();
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_leadwire"))
             .args(["run", "--workers", "1", "-c"])
             .arg(folder.path().join("leadwire.yaml"))
-            .env("LEADWIRE_LISTEN", listen.to_string())
+            .env("LEADWIRE_LISTEN", "127.0.0.1:0")
             .env("LEADWIRE_UPSTREAM", format!("http://{upstream}"))
-            .env("LEADWIRE_ADMIN", admin.to_string())
+            .env("LEADWIRE_ADMIN", "127.0.0.1:0")
             .env("LEADWIRE_MODELS", concat!(env!("CARGO_MANIFEST_DIR"), "/models"))
             .env("LEADWIRE_STATE", folder.path().join("state"))
             .env("LEADWIRE_LOG", "trace")
             .stderr(Stdio::from(log))
             .spawn()
             .unwrap();
-        let process = Self { child, listen, admin, folder };
-        wait("the port", || TcpStream::connect(process.listen).is_ok());
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut process = Self { child, listen: nowhere, admin: nowhere, folder };
+        wait("the ports", || process.log().contains(" ready "));
+        (process.listen, process.admin) = (process.port("listen="), process.port("admin="));
         process
+    }
+
+    /// What the line that says `ready` tells of a port.
+    fn port(&self, key: &str) -> SocketAddr {
+        let log = self.log();
+        let (_, after) = log.split_once(key).unwrap();
+        after.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     fn log(&self) -> String {
@@ -214,6 +220,9 @@ fn no_secret_and_nothing_personal_is_logged_counted_or_stored() {
         false => answers.lock().unwrap().clone(),
     });
     let process = Process::start(upstream.address);
+    let poisoned = |bytes: &[u8]| bytes.windows(WORD.len()).any(|window| window == WORD.as_bytes());
+    let count = exchanges.iter().filter(|one| poisoned(&one.request)).count();
+    assert!(count > 80, "{count} requests carry a secret");
     let mut words = personal(&exchanges);
     assert!(words.len() > 20, "{words:?}");
     words.insert(WORD.to_owned());
@@ -241,7 +250,9 @@ fn no_secret_and_nothing_personal_is_logged_counted_or_stored() {
     for path in ["/metrics", "/api/latency", "/api/models", "/version", "/ready"] {
         without(&words, &process.admin(path), path);
     }
-    let (files, _folder) = process.stop();
+    let (files, folder) = process.stop();
+    let store = Store::open_read_only(&folder.path().join("state")).unwrap();
+    assert!(store.score_count().unwrap() > 30, "{} scores", store.score_count().unwrap());
     for (path, bytes) in &files {
         without(&words, bytes, &path.display().to_string());
     }
