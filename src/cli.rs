@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     fs::File,
-    io::{BufRead, BufReader, BufWriter, ErrorKind, Write},
+    io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, OnceLock},
@@ -20,6 +20,7 @@ use crate::{
     batch::{self, BareError, BatchError, Format, Job, Shown},
     config::{self, Config, LoadError},
     demo::DemoOptions,
+    proxy::Recording,
     registry::{self, ModelsOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging},
@@ -75,9 +76,14 @@ struct RunOptions {
 struct CheckOptions {
     #[command(flatten)]
     file: ConfigFile,
-    /// Print problems as a JSON array.
+    /// Print problems, or what `--try` finds, as JSON.
     #[arg(long)]
     json: bool,
+    /// Take a recorded request through the configuration and its models, and print what would become of it: raw HTTP/1.1,
+    /// and its answer after a line `=====RESPONSE=====` where that was recorded too. `-` is standard input. Exit code 1 if
+    /// it is not scored.
+    #[arg(long = "try", value_name = "FILE")]
+    recording: Option<PathBuf>,
     /// Print the configuration's JSON Schema instead.
     #[arg(long)]
     print_schema: bool,
@@ -211,6 +217,9 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Ok(invalid(error)),
     };
+    if let Some(file) = &options.recording {
+        return rehearse(config, file, options.json, &mut out);
+    }
     // A directory that is yet to come is no mistake.
     let (models, refused) =
         if config.models.exists() { app::look_at_models(&config) } else { Default::default() };
@@ -231,6 +240,35 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         refused.iter().for_each(|refusal| eprintln!("{}: {refusal}", config.models.display()));
     }
     Ok(ExitCode::from(USAGE))
+}
+
+fn rehearse(config: Config, file: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let recording = match recording(file) {
+        Ok(recording) => recording,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let rehearsal = app::rehearse(config, &recording)?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&rehearsal)?)?;
+    } else {
+        write!(out, "{rehearsal}")?;
+    }
+    Ok(if rehearsal.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn recording(file: &Path) -> anyhow::Result<Recording> {
+    // Above the greatest body that is ever read.
+    const MOST: u64 = 256 << 20;
+    let mut bytes = Vec::new();
+    let read = match file.to_str() {
+        Some("-") => std::io::stdin().lock().take(MOST).read_to_end(&mut bytes),
+        _ => File::open(file).and_then(|file| file.take(MOST).read_to_end(&mut bytes)),
+    };
+    read.with_context(|| file.display().to_string())?;
+    Recording::parse(&bytes).with_context(|| file.display().to_string())
 }
 
 fn presets(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<ExitCode> {

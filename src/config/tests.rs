@@ -102,11 +102,11 @@ fn problems_of_the_whole() {
         ),
         (
             &with("features: {pw: {from: [/a/b], type: number}}\nsecrets: {mask: [/a]}"),
-            "2:24: features.pw.from[0]: is masked by secrets.mask",
+            "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             &with("features: {pw: {from: [/b/c], type: number}}\nsecrets: {mask: [/a/b]}"),
-            "2:24: features.pw.from[0]: is masked by secrets.mask",
+            "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             &with("presets: [salesforce]\noutcomes: [{route: lead.updat, label: 1}]"),
@@ -120,7 +120,7 @@ fn problems_of_the_whole() {
             &with(
                 "presets: [salesforce]\nsecrets: {mask: [/x]}\noutcomes: [{route: lead.update, label: 1, revenue: /x}]",
             ),
-            "4:52: outcomes[0].revenue: is masked by secrets.mask",
+            "4:52: outcomes[0].revenue: is masked, by secrets.mask or as a secret of any CRM",
         ),
     ] {
         assert_eq!(told(text), expected, "{text}");
@@ -347,7 +347,10 @@ fn problems_between_routes() {
         r#"5:20: outcomes[0].route: route "b" has no id, so nothing says whose outcome this is; give the rule an id"#
     );
     let hidden = route("id: {from: response, at: /a/b}").replace("routes:", "secrets: {mask: [/a]}\nroutes:");
-    assert_eq!(told(&hidden), "4:68: routes[0].id: the id of route \"a\" is masked by secrets.mask");
+    assert_eq!(
+        told(&hidden),
+        "4:68: routes[0].id: the id of route \"a\" is masked, by secrets.mask or as a secret of any CRM"
+    );
 }
 
 #[test]
@@ -556,10 +559,13 @@ fn problems_of_rules() {
             "outcomes: [{route: a, id: ▸5, label: 1}]",
             "outcomes[0].id: expected text or a mapping, found a number; put it in quotes",
         ),
-        ("outcomes: [{route: a, id: ▸/pw, label: 1}]", "outcomes[0].id: is masked by secrets.mask"),
+        (
+            "outcomes: [{route: a, id: ▸/pw, label: 1}]",
+            "outcomes[0].id: is masked, by secrets.mask or as a secret of any CRM",
+        ),
         (
             "outcomes: [{route: a, id: /i, event: ▸'req:/pw', label: 1}]",
-            "outcomes[0].event: is masked by secrets.mask",
+            "outcomes[0].event: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             "outcomes: [{route: a, phase: response, id: /i, time: ▸'/{i}/t', label: 1}]",
@@ -580,7 +586,7 @@ fn problems_of_rules() {
         ("aliases: [▸{route: a, lead: /id}]", "aliases[0].deal: required key is missing"),
         (
             "aliases: [{route: a, lead: /id, deal: ▸'resp:/pw/x'}]",
-            "aliases[0].deal: is masked by secrets.mask",
+            "aliases[0].deal: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             "features: {f: {from: [/f], type: number, missing: ▸often}}",

@@ -10,10 +10,11 @@ use super::{
     body::{Body, Read, Whole},
     hop,
     inspect::{Inspection, Subject},
+    rehearse::StandIn,
     respond,
     snapshot::Snapshot,
     upgrade::Wish,
-    upstream::UpstreamError,
+    upstream::{Lease, UpstreamError},
     verdict::Verdict,
     worker::{Place, Worker},
 };
@@ -29,7 +30,7 @@ impl Worker {
     pub(super) async fn serve(self: Rc<Self>, mut request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let snapshot = self.snapshot();
-        let exchange = Exchange { worker: &self, snapshot: &snapshot };
+        let exchange = Exchange { worker: &self, snapshot: &snapshot, stand_in: None };
         let answer = match Wish::of(&mut request) {
             None => {
                 let (parts, body) = request.into_parts();
@@ -46,13 +47,15 @@ impl Worker {
 }
 
 /// One request under one snapshot.
-struct Exchange<'w> {
-    worker: &'w Worker,
-    snapshot: &'w Snapshot,
+pub(super) struct Exchange<'w> {
+    pub(super) worker: &'w Worker,
+    pub(super) snapshot: &'w Snapshot,
+    /// Who takes the CRM's part in a rehearsal.
+    pub(super) stand_in: Option<&'w StandIn>,
 }
 
 /// What a route makes of a request before it is forwarded.
-enum Plan<'w> {
+pub(super) enum Plan<'w> {
     /// Not ours.
     Pass(Body),
     /// Ours, without a score.
@@ -64,7 +67,7 @@ enum Plan<'w> {
 }
 
 impl Exchange<'_> {
-    async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
+    pub(super) async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
         if parts.uri.path().is_empty() {
             self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
@@ -97,7 +100,8 @@ impl Exchange<'_> {
         }
     }
 
-    async fn plan(&self, parts: &Parts, body: Body) -> Plan<'_> {
+    /// What is made of a request before anything is sent.
+    pub(super) async fn plan(&self, parts: &Parts, body: Body) -> Plan<'_> {
         let Parts { method, uri, headers, .. } = parts;
         let head = RequestHead { method, path: uri.path(), query: uri.query(), headers };
         let Some(candidates) = self.snapshot.recogniser.candidates(head) else { return Plan::Pass(body) };
@@ -142,10 +146,12 @@ impl Exchange<'_> {
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let config = &self.snapshot.config;
         let started = Instant::now();
-        let sent = self.worker.pool.send(request, &config.upstream, &config.limits).await;
+        let sent = match self.stand_in {
+            None => self.worker.pool.send(request, &config.upstream, &config.limits).await.map(leased),
+            Some(stand_in) => stand_in.send(request).await,
+        };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
-        let (response, lease) = sent?;
-        let mut response = response.map(|incoming| Body::leased(incoming, lease));
+        let mut response = sent?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(response)
@@ -245,6 +251,10 @@ impl Exchange<'_> {
         let limit = self.snapshot.config.limits.body;
         Heard::listen(response, route, limit).await.ok_or(UpstreamError::BrokenBody)
     }
+}
+
+fn leased((response, lease): (Response<Incoming>, Lease)) -> Response<Body> {
+    response.map(|incoming| Body::leased(incoming, lease))
 }
 
 fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: Place<'w>) -> Plan<'w> {

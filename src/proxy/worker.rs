@@ -112,7 +112,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(shared: &Shared, index: usize) -> Self {
+    /// A worker that serves nothing yet.
+    pub(super) fn new(shared: &Shared, index: usize) -> Self {
         let expiry = Rc::new(Expiry::default());
         Self {
             snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),

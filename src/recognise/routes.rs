@@ -49,7 +49,7 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(index: usize, route: &config::Route, config: &Config, masks: Arc<[Pointer]>) -> Self {
+    fn new(index: usize, route: &config::Route, config: &Config, masks: Masks) -> Self {
         let compiled =
             |predicates: &[config::Predicate]| predicates.iter().map(Predicate::new).collect::<Vec<_>>();
         let outcomes = config.outcomes.iter().filter(|rule| rule.route == route.name);
@@ -80,7 +80,11 @@ impl Route {
                 _ => None,
             },
             pairing: route.pairing.clone(),
-            masks,
+            masks: if searches(route) || !outcomes.is_empty() || !aliases.is_empty() {
+                masks.all
+            } else {
+                masks.named
+            },
             needs_answer: reads_answer(route) || read_by_rules(Side::Response),
             needs_body: reads_request(route) || read_by_rules(Side::Request),
             outcomes,
@@ -104,6 +108,37 @@ impl Route {
         let writes = !self.inject.response.is_empty() || !self.inject.headers.is_empty();
         self.action != Action::Read || writes || !self.outcomes.is_empty() || !self.aliases.is_empty()
     }
+}
+
+/// What must not be read of bodies.
+#[derive(Clone)]
+struct Masks {
+    /// All of it.
+    all: Arc<[Pointer]>,
+    /// Without what is masked in every configuration. The configuration is refused where a pointer leads to one of
+    /// those, so only what searches a body has to look for them.
+    named: Arc<[Pointer]>,
+}
+
+impl Masks {
+    fn new(config: &Config) -> Self {
+        let always = Mask::always();
+        let pointer = |mask: &Mask| match mask {
+            Mask::Body(pointer) => Some(pointer.clone()),
+            Mask::Header(_) | Mask::Query(_) => None,
+        };
+        let named = config.masks.iter().filter(|mask| !always.contains(mask));
+        Self {
+            all: config.masks.iter().filter_map(pointer).collect(),
+            named: named.filter_map(pointer).collect(),
+        }
+    }
+}
+
+/// Whether a query looks for a route's leads or ids, which may find anything.
+fn searches(route: &config::Route) -> bool {
+    let ids = matches!(&route.id, Some(id) if matches!(id.from, IdSource::Each(_)));
+    ids || *route.leads.text != *"$"
 }
 
 fn reads_answer(route: &config::Route) -> bool {
@@ -223,11 +258,7 @@ pub struct Router {
 impl Router {
     /// Compiles all routes of a configuration.
     pub fn new(config: &Config) -> Self {
-        let masks = config.masks.iter().filter_map(|mask| match mask {
-            Mask::Body(pointer) => Some(pointer.clone()),
-            Mask::Header(_) | Mask::Query(_) => None,
-        });
-        let masks: Arc<[Pointer]> = masks.collect();
+        let masks = Masks::new(config);
         let mut compiled: Vec<(&config::Route, Arc<Route>)> = Vec::new();
         for (index, route) in config.routes.iter().enumerate() {
             compiled.push((route, Arc::new(Route::new(index, route, config, masks.clone()))));

@@ -11,7 +11,8 @@ use crate::{
     support::{Message, Running, Upstream},
 };
 
-const SEPARATOR: &[u8] = b"\r\n=====RESPONSE=====\r\n";
+/// What stands between a request and its answer in the files.
+pub const SEPARATOR: &[u8] = b"\r\n=====RESPONSE=====\r\n";
 
 /// One recorded exchange.
 pub struct Capture {

@@ -16,7 +16,7 @@ use super::{
     findings::{Complaint, Findings, KeyPath},
     preset,
     raw::{RawConfig, RawLimits},
-    settings::{Config, Limits, ModelKey, Upstream},
+    settings::{Config, Limits, Mask, ModelKey, Upstream},
 };
 
 pub(crate) use self::text::time;
@@ -26,7 +26,9 @@ pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The configuration, whole if nothing was reported.
 pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Config> {
-    let merged = merge::merge(raw, &preset::read, findings);
+    let mut merged = merge::merge(raw, &preset::read, findings);
+    let always = Mask::always().into_iter().filter(|mask| !merged.masks.contains(mask)).collect::<Vec<_>>();
+    merged.masks.extend(always);
     let masks = &merged.masks;
     let routes = routes::read(&merged.routes, findings);
     routes::masked(&routes, masks, findings);
