@@ -1,5 +1,6 @@
 //! A raw client, a raw upstream and a sidecar between them: bytes in, bytes out, nothing in between that could tidy up.
 
+mod model;
 mod upstream;
 mod wire;
 
@@ -17,6 +18,7 @@ use leadwire::{
 use tempfile::TempDir;
 
 pub use self::{
+    model::write_small_model,
     upstream::{Upstream, answer, created},
     wire::{Client, Message},
 };
