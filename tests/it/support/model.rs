@@ -4,9 +4,7 @@ use std::path::Path;
 
 use leadwire::{
     lead::Cutoffs,
-    registry::{
-        Background, Baseline, Golden, Histogram, Lineage, Manifest, Plain, WEIGHTS, sha256, write,
-    },
+    registry::{Background, Baseline, Golden, Histogram, Lineage, Manifest, Plain, WEIGHTS, sha256, write},
     score::{Calibration, Encoding, FeatureSpec, Kind, Schema},
 };
 use safetensors::{Dtype, tensor::TensorView};
@@ -76,9 +74,6 @@ fn weights(columns: &[f32]) -> Vec<u8> {
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let (weight, bias) = (bytes(columns), bytes(&[0.0]));
     let view = |shape: &[usize], data| TensorView::new(Dtype::F32, shape.into(), data).unwrap();
-    let views = [
-        ("linear.weight", view(&[1, columns.len()], &weight)),
-        ("linear.bias", view(&[1], &bias)),
-    ];
+    let views = [("linear.weight", view(&[1, columns.len()], &weight)), ("linear.bias", view(&[1], &bias))];
     safetensors::serialize(views, None).unwrap()
 }
