@@ -322,6 +322,39 @@ fn crm_12_versions_of_zoho_before_8_convert_without_a_status() {
     check(r#"{"data":[{"code":"ID_ALREADY_CONVERTED","details":{},"status":"error"}]}"#, &[]);
 }
 
+#[test]
+fn crm_12_salesforce_converts_several_leads_at_once() {
+    let convert = |id: &str| format!("<leadConverts><leadId>{id}</leadId></leadConverts>");
+    let result = |id: &str, deal: &str, success: bool| {
+        format!(
+            "<result><leadId>{id}</leadId><opportunityId>{deal}</opportunityId><success>{success}</success></result>"
+        )
+    };
+    let check = |converts: &[String], results: &[String], log: &[&str]| {
+        let soap = |name: &str, body: &str| {
+            format!(
+                "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><{name}>{body}</{name}></s:Body></s:Envelope>"
+            )
+        };
+        let xml = ("Content-Type", "text/xml");
+        let upstream =
+            in_turn(vec![answer("200 OK", &[xml], &soap("convertLeadResponse", &results.concat()))]);
+        let sidecar = start_presets(&upstream, "salesforce");
+        let body = soap("convertLead", &converts.concat());
+        let reply = sidecar.client().exchange("POST", "/services/Soap/u/59.0", &[xml], body.as_bytes());
+        assert_eq!(reply.header("leadwire"), Some("passed"));
+        assert_eq!(logged(sidecar), log, "{body}");
+    };
+    let one = "lead.convert won 00Q1 -";
+    check(&[convert("00Q1")], &[result("00Q1", "0061", true)], &["0061=00Q1", one]);
+    check(&[convert("00Q1")], &[result("00Q1", "", false)], &[]);
+    check(
+        &["00Q1", "00Q2", "00Q3"].map(convert),
+        &[result("00Q1", "0061", true), result("00Q2", "", false), result("00Q3", "0063", true)],
+        &["0061=00Q1", "0063=00Q3", one, "lead.convert won 00Q3 -"],
+    );
+}
+
 /// A lead of 0.7312, by the field that tells its amount.
 const KAY: &str = r#"{"LastName":"Kay","AnnualRevenue":20007.2}"#;
 
@@ -463,6 +496,21 @@ fn crm_13_what_is_refused_without_the_field_too_pauses_nothing() {
             assert_eq!(upstream.requests().len(), sent, "{path}: it is tried again");
         }
         assert_eq!(logged(sidecar), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn crm_13_what_cannot_be_written_to_is_sent_as_it_is_and_once() {
+    let route = "method: [POST], path: /xmlrpc/2/object, content: xmlrpc, leads: '$.params[5][0]', ok: [{at: 'resp:/fault', absent: true}], id: {from: response, at: '/result/{i}'}";
+    for (name, outcome, log) in
+        [("node_odoo/002", "scored", &["r 1102"][..]), ("node_odoo/003", REFUSED, &[])]
+    {
+        let stage = Stage::new();
+        let played = Played { sidecar: injecting(&stage.upstream, route, "{}"), stage };
+        let Some(reply) = played.play(name) else { return };
+        assert_eq!(reply.header("leadwire"), Some(outcome), "{name}");
+        assert_eq!(played.stage.upstream.requests().len(), 1, "{name}");
+        assert_eq!(logged(played.sidecar), log, "{name}");
     }
 }
 
