@@ -322,6 +322,117 @@ fn crm_12_versions_of_zoho_before_8_convert_without_a_status() {
     check(r#"{"data":[{"code":"ID_ALREADY_CONVERTED","details":{},"status":"error"}]}"#, &[]);
 }
 
+/// Method, path, body, and the body of the answer.
+type Exchange<'e> = (&'e str, &'e str, &'e str, &'e str);
+
+/// Plays what the documentation says but nobody recorded: nothing of it changes, and it is in the lead log.
+fn check_outcomes(preset: &str, exchanges: &[Exchange<'_>], log: &[&str]) {
+    let stage = Stage::new();
+    let sidecar = start_presets(&stage.upstream, preset);
+    for (method, path, body, response) in exchanges {
+        let capture = exchange(method, path, body, ok(response));
+        let (request, reply) = stage.play(&sidecar, &capture);
+        assert_eq!((request.text(), reply.text()), (*body, *response), "{method} {path}");
+    }
+    assert_eq!(logged(sidecar), log, "{preset}");
+}
+
+#[test]
+fn crm_12_odoos_outcomes_as_they_are_documented() {
+    let rpc = r#"{"jsonrpc":"2.0","id":1,"result":true}"#;
+    let call = |arguments: &str| format!(r#"{{"params":{{"args":[{arguments}],"kwargs":{{}}}}}}"#);
+    let (ids, write) = (call("[7,8]"), call(r#"[7],{"active":false}"#));
+    let kw = r#"{"params":{"method":"execute_kw","args":["db",2,"pw","crm.lead","action_set_won_rainbowman",[[9]]]}}"#;
+    let exchanges = [
+        ("POST", "/web/dataset/call_kw/crm.lead/action_set_won", ids.as_str(), rpc),
+        ("POST", "/web/dataset/call_kw/crm.lead/write", &write, rpc),
+        ("POST", "/json/2/crm.lead/action_set_lost", r#"{"ids":[8]}"#, "true"),
+        ("POST", "/jsonrpc", kw, rpc),
+        ("POST", "/jsonrpc", kw, r#"{"jsonrpc":"2.0","id":1,"error":{"code":200}}"#),
+    ];
+    let log = [
+        "odoo.call.kw won 9 -",
+        "odoo.json2.lost lost 8 -",
+        "odoo.web.won won 7 -",
+        "odoo.web.won won 8 -",
+        "odoo.web.write lost 7 -",
+    ];
+    check_outcomes("odoo", &exchanges, &log);
+}
+
+#[test]
+fn crm_12_frappes_and_pipedrives_outcomes_as_they_are_documented() {
+    let opportunity = r#"{"data":{"name":"OPP-1","opportunity_from":"Lead","party_name":"LEAD-7","status":"Converted","opportunity_amount":11800.0}}"#;
+    let exchanges = [
+        (
+            "POST",
+            "/api/method/crm.fcrm.doctype.crm_lead.crm_lead.convert_to_deal",
+            r#"{"lead":"CRM-LEAD-1"}"#,
+            r#"{"message":"CRM-DEAL-1"}"#,
+        ),
+        (
+            "PUT",
+            "/api/resource/CRM%20Deal/CRM-DEAL-1",
+            r#"{"status":"Lost"}"#,
+            r#"{"data":{"name":"CRM-DEAL-1"}}"#,
+        ),
+        ("PUT", "/api/resource/Opportunity/OPP-1", r#"{"status":"Converted"}"#, opportunity),
+    ];
+    let log = [
+        "CRM-DEAL-1=CRM-LEAD-1",
+        "erpnext.opportunity.update won LEAD-7 11800",
+        "frappe.convert won CRM-LEAD-1 -",
+        "frappe.deal.update lost CRM-LEAD-1 -",
+    ];
+    check_outcomes("frappe", &exchanges, &log);
+
+    let converted = r#"{"success":true,"data":{"lead_id":"7e1c","deal_id":42,"status":"completed"}}"#;
+    let exchanges = [
+        ("PATCH", "/api/v2/deals/42", r#"{"status":"won","value":11800}"#, r#"{"success":true}"#),
+        ("GET", "/api/v2/leads/7e1c/convert/status/5", "", converted),
+    ];
+    check_outcomes("pipedrive", &exchanges, &["42=7e1c", "pipedrive.deal.update won 7e1c 11800"]);
+}
+
+#[test]
+fn crm_12_outcomes_of_dynamics_as_they_are_documented() {
+    let deal = "3fe061e5-d125-4771-9aad-cec79a2bc3c2";
+    let lose = json!({"Status": 4, "OpportunityClose": {"opportunityid@odata.bind": format!("/opportunities({deal})")}});
+    let (lose, path) = (lose.to_string(), format!("/api/data/v9.2/opportunities({deal})"));
+    let exchanges = [
+        ("POST", "/api/data/v9.2/LoseOpportunity", lose.as_str(), ""),
+        ("PATCH", &path, r#"{"statecode":1,"actualvalue":5}"#, ""),
+        ("PATCH", "/api/data/v9.2/leads(7)", r#"{"statecode":2}"#, ""),
+    ];
+    let log = [
+        format!("dynamics.lose lost ?{deal} -"),
+        format!("dynamics.opportunity.update won ?{deal} 5"),
+        "dynamics.update lost 7 -".to_owned(),
+    ];
+    check_outcomes("dynamics", &exchanges, &log.each_ref().map(String::as_str));
+}
+
+#[test]
+fn crm_12_outcomes_of_zoho_tryton_and_suitecrm_as_they_are_documented() {
+    let lost = r#"{"data":[{"id":"1","Lead_Status":"Junk Lead"},{"id":"2","Lead_Status":"Contacted"},{"id":"3","Lead_Status":"Lost Lead"}]}"#;
+    let taken = r#"{"data":[{"status":"success"},{"status":"success"},{"status":"error"}]}"#;
+    check_outcomes("zoho", &[("PUT", "/crm/v8/Leads", lost, taken)], &["zoho.update.many lost 1 -"]);
+
+    let lost = r#"{"id":2,"method":"model.sale.opportunity.lost","params":[[12,13],{"language":"en"}]}"#;
+    let refused = r#"{"id":2,"error":["UserError",["no","",null]]}"#;
+    let exchanges =
+        [("POST", "/lab/rpc/", lost, r#"{"id":2,"result":null}"#), ("POST", "/lab/rpc/", lost, refused)];
+    check_outcomes("tryton", &exchanges, &["tryton.call lost 12 -", "tryton.call lost 13 -"]);
+
+    let dead = r#"{"data":{"type":"Leads","id":"7","attributes":{"status":"Dead"}}}"#;
+    let account = r#"{"data":{"type":"Accounts","id":"8","attributes":{"status":"Dead"}}}"#;
+    let exchanges = [
+        ("PATCH", "/legacy/Api/V8/module", dead, r#"{"data":{"id":"7"}}"#),
+        ("PATCH", "/Api/V8/module", account, r#"{"data":{"id":"8"}}"#),
+    ];
+    check_outcomes("suitecrm", &exchanges, &["suitecrm.update.legacy lost 7 -"]);
+}
+
 #[test]
 fn crm_12_salesforce_converts_several_leads_at_once() {
     let convert = |id: &str| format!("<leadConverts><leadId>{id}</leadId></leadConverts>");
