@@ -572,6 +572,11 @@ fn problems_of_rules() {
             "outcomes[0].time: {i} has no meaning here",
         ),
         (
+            "outcomes: [{route: a, phase: response, id: /i, time: ▸'req:/{i}/t', label: 1}]",
+            "outcomes[0].time: {i} has no meaning here",
+        ),
+        ("outcomes: [{route: a, id: ▸'/{i}/url', label: 1}]", "outcomes[0].id: {i} has no meaning here"),
+        (
             "outcomes: [{route: a, id: /i, when: [{at: 'header:x', type: ▸string}], label: 1}]",
             "outcomes[0].when[0].type: headers, paths and queries hold text",
         ),

@@ -79,6 +79,14 @@ impl<'a, 't> Doc<'a, 't> {
         })
     }
 
+    /// Whether the value is the one element of an array.
+    pub fn is_only_element(&self, at: At) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.node(before));
+        let list = before.filter(|node| node.kind == Kind::Array);
+        // The first element's node follows its array's, and the last one ends where the array does.
+        list.zip(self.node(at)).is_some_and(|(list, node)| list.next == node.next)
+    }
+
     fn last_inside(&self, at: At, kind: Kind) -> usize {
         self.node(at).filter(|node| node.kind == kind).map_or(0, |node| node.next as usize)
     }
@@ -209,5 +217,23 @@ mod tests {
         let text = r#"{"a":1,"b":2,"\u0061":3}"#;
         assert_eq!(find(text, "/a", None), Err(Duplicate));
         assert_eq!(find(text, "/b", None).unwrap().as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn an_only_element_is_told_from_one_of_several() {
+        let check = |text: &str, pointer: &str, expected: bool| {
+            let mut tape = Tape::default();
+            tape.scan(text).unwrap();
+            let doc = Doc::new(text, &tape);
+            let at = doc.resolve(Doc::ROOT, &Pointer::parse(pointer).unwrap(), None).unwrap().unwrap();
+            assert_eq!(doc.is_only_element(at), expected, "{text} {pointer}");
+        };
+        check(r#"[{"a":1}]"#, "/0", true);
+        check(r#"{"b":[[ {"a":[1]} ],{}]}"#, "/b/0/0", true);
+        check(r#"[{"a":1},{}]"#, "/0", false);
+        check(r#"[{},{"a":1}]"#, "/1", false);
+        check(r#"[[],{"a":1}]"#, "/1", false);
+        check(r#"[{"a":{"b":1}}]"#, "/0/a", false);
+        check(r#"{"a":1}"#, "", false);
     }
 }
