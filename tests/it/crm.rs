@@ -896,3 +896,124 @@ fn hubspots_list_and_search_show_known_scores_in_chunks_and_in_gzip() {
         assert_eq!((reply.text(), reply.header("leadwire")), (expected.as_str(), Some("scored")), "{form}");
     }
 }
+
+/// Creates a lead of 50 points and reads it: where `KNOWN` stands in an answer, the CRM has nothing and the client sees the score.
+fn check_reads(preset: &str, create: Exchange<'_>, score: &str, reads: &[Exchange<'_>]) {
+    let stage = Stage::new();
+    let sidecar = start_presets(&stage.upstream, preset);
+    let (method, path, body, response) = create;
+    let (_, reply) = stage.play(&sidecar, &exchange(method, path, body, ok(response)));
+    assert_eq!(
+        (reply.header("leadwire"), reply.header("x-lead-score")),
+        (Some("scored"), Some("50")),
+        "{preset}"
+    );
+    for (method, path, body, response) in reads {
+        let read = exchange(method, path, body, ok(&response.replace(",KNOWN", "")));
+        let (request, reply) = stage.play(&sidecar, &read);
+        assert_eq!(request.text(), *body, "{path}");
+        assert_eq!(reply.text(), response.replace("KNOWN", score), "{preset} {path}");
+        assert_eq!(reply.header("leadwire"), Some("scored"), "{preset} {path}");
+    }
+    let (store, _folder) = sidecar.stop();
+    assert_eq!(store.score_count().unwrap(), 1, "{preset}: a read is no score");
+}
+
+#[test]
+fn reads_of_hosted_crms_show_the_last_score_where_their_records_stand() {
+    let guid = "3fe061e5-d125-4771-9aad-cec79a2bc3c2";
+    let (list, one) = (
+        format!(r#"{{"value":[{{"leadid":"x"}},{{"leadid":"{guid}",KNOWN}}]}}"#),
+        format!(r#"{{"leadid":"{guid}",KNOWN}}"#),
+    );
+    let path = format!("/api/data/v9.2/leads({guid})");
+    let batch = format!(r#"{{"Ids":["{guid}"]}}"#);
+    check_reads(
+        "dynamics",
+        (
+            "POST",
+            "/api/data/v9.2/leads/Microsoft.Dynamics.CRM.CreateMultiple",
+            r#"{"Targets":[{"lastname":"K"}]}"#,
+            &batch,
+        ),
+        r#""new_leadscore":50"#,
+        &[("GET", &path, "", &one), ("GET", "/api/data/v9.2/leads?$top=2", "", &list)],
+    );
+    check_reads(
+        "zoho",
+        (
+            "POST",
+            "/crm/v8/Leads",
+            r#"{"data":[{"Last_Name":"K"}]}"#,
+            r#"{"data":[{"details":{"id":"7"},"status":"success"}]}"#,
+        ),
+        r#""Lead_Score":50"#,
+        &[
+            ("GET", "/crm/v8/Leads/7", "", r#"{"data":[{"id":"7",KNOWN}]}"#),
+            ("GET", "/crm/v8/Leads", "", r#"{"data":[{"id":"6"},{"id":"7",KNOWN}],"info":{"count":2}}"#),
+        ],
+    );
+    check_reads(
+        "pipedrive",
+        ("POST", "/v1/leads", r#"{"person_id":1}"#, r#"{"success":true,"data":{"id":"7e1c"}}"#),
+        r#""lead_score":50"#,
+        &[
+            ("GET", "/api/v1/leads/7e1c", "", r#"{"success":true,"data":{"id":"7e1c",KNOWN}}"#),
+            ("GET", "/api/v1/leads", "", r#"{"success":true,"data":[{"id":"7e1c",KNOWN},{"id":"0"}]}"#),
+            ("GET", "/v1/leads/7e1c?api_token=x", "", r#"{"success":true,"data":{"id":"7e1c",KNOWN}}"#),
+            ("GET", "/v1/leads", "", r#"{"success":true,"data":[{"id":"7e1c",KNOWN},{"id":"0"}]}"#),
+        ],
+    );
+}
+
+#[test]
+fn reads_of_self_hosted_crms_show_the_last_score_where_their_records_stand() {
+    check_reads(
+        "espocrm",
+        ("POST", "/api/v1/Lead", r#"{"lastName":"K"}"#, r#"{"id":"65x"}"#),
+        r#""cLeadScore":50"#,
+        &[
+            ("GET", "/api/v1/Lead/65x", "", r#"{"id":"65x",KNOWN}"#),
+            ("GET", "/api/v1/Lead", "", r#"{"total":2,"list":[{"id":"1"},{"id":"65x",KNOWN}]}"#),
+        ],
+    );
+    let suite = r#"{"data":{"type":"Lead","id":"7e1c","attributes":{"a":1,KNOWN}}}"#;
+    let list =
+        r#"{"data":[{"type":"Lead","id":"7e1c","attributes":{"a":1,KNOWN}},{"id":"0","attributes":{}}]}"#;
+    check_reads(
+        "suitecrm",
+        (
+            "POST",
+            "/Api/V8/module",
+            r#"{"data":{"type":"Leads","attributes":{"last_name":"K"}}}"#,
+            r#"{"data":{"id":"7e1c","attributes":{}}}"#,
+        ),
+        r#""lead_score_c":"50""#,
+        &[
+            ("GET", "/Api/V8/module/Leads/7e1c", "", suite),
+            ("GET", "/Api/V8/module/Leads", "", list),
+            ("GET", "/legacy/Api/V8/module/Leads/7e1c", "", suite),
+            ("GET", "/legacy/Api/V8/module/Leads", "", list),
+        ],
+    );
+    let call = r#"{"params":{"model":"crm.lead","args":[[7]],"kwargs":{}}}"#;
+    let records = r#"{"result":{"length":2,"records":[{"id":7,KNOWN},{"id":8}]}}"#;
+    check_reads(
+        "odoo",
+        ("POST", "/json/2/crm.lead/create", r#"{"vals_list":[{"name":"K"}]}"#, "[7]"),
+        r#""x_lead_score":50"#,
+        &[
+            ("POST", "/web/dataset/call_kw/crm.lead/read", call, r#"{"result":[{"id":7,KNOWN},{"id":8}]}"#),
+            ("POST", "/web/dataset/call_kw/crm.lead/web_search_read", call, records),
+        ],
+    );
+    check_reads(
+        "frappe",
+        ("POST", "/api/resource/CRM%20Lead", r#"{"last_name":"K"}"#, r#"{"data":{"name":"L-1"}}"#),
+        r#""custom_lead_score":50"#,
+        &[
+            ("GET", "/api/resource/CRM%20Lead/L-1", "", r#"{"data":{"name":"L-1",KNOWN}}"#),
+            ("GET", "/api/resource/CRM%20Lead", "", r#"{"data":[{"name":"L-1",KNOWN},{"name":"L-2"}]}"#),
+        ],
+    );
+}
