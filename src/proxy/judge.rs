@@ -120,7 +120,7 @@ impl Judge<'_> {
         values: &'v [Value<'v>],
     ) -> Result<Cow<'v, [Value<'v>]>, Skip> {
         let version = &model.version.model;
-        let says_nothing = |values: &[Value<'_>]| model.all(values, |value| value.is_missing());
+        let says_nothing = |values: &[Value<'_>]| model.all(values, Value::is_missing);
         if !matches!(self.route.action, Action::Update | Action::Upsert) {
             return if says_nothing(values) { Err(Skip::Features) } else { Ok(Cow::Borrowed(values)) };
         }
