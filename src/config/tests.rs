@@ -105,6 +105,10 @@ fn problems_of_the_whole() {
             "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
+            &with("features: {pw: {from: [/google_key], type: category}}"),
+            "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
+        ),
+        (
             &with("features: {pw: {from: [/b/c], type: number}}\nsecrets: {mask: [/a/b]}"),
             "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
         ),
@@ -303,11 +307,11 @@ fn problems_between_routes() {
         ),
         (
             "{name: b, method: [PUT], path: '/y', action: create, content: xmlrpc, inject: {request: [{at: /s, value: score}]}}",
-            "4:87: routes[1].inject.request: a body of content xmlrpc is only read; nothing is written into it",
+            "4:93: routes[1].inject.request: a body of content xmlrpc is only read; nothing is written into it",
         ),
         (
             "{name: b, method: [PUT], path: '/y', action: create, content: 'form-json:data', inject: {request: [{at: /s, value: score}]}}",
-            "4:97: routes[1].inject.request: a body of content form-json:data is only read; nothing is written into it",
+            "4:103: routes[1].inject.request: a body of content form-json:data is only read; nothing is written into it",
         ),
         (
             "{name: b, method: [get], path: /y, action: read}",
@@ -426,7 +430,7 @@ fn settings_have_their_defaults() {
         known_age: 30 * 86_400 * second,
     };
     assert_eq!(config.limits, limits);
-    assert!(config.routes.is_empty() && config.features.is_empty() && config.masks.is_empty());
+    assert!(config.routes.is_empty() && config.features.is_empty() && config.masks == Mask::always());
 }
 
 #[test]
