@@ -453,6 +453,7 @@ pub(super) struct RawAlias {
 #[schemars(rename = "Secrets")]
 pub(super) struct RawSecrets {
     /// header:NAME, query:NAME or a JSON Pointer from the body's root; never read into a feature, an id or a log.
+    /// Authorization, cookies and what else is secret with every CRM need not be named.
     pub(super) mask: Vec<String>,
 }
 

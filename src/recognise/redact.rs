@@ -4,7 +4,12 @@ use std::{borrow::Cow, fmt};
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::{doc::Doc, place::decoded, routes::Route, scan::Tape};
+use super::{
+    doc::Doc,
+    place::decoded,
+    routes::Route,
+    scan::{Node, Tape},
+};
 use crate::config::{Mask, Pointer};
 
 /// A request, by its route alone: `lead.update /services/data/{version}/sobjects/Lead/{id}`. The path itself may hold an
@@ -78,7 +83,7 @@ impl Masked<'_> {
 
     fn secrets(&self, doc: Doc<'_, '_>) -> Option<Vec<std::ops::Range<usize>>> {
         let span = |pointer: &Pointer| match doc.resolve(Doc::ROOT, pointer, None) {
-            Ok(at) => Some(at.and_then(|at| doc.node(at)).map(super::scan::Node::span)),
+            Ok(at) => Some(at.and_then(|at| doc.node(at)).map(Node::span)),
             Err(_) => None,
         };
         let mut spans = Vec::new();

@@ -49,7 +49,7 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(index: usize, route: &config::Route, config: &Config, masks: Masks) -> Self {
+    fn new(index: usize, route: &config::Route, config: &Config, masks: &Masks) -> Self {
         let compiled =
             |predicates: &[config::Predicate]| predicates.iter().map(Predicate::new).collect::<Vec<_>>();
         let outcomes = config.outcomes.iter().filter(|rule| rule.route == route.name);
@@ -80,11 +80,7 @@ impl Route {
                 _ => None,
             },
             pairing: route.pairing.clone(),
-            masks: if searches(route) || !outcomes.is_empty() || !aliases.is_empty() {
-                masks.all
-            } else {
-                masks.named
-            },
+            masks: masks.of(route, !outcomes.is_empty() || !aliases.is_empty()),
             needs_answer: reads_answer(route) || read_by_rules(Side::Response),
             needs_body: reads_request(route) || read_by_rules(Side::Request),
             outcomes,
@@ -111,13 +107,14 @@ impl Route {
 }
 
 /// What must not be read of bodies.
-#[derive(Clone)]
 struct Masks {
     /// All of it.
     all: Arc<[Pointer]>,
     /// Without what is masked in every configuration. The configuration is refused where a pointer leads to one of
     /// those, so only what searches a body has to look for them.
     named: Arc<[Pointer]>,
+    /// All of it, and the password of an XML-RPC call to Odoo.
+    calls: Arc<[Pointer]>,
 }
 
 impl Masks {
@@ -128,10 +125,19 @@ impl Masks {
             Mask::Header(_) | Mask::Query(_) => None,
         };
         let named = config.masks.iter().filter(|mask| !always.contains(mask));
-        Self {
-            all: config.masks.iter().filter_map(pointer).collect(),
-            named: named.filter_map(pointer).collect(),
-        }
+        let all: Vec<Pointer> = config.masks.iter().filter_map(pointer).collect();
+        let calls = all.iter().cloned().chain([Pointer::of(&["params", "2"])]).collect();
+        Self { all: all.into(), named: named.filter_map(pointer).collect(), calls }
+    }
+
+    /// Those that a route looks for.
+    fn of(&self, route: &config::Route, has_rules: bool) -> Arc<[Pointer]> {
+        let masks = match &route.content {
+            _ if !has_rules && !searches(route) => &self.named,
+            Content::XmlRpc => &self.calls,
+            _ => &self.all,
+        };
+        masks.clone()
     }
 }
 
@@ -261,7 +267,7 @@ impl Router {
         let masks = Masks::new(config);
         let mut compiled: Vec<(&config::Route, Arc<Route>)> = Vec::new();
         for (index, route) in config.routes.iter().enumerate() {
-            compiled.push((route, Arc::new(Route::new(index, route, config, masks.clone()))));
+            compiled.push((route, Arc::new(Route::new(index, route, config, &masks))));
         }
         // Of routes under one template those with more predicates go first.
         compiled.sort_by_key(|(route, _)| std::cmp::Reverse(route.when.len()));
