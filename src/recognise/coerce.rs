@@ -99,12 +99,19 @@ pub(super) fn number_in(text: &str) -> Option<f64> {
 /// What `derive` makes of a value.
 pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
     match (derive, value) {
-        (Derive::EmailDomain, Value::Text(address)) => {
-            let domain = address.rsplit_once('@').map(|(_, domain)| domain.trim().to_lowercase());
-            domain.map_or(Value::Missing, |domain| text(Cow::Owned(domain)))
+        (Derive::EmailDomain, Value::Text(Cow::Borrowed(address))) => text(domain(address)),
+        (Derive::EmailDomain, Value::Text(Cow::Owned(address))) => {
+            text(Cow::Owned(domain(&address).into_owned()))
         }
         (Derive::EmailDomain, _) => Value::Missing,
     }
+}
+
+/// What follows the last @, in lower case, which most addresses are written in; empty where there is none.
+fn domain(address: &str) -> Cow<'_, str> {
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain.trim());
+    let is_lower = domain.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(domain) } else { Cow::Owned(domain.to_lowercase()) }
 }
 
 fn text(text: Cow<'_, str>) -> Value<'_> {
@@ -281,10 +288,13 @@ mod tests {
         for (address, expected) in [
             ("ann@Example.COM", Some("example.com")),
             ("\"a@b\"@c.d ", Some("c.d")),
+            ("ann@MÜNCHEN.example", Some("münchen.example")),
             ("ann@", None),
             ("ann", None),
         ] {
             let value = derived(Value::Text(Cow::Borrowed(address)), Derive::EmailDomain);
+            let of_owned = derived(Value::Text(Cow::Owned(address.to_owned())), Derive::EmailDomain);
+            assert_eq!(of_owned, value, "{address}");
             let expected = expected.map_or(Value::Missing, |text| Value::Text(Cow::Borrowed(text)));
             assert_eq!(value, expected, "{address}");
         }

@@ -319,7 +319,7 @@ mod tests {
         let text = "abcdefghijklmnopqrstuvwxyz";
         let mut table = KeyTable::default();
         let index = |key: &str| (1..24).position(|length| text[..length] == *key);
-        (1..24).for_each(|length| _ = table.push(text[..length].as_bytes()));
+        (1..24).for_each(|length| _ = table.push(&text.as_bytes()[..length]));
         table.seal();
         for (length, place) in (1..24).flat_map(|length| (0..length).map(move |place| (length, place))) {
             let key = &text[..length];
