@@ -55,14 +55,14 @@ impl<'a, 't> Doc<'a, 't> {
 
     /// The members of an object: the key's node and the value's index. Nothing for any other value.
     pub fn members(&self, at: At) -> impl Iterator<Item = (&'t Node, At)> + use<'a, 't> {
-        let nodes = self.nodes;
         let last = self.last_inside(at, Kind::Object);
+        let inside = self.nodes.get(..last).unwrap_or_default();
         let mut key = at + 1;
         std::iter::from_fn(move || {
-            let node = nodes.get(key).filter(|_| key < last)?;
             let value = key + 1;
-            key = nodes.get(value)?.next as usize;
-            Some((node, value))
+            let pair = (inside.get(key)?, value);
+            key = inside.get(value)?.next as usize;
+            Some(pair)
         })
     }
 
@@ -95,7 +95,9 @@ impl<'a, 't> Doc<'a, 't> {
     pub fn member(&self, object: At, name: &str) -> Result<Option<At>, Duplicate> {
         let mut found = None;
         for (key, value) in self.members(object) {
-            if self.is_text(key, name) && found.replace(value).is_some() {
+            // Most are of another length, and need not be looked at.
+            let may_be = key.escaped || (key.end - key.start) as usize == name.len();
+            if may_be && self.is_text(key, name) && found.replace(value).is_some() {
                 return Err(Duplicate);
             }
         }

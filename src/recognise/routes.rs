@@ -166,24 +166,19 @@ fn reads_request(route: &config::Route) -> bool {
     scores || id || route.when.iter().any(in_body)
 }
 
-/// What the `{name}`s of a path stood for, still percent-encoded.
-#[derive(Clone, Debug, Default)]
-pub struct Captures<'a> {
-    names: &'a [Box<str>],
-    values: [&'a str; MAX_CAPTURES],
-}
-
-/// No CRM's path has more templates than this; further ones are matched but cannot be named.
-const MAX_CAPTURES: usize = 8;
+/// What the `{name}`s of a path stood for, still percent-encoded. Found when asked for, as most requests ask for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Captures<'a>(Option<(&'a Template, &'a str)>);
 
 impl<'a> Captures<'a> {
     /// For messages without a path: answers.
-    pub(super) const NONE: &'static Captures<'static> = &Captures { names: &[], values: [""; MAX_CAPTURES] };
+    pub(super) const NONE: &'static Captures<'static> = &Captures(None);
 
     /// The text that `{name}` stood for.
     pub fn named(&self, name: &str) -> Option<&'a str> {
-        let position = self.names.iter().position(|known| **known == *name)?;
-        self.values.get(position).copied()
+        let (template, path) = self.0?;
+        let position = template.names.iter().position(|known| **known == *name)?;
+        template.values(path).nth(position)
     }
 }
 
@@ -215,11 +210,7 @@ pub struct RequestHead<'a> {
 impl<'r> Candidates<'r> {
     /// The path's parts under the names that `route` gives them.
     pub(super) fn captures(&self, route: &'r Route) -> Captures<'r> {
-        let mut values = [""; MAX_CAPTURES];
-        for (slot, value) in values.iter_mut().zip(route.template.values(self.head.path)) {
-            *slot = value;
-        }
-        Captures { names: &route.template.names, values }
+        Captures(Some((&route.template, self.head.path)))
     }
 
     /// The routes whose path fits, most specific first: by literal segments, then by predicates.
