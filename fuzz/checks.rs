@@ -291,7 +291,7 @@ fn check_category(read: &Feature<'_>, json: &Value) {
         (Feature::Boolean(yes), Value::Bool(expected)) => assert_eq!(yes, expected),
         (Feature::Text(text), Value::Object(_)) => assert_eq!(Some(&**text), date(json).as_deref()),
         (Feature::Missing | Feature::Cleared, Value::String(text)) => {
-            assert!(text.is_empty(), "{text:?} is missing")
+            assert!(text.is_empty(), "{text:?} is missing");
         }
         (Feature::Missing | Feature::Cleared, Value::Number(_) | Value::Bool(_)) => {
             panic!("{json} is missing")
