@@ -612,7 +612,7 @@ fn crm_13_what_is_refused_without_the_field_too_pauses_nothing() {
 
 #[test]
 fn crm_13_what_cannot_be_written_to_is_sent_as_it_is_and_once() {
-    let route = "method: [POST], path: /xmlrpc/2/object, content: xmlrpc, leads: '$.params[5][0]', ok: [{at: 'resp:/fault', absent: true}], id: {from: response, at: '/result/{i}'}";
+    let route = "method: [POST], path: /xmlrpc/2/object, leads: '$.params[5][0]', ok: [{at: 'resp:/fault', absent: true}], id: {from: response, at: '/result/{i}'}";
     for (name, outcome, log) in
         [("node_odoo/002", "scored", &["r 1102"][..]), ("node_odoo/003", REFUSED, &[])]
     {
