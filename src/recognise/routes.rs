@@ -110,34 +110,29 @@ impl Route {
 struct Masks {
     /// All of it.
     all: Arc<[Pointer]>,
-    /// Without what is masked in every configuration. The configuration is refused where a pointer leads to one of
-    /// those, so only what searches a body has to look for them.
-    named: Arc<[Pointer]>,
     /// All of it, and the password of an XML-RPC call to Odoo.
     calls: Arc<[Pointer]>,
 }
 
 impl Masks {
     fn new(config: &Config) -> Self {
-        let always = Mask::always();
         let pointer = |mask: &Mask| match mask {
             Mask::Body(pointer) => Some(pointer.clone()),
             Mask::Header(_) | Mask::Query(_) => None,
         };
-        let named = config.masks.iter().filter(|mask| !always.contains(mask));
         let all: Vec<Pointer> = config.masks.iter().filter_map(pointer).collect();
         let calls = all.iter().cloned().chain([Pointer::of(&["params", "2"])]).collect();
-        Self { all: all.into(), named: named.filter_map(pointer).collect(), calls }
+        Self { all: all.into(), calls }
     }
 
-    /// Those that a route looks for.
+    /// Those that a route looks for. A configuration in which a pointer leads to one is refused, so only what searches a
+    /// body has to look for them.
     fn of(&self, route: &config::Route, has_rules: bool) -> Arc<[Pointer]> {
-        let masks = match &route.content {
-            _ if !has_rules && !searches(route) => &self.named,
-            Content::XmlRpc => &self.calls,
-            _ => &self.all,
-        };
-        masks.clone()
+        match &route.content {
+            _ if !has_rules && !searches(route) => Arc::default(),
+            Content::XmlRpc => self.calls.clone(),
+            _ => self.all.clone(),
+        }
     }
 }
 
