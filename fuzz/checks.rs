@@ -235,7 +235,11 @@ fn check_lead(lead: &Value, values: &[Feature<'_>]) {
     check_category(source, at("/LeadSource"));
     check_category(phone, at("/phones/1/kind"));
     let expected = boolean(at("/opt_in")).map_or(Feature::Missing, Feature::Boolean);
-    assert_eq!(*opt_in, expected, "{:?}", at("/opt_in"));
+    let is_empty = |json: Option<&Value>| json.is_some_and(|json| json.is_null() || json == "");
+    match opt_in {
+        Feature::Cleared => assert!(is_empty(lead.pointer("/opt_in")), "{:?} is cleared", at("/opt_in")),
+        read => assert_eq!(*read, expected, "{:?}", at("/opt_in")),
+    }
 }
 
 fn number(json: &Value) -> Option<f64> {
@@ -269,7 +273,7 @@ fn in_threes(text: &str) -> bool {
 
 fn check_number(read: &Feature<'_>, expected: Option<f64>) {
     match (read, expected) {
-        (Feature::Missing, None) => {}
+        (Feature::Missing | Feature::Cleared, None) => {}
         // serde_json may be off in the last digit.
         (Feature::Number(read), Some(expected)) => {
             assert!((read - expected).abs() <= expected.abs() * 4.0 * f64::EPSILON, "{read} {expected}");
@@ -286,9 +290,13 @@ fn check_category(read: &Feature<'_>, json: &Value) {
         }
         (Feature::Boolean(yes), Value::Bool(expected)) => assert_eq!(yes, expected),
         (Feature::Text(text), Value::Object(_)) => assert_eq!(Some(&**text), date(json).as_deref()),
-        (Feature::Missing, Value::String(text)) => assert!(text.is_empty(), "{text:?} is missing"),
-        (Feature::Missing, Value::Number(_) | Value::Bool(_)) => panic!("{json} is missing"),
-        (Feature::Missing, _) => {}
+        (Feature::Missing | Feature::Cleared, Value::String(text)) => {
+            assert!(text.is_empty(), "{text:?} is missing");
+        }
+        (Feature::Missing | Feature::Cleared, Value::Number(_) | Value::Bool(_)) => {
+            panic!("{json} is missing")
+        }
+        (Feature::Missing | Feature::Cleared, _) => {}
         other => panic!("{other:?}"),
     }
 }

@@ -25,7 +25,8 @@ use crate::{
     lead::ModelId,
     leadlog::{self, Known, Queue, Store, Told, Writer},
     proxy::{
-        BindModelError, Listeners, Proxy, Shared, Snapshot, TlsError, TlsFiles, TlsSides, check_features,
+        self, BindModelError, Listeners, Proxy, Recording, Rehearsal, Shared, Snapshot, TlsError, TlsFiles,
+        TlsSides, check_features,
     },
     registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
     telemetry::{Latency, Metrics},
@@ -405,6 +406,19 @@ pub fn look_at_models(config: &Config) -> (Vec<ModelId>, Vec<Refusal>) {
     let refused = registry.look();
     let champions = registry.live().models().values().map(|served| served.champion.id.clone()).collect();
     (champions, refused)
+}
+
+/// Takes a recorded exchange through a configuration and its models, without a network.
+pub fn rehearse(mut config: Config, recording: &Recording) -> anyhow::Result<Rehearsal> {
+    // The first request of a process is no measure of time.
+    config.limits.deadline = Duration::from_secs(10);
+    let config = Arc::new(config);
+    let mut registry = registry(&config.models, Arc::new(ArcSwap::new(config.clone())));
+    registry.look();
+    let models = registry.live().models();
+    let champions: Vec<Arc<Version>> = models.values().map(|served| served.champion.clone()).collect();
+    let snapshot = Snapshot::new(config, &champions, &Metrics::default())?;
+    Ok(proxy::rehearse(&Arc::new(snapshot), recording)?)
 }
 
 /// A configuration does not fit what is on disk.

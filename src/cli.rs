@@ -3,9 +3,11 @@
 use std::{
     fmt::Display,
     fs::File,
-    io::{BufRead, BufReader, BufWriter, ErrorKind, Write},
+    io::{BufRead, BufReader, BufWriter, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{Arc, OnceLock},
+    thread,
 };
 
 use anyhow::Context;
@@ -18,6 +20,7 @@ use crate::{
     batch::{self, BareError, BatchError, Format, Job, Shown},
     config::{self, Config, LoadError},
     demo::DemoOptions,
+    proxy::Recording,
     registry::{self, ModelsOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging},
@@ -73,9 +76,14 @@ struct RunOptions {
 struct CheckOptions {
     #[command(flatten)]
     file: ConfigFile,
-    /// Print problems as a JSON array.
+    /// Print problems, or what `--try` finds, as JSON.
     #[arg(long)]
     json: bool,
+    /// Take a recorded request through the configuration and its models, and print what would become of it: raw HTTP/1.1,
+    /// and its answer after a line `=====RESPONSE=====` where that was recorded too. `-` is standard input. Exit code 1 if
+    /// it is not scored.
+    #[arg(long = "try", value_name = "FILE")]
+    recording: Option<PathBuf>,
     /// Print the configuration's JSON Schema instead.
     #[arg(long)]
     print_schema: bool,
@@ -209,6 +217,9 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Ok(invalid(error)),
     };
+    if let Some(file) = &options.recording {
+        return rehearse(config, file, options.json, &mut out);
+    }
     // A directory that is yet to come is no mistake.
     let (models, refused) =
         if config.models.exists() { app::look_at_models(&config) } else { Default::default() };
@@ -235,6 +246,35 @@ fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
         refused.iter().for_each(|refusal| eprintln!("{}: {refusal}", config.models.display()));
     }
     Ok(ExitCode::from(USAGE))
+}
+
+fn rehearse(config: Config, file: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let recording = match recording(file) {
+        Ok(recording) => recording,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let rehearsal = app::rehearse(config, &recording)?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&rehearsal)?)?;
+    } else {
+        write!(out, "{rehearsal}")?;
+    }
+    Ok(if rehearsal.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn recording(file: &Path) -> anyhow::Result<Recording> {
+    // Above the greatest body that is ever read.
+    const MOST: u64 = 256 << 20;
+    let mut bytes = Vec::new();
+    let read = match file.to_str() {
+        Some("-") => std::io::stdin().lock().take(MOST).read_to_end(&mut bytes),
+        _ => File::open(file).and_then(|file| file.take(MOST).read_to_end(&mut bytes)),
+    };
+    read.with_context(|| file.display().to_string())?;
+    Recording::parse(&bytes).with_context(|| file.display().to_string())
 }
 
 fn presets(name: Option<&str>, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -290,7 +330,12 @@ fn score_table(options: &ScoreOptions, model: &str) -> anyhow::Result<ExitCode> 
         format: options.format,
         quiet: options.json,
     };
-    let summary = batch::run(&job).map_err(|error| match error {
+    let unfinished = Arc::new(OnceLock::new());
+    if job.output.is_some() {
+        remove_at_signal(Arc::clone(&unfinished));
+    }
+    let opened = |file: &Path| _ = unfinished.set(file.to_owned());
+    let summary = batch::run(&job, opened).map_err(|error| match error {
         BatchError::Stdout(error) => anyhow::Error::from(error),
         other => other.into(),
     })?;
@@ -298,6 +343,20 @@ fn score_table(options: &ScoreOptions, model: &str) -> anyhow::Result<ExitCode> 
     // The rows are written; a closed stderr makes no failure of that.
     let _ = writeln!(std::io::stderr(), "{told}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the process when it is told to stop, and removes a file that is not whole: nobody would look for it.
+fn remove_at_signal(unfinished: Arc<OnceLock<PathBuf>>) {
+    // Without the handlers the file stays behind, which is no reason not to score.
+    let Ok(mut signals) = Signals::install() else { return };
+    thread::spawn(move || {
+        signals.wait();
+        if let Some(file) = unfinished.get() {
+            _ = std::fs::remove_file(file);
+        }
+        eprintln!("error: told to stop");
+        std::process::exit(1);
+    });
 }
 
 fn score_bare(options: &ScoreOptions, file: &Path) -> anyhow::Result<ExitCode> {

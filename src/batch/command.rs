@@ -47,13 +47,15 @@ pub struct Job {
 }
 
 /// Scores every row of a table. What is wrong with a row is written into it; what is wrong with the whole is an error, and
-/// unless the input breaks on the way nothing is written then.
-pub fn run(job: &Job) -> Result<Summary, BatchError> {
+/// unless the input breaks on the way nothing is written then. `unfinished` hears of the file that is written beside its
+/// place: whoever ends the process before the end should remove it.
+pub fn run(job: &Job, unfinished: impl Fn(&Path)) -> Result<Summary, BatchError> {
     let (version, refused) = version(job)?;
     let (started, cpu) = (Instant::now(), cpu_time());
     let input = Input::open(job.input.as_deref())?;
     let name = input.name.clone();
-    let (tally, absent) = score(job, &version, input).map_err(|problem| problem.named(&name))?;
+    let open = |header: &[u8], bytes| Run::open(job, header, bytes, &unfinished);
+    let (tally, absent) = score(job.format, &version, input, open).map_err(|problem| problem.named(&name))?;
     let spent = (started.elapsed(), cpu_time().saturating_sub(cpu));
     Ok(Summary { absent, refused, ..Summary::new(&version.id, &tally, spent) })
 }
@@ -117,18 +119,16 @@ impl Problem {
 }
 
 /// Scores all of an input. Returns what was counted, and the features without a column.
-fn score(job: &Job, version: &Arc<Version>, mut input: Input) -> Result<(Tally, Vec<String>), Problem> {
+fn score(
+    format: Option<Format>,
+    version: &Arc<Version>,
+    mut input: Input,
+    open: impl Fn(&[u8], Option<u64>) -> Result<Run, Problem>,
+) -> Result<(Tally, Vec<String>), Problem> {
     let mut start = Vec::new();
     let read = input.read.by_ref().take(BLOCK as u64).read_to_end(&mut start);
     read.map_err(|error| Problem::Read(BlockError::Read(error)))?;
-    let format = job.format.or(input.format).unwrap_or_else(|| Format::of_bytes(&start));
-    let open = |header: &[u8]| {
-        let sink = Sink::open(job.output.as_deref()).map_err(Problem::Other)?;
-        let mut run =
-            Run { sink, progress: Progress::new(input.bytes, job.quiet), read: 0, tally: Tally::default() };
-        run.sink.write(header).map_err(Problem::Other)?;
-        Ok(run)
-    };
+    let format = format.or(input.format).unwrap_or_else(|| Format::of_bytes(&start));
     match format {
         Format::Csv => {
             let header = Csv::header(version, &start).map_err(Problem::Table)?;
@@ -137,7 +137,7 @@ fn score(job: &Job, version: &Arc<Version>, mut input: Input) -> Result<(Tally, 
                 return Err(Problem::Table(format!("the header is longer than {BLOCK} bytes")));
             }
             let blocks = Blocks::new(start.split_off(end), end as u64, input.read, format);
-            Ok((open(&out)?.rows(version, &table, blocks)?, absent))
+            Ok((open(&out, input.bytes)?.rows(version, &table, blocks)?, absent))
         }
         Format::Jsonl => {
             let mut table = Lines::new(version);
@@ -145,7 +145,7 @@ fn score(job: &Job, version: &Arc<Version>, mut input: Input) -> Result<(Tally, 
             let whole = if start.len() < BLOCK { start.len() } else { memrchr(b'\n', &start).unwrap_or(0) };
             table.check(start.get(..whole).unwrap_or_default()).map_err(Problem::Table)?;
             let blocks = Blocks::new(start, 0, input.read, format);
-            Ok((open(b"")?.rows(version, &table, blocks)?, Vec::new()))
+            Ok((open(b"", input.bytes)?.rows(version, &table, blocks)?, Vec::new()))
         }
     }
 }
@@ -159,6 +159,19 @@ struct Run {
 }
 
 impl Run {
+    /// Opens the output, and writes what stands before all rows. `bytes` are those of the input, where they are known.
+    fn open(
+        job: &Job,
+        header: &[u8],
+        bytes: Option<u64>,
+        unfinished: &impl Fn(&Path),
+    ) -> Result<Self, Problem> {
+        let mut sink = Sink::open(job.output.as_deref()).map_err(Problem::Other)?;
+        sink.unfinished().into_iter().for_each(unfinished);
+        sink.write(header).map_err(Problem::Other)?;
+        Ok(Self { sink, progress: Progress::new(bytes, job.quiet), read: 0, tally: Tally::default() })
+    }
+
     fn rows<T: Table + Clone + Send + 'static>(
         mut self,
         version: &Arc<Version>,

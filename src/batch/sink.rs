@@ -50,6 +50,14 @@ impl Sink {
         Ok(Sink::Beside { path, file })
     }
 
+    /// The file that is not in its place yet.
+    pub(super) fn unfinished(&self) -> Option<&Path> {
+        match self {
+            Sink::Beside { file, .. } => Some(file.path()),
+            Sink::Stdout(_) | Sink::Direct { .. } => None,
+        }
+    }
+
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), BatchError> {
         match self {
             Sink::Stdout(stdout) => stdout.write_all(bytes).map_err(BatchError::Stdout),

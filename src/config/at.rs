@@ -1,5 +1,7 @@
 //! Where a value stands in a request or an answer, and what is asked of it.
 
+use std::fmt;
+
 use http::HeaderName;
 use regex::Regex;
 use schemars::JsonSchema;
@@ -32,6 +34,11 @@ impl Pointer {
         };
         let steps = rest.split('/').map(step).collect::<Result<_, _>>()?;
         Ok(Self { steps })
+    }
+
+    /// The pointer through these keys.
+    pub(crate) fn of(keys: &[&str]) -> Self {
+        Self { steps: keys.iter().map(|key| Step::Key((*key).into())).collect() }
     }
 
     /// Whether the pointer depends on the lead's index.
@@ -181,6 +188,63 @@ pub enum Scalar {
     Number(f64),
     /// Any text. The values of headers, paths and queries are text.
     Text(Box<str>),
+}
+
+/// `/a/b~1c/{i}`
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| match step {
+            Step::Key(key) => write!(f, "/{}", key.replace('~', "~0").replace('/', "~1")),
+            Step::Item => f.write_str("/{i}"),
+        })
+    }
+}
+
+/// As it is written after `at:`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Body(pointer) => pointer.fmt(f),
+            Place::Select(selector) => f.write_str(&selector.text),
+            Place::Header(name) => write!(f, "header:{name}"),
+            Place::Path(name) => write!(f, "path:{name}"),
+            Place::Query(key) => write!(f, "query:{key}"),
+        }
+    }
+}
+
+/// `/method eq "crm.lead"`
+impl fmt::Display for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at.place, self.test)
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Test::Eq(scalar) => write!(f, "eq {scalar}"),
+            Test::In(scalars) => {
+                let all: Vec<String> = scalars.iter().map(ToString::to_string).collect();
+                write!(f, "in [{}]", all.join(", "))
+            }
+            Test::Matches(pattern) => write!(f, "matches {pattern}"),
+            Test::Type(kind) => write!(f, "type {}", format!("{kind:?}").to_lowercase()),
+            Test::Exists => f.write_str("exists"),
+            Test::Absent => f.write_str("absent"),
+        }
+    }
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Null => f.write_str("null"),
+            Scalar::Bool(yes) => yes.fmt(f),
+            Scalar::Number(number) => number.fmt(f),
+            Scalar::Text(text) => write!(f, "{text:?}"),
+        }
+    }
 }
 
 #[cfg(test)]

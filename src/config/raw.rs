@@ -159,6 +159,9 @@ pub(super) struct RawLimits {
     /// Clients' open connections at most, 1 to 1000000; further ones wait to be accepted.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(super) connections: u32,
+    /// Requests on routes at once at most, 1 to 1000000; beyond that they go on unscored.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) in_flight: u32,
     /// Longest wait for the head of a request that has begun, 1s to 10m; past it the connection is cut.
     pub(super) head: String,
     /// Longest time that a connection may be open without a request, 1s to 1d; past it the connection is cut.
@@ -185,6 +188,7 @@ impl Default for RawLimits {
             connect: "5s".into(),
             answer: "60s".into(),
             connections: 10_000,
+            in_flight: 1_000,
             head: "30s".into(),
             idle: "10m".into(),
             drain: "30s".into(),
@@ -521,6 +525,7 @@ pub(super) struct RawAlias {
 #[schemars(rename = "Secrets")]
 pub(super) struct RawSecrets {
     /// header:NAME, query:NAME or a JSON Pointer from the body's root; never read into a feature, an id or a log.
+    /// Authorization, cookies and what else is secret with every CRM need not be named.
     pub(super) mask: Vec<String>,
 }
 

@@ -134,12 +134,11 @@ pub struct Inject {
 }
 
 impl Inject {
-    /// Whether `field` is written of a request's leads. Headers take that of a single lead, requests' bodies only where
-    /// it stands in no array.
-    pub fn writes(&self, field: Field, is_single: bool, in_array: bool) -> bool {
+    /// Whether `field` is written of a request's leads. Headers and requests' bodies take that of a single lead.
+    pub fn writes(&self, field: Field, is_single: bool) -> bool {
         let into = |targets: &[BodyTarget]| targets.iter().any(|target| target.value == field);
         let into_headers = || self.headers.iter().any(|target| target.value == field);
-        into(&self.response) || is_single && (into_headers() || !in_array && into(&self.request))
+        into(&self.response) || is_single && (into_headers() || into(&self.request))
     }
 }
 

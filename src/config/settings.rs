@@ -43,7 +43,7 @@ pub struct Config {
     pub outcomes: Vec<OutcomeRule>,
     /// What tells which deal a lead became.
     pub aliases: Vec<AliasRule>,
-    /// What must never be read into a feature, an id or a log.
+    /// What must never be read into a feature, an id or a log: what `secrets.mask` names, then [`Mask::always`].
     pub masks: Vec<Mask>,
 }
 
@@ -103,6 +103,8 @@ pub struct Limits {
     pub answer: Duration,
     /// Clients' open connections at most; at least 1.
     pub connections: usize,
+    /// Requests on routes at once at most; at least 1.
+    pub in_flight: usize,
     /// Longest wait for the head of a request that has begun.
     pub head: Duration,
     /// Longest time that a connection may be open without a request.
@@ -223,4 +225,40 @@ pub enum Mask {
     Header(HeaderName),
     /// A key of the URL's query.
     Query(Box<str>),
+}
+
+/// Headers in which every CRM's secrets travel.
+const SECRET_HEADERS: [&str; 9] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "x-api-token",
+    "x-hmac-authorization",
+    "espo-authorization",
+    "x-frappe-csrf-token",
+];
+
+/// Keys of a URL's query that hold tokens: Pipedrive's, OAuth's, HubSpot's of old.
+const SECRET_QUERIES: [&str; 3] = ["api_token", "access_token", "hapikey"];
+
+/// Passwords and tokens in bodies: of Odoo's calls and logins, Tryton's logins, Google Ads' webhooks and SOAP sessions. The
+/// third parameter of an XML-RPC call is one too, but elsewhere that place may hold anything.
+const SECRET_PLACES: [&[&str]; 5] = [
+    &["params", "args", "2"],
+    &["params", "password"],
+    &["params", "1", "password"],
+    &["google_key"],
+    &["Envelope", "Header", "SessionHeader", "sessionId"],
+];
+
+impl Mask {
+    /// What is hidden whatever `secrets.mask` says.
+    pub fn always() -> Vec<Self> {
+        let headers = SECRET_HEADERS.map(|name| Mask::Header(HeaderName::from_static(name)));
+        let queries = SECRET_QUERIES.map(|key| Mask::Query(key.into()));
+        let places = SECRET_PLACES.map(|keys| Mask::Body(Pointer::of(keys)));
+        headers.into_iter().chain(queries).chain(places).collect()
+    }
 }

@@ -134,11 +134,15 @@ fn problems_of_the_whole() {
         ),
         (
             &with("features: {pw: {from: [/a/b], type: number}}\nsecrets: {mask: [/a]}"),
-            "2:24: features.pw.from[0]: is masked by secrets.mask",
+            "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
+        ),
+        (
+            &with("features: {pw: {from: [/google_key], type: category}}"),
+            "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             &with("features: {pw: {from: [/b/c], type: number}}\nsecrets: {mask: [/a/b]}"),
-            "2:24: features.pw.from[0]: is masked by secrets.mask",
+            "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             &with("presets: [salesforce]\noutcomes: [{route: lead.updat, label: 1}]"),
@@ -152,7 +156,7 @@ fn problems_of_the_whole() {
             &with(
                 "presets: [salesforce]\nsecrets: {mask: [/x]}\noutcomes: [{route: lead.update, label: 1, revenue: /x}]",
             ),
-            "4:52: outcomes[0].revenue: is masked by secrets.mask",
+            "4:52: outcomes[0].revenue: is masked, by secrets.mask or as a secret of any CRM",
         ),
     ] {
         assert_eq!(told(text), expected, "{text}");
@@ -335,11 +339,11 @@ fn problems_between_routes() {
         ),
         (
             "{name: b, method: [PUT], path: '/y', action: create, content: xmlrpc, inject: {request: [{at: /s, value: score}]}}",
-            "4:87: routes[1].inject.request: a body of content xmlrpc is only read; nothing is written into it",
+            "4:93: routes[1].inject.request: a body of content xmlrpc is only read; nothing is written into it",
         ),
         (
             "{name: b, method: [PUT], path: '/y', action: create, content: 'form-json:data', inject: {request: [{at: /s, value: score}]}}",
-            "4:97: routes[1].inject.request: a body of content form-json:data is only read; nothing is written into it",
+            "4:103: routes[1].inject.request: a body of content form-json:data is only read; nothing is written into it",
         ),
         (
             "{name: b, method: [get], path: /y, action: read}",
@@ -379,7 +383,10 @@ fn problems_between_routes() {
         r#"5:20: outcomes[0].route: route "b" has no id, so nothing says whose outcome this is; give the rule an id"#
     );
     let hidden = route("id: {from: response, at: /a/b}").replace("routes:", "secrets: {mask: [/a]}\nroutes:");
-    assert_eq!(told(&hidden), "4:68: routes[0].id: the id of route \"a\" is masked by secrets.mask");
+    assert_eq!(
+        told(&hidden),
+        "4:68: routes[0].id: the id of route \"a\" is masked, by secrets.mask or as a secret of any CRM"
+    );
 }
 
 #[test]
@@ -482,6 +489,7 @@ fn settings_have_their_defaults() {
         connect: 5 * second,
         answer: 60 * second,
         connections: 10_000,
+        in_flight: 1_000,
         head: 30 * second,
         idle: 600 * second,
         drain: 30 * second,
@@ -491,7 +499,7 @@ fn settings_have_their_defaults() {
         known_age: 30 * 86_400 * second,
     };
     assert_eq!(config.limits, limits);
-    assert!(config.routes.is_empty() && config.features.is_empty() && config.masks.is_empty());
+    assert!(config.routes.is_empty() && config.features.is_empty() && config.masks == Mask::always());
 }
 
 #[test]
@@ -620,15 +628,23 @@ fn problems_of_rules() {
             "outcomes: [{route: a, id: ▸5, label: 1}]",
             "outcomes[0].id: expected text or a mapping, found a number; put it in quotes",
         ),
-        ("outcomes: [{route: a, id: ▸/pw, label: 1}]", "outcomes[0].id: is masked by secrets.mask"),
+        (
+            "outcomes: [{route: a, id: ▸/pw, label: 1}]",
+            "outcomes[0].id: is masked, by secrets.mask or as a secret of any CRM",
+        ),
         (
             "outcomes: [{route: a, id: /i, event: ▸'req:/pw', label: 1}]",
-            "outcomes[0].event: is masked by secrets.mask",
+            "outcomes[0].event: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             "outcomes: [{route: a, phase: response, id: /i, time: ▸'/{i}/t', label: 1}]",
             "outcomes[0].time: {i} has no meaning here",
         ),
+        (
+            "outcomes: [{route: a, phase: response, id: /i, time: ▸'req:/{i}/t', label: 1}]",
+            "outcomes[0].time: {i} has no meaning here",
+        ),
+        ("outcomes: [{route: a, id: ▸'/{i}/url', label: 1}]", "outcomes[0].id: {i} has no meaning here"),
         (
             "outcomes: [{route: a, id: /i, when: [{at: 'header:x', type: ▸string}], label: 1}]",
             "outcomes[0].when[0].type: headers, paths and queries hold text",
@@ -644,7 +660,7 @@ fn problems_of_rules() {
         ("aliases: [▸{route: a, lead: /id}]", "aliases[0].deal: required key is missing"),
         (
             "aliases: [{route: a, lead: /id, deal: ▸'resp:/pw/x'}]",
-            "aliases[0].deal: is masked by secrets.mask",
+            "aliases[0].deal: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
             "features: {f: {from: [/f], type: number, missing: ▸often}}",

@@ -3,6 +3,8 @@
 /// The closed set of reasons: the `reason` label in metrics and in the `Leadwire` response header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Skip {
+    /// Too many requests on routes at once: scoring is what goes first, traffic never.
+    Overload,
     /// The body is larger than `limits.body`, or would be once it is decoded.
     Body,
     /// The body is compressed in a way that is not known here, or broken.
@@ -33,7 +35,8 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason, so that each has its counter from the start.
-    pub const ALL: [Skip; 13] = [
+    pub const ALL: [Skip; 14] = [
+        Skip::Overload,
         Skip::Body,
         Skip::Encoding,
         Skip::Content,
@@ -52,6 +55,7 @@ impl Skip {
     /// The label.
     pub fn as_str(self) -> &'static str {
         match self {
+            Skip::Overload => "overload",
             Skip::Body => "body",
             Skip::Encoding => "encoding",
             Skip::Content => "content",

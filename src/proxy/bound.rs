@@ -89,7 +89,7 @@ impl Bound {
     }
 
     /// Whether a lead's values are so, of every feature of the model.
-    pub(super) fn all(&self, values: &[Value<'_>], is: impl Fn(&Value<'_>) -> bool) -> bool {
+    pub(super) fn all<'a>(&self, values: &[Value<'a>], is: impl Fn(&Value<'a>) -> bool) -> bool {
         (0..self.places.len()).all(|index| is(self.told(values, index)))
     }
 

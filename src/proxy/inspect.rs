@@ -155,11 +155,12 @@ impl Subject<'_> {
         Ok(Some(Inspection { route, leads, notes, skip, patched, signed, took: started.elapsed() }))
     }
 
-    /// The body with the score in it. Only a lead that stands alone is changed: were a batch accepted in part, it could
-    /// not be sent again without the field.
+    /// The body with the score in it. Only a lead that stands alone, or alone in its list, is changed: were a batch accepted
+    /// in part, it could not be sent again without the field.
     fn patch(&self, route: &Route, read: &ReadScratch, leads: &[Judged], view: View<'_>) -> Option<Vec<u8>> {
         let ([found], [lead]) = (read.leads.as_slice(), leads) else { return None };
-        if found.item.is_some() {
+        let doc = view.doc(&read.tape);
+        if found.item.is_some() && !doc.is_only_element(found.at) {
             return None;
         }
         let given = given(lead, self.snapshot.model(route)?)?;
@@ -167,7 +168,6 @@ impl Subject<'_> {
             self.snapshot.metrics(Some(route)).injection_skipped();
             return None;
         };
-        let doc = view.doc(&read.tape);
         let mut edits = Edits::default();
         for target in &route.inject.request {
             if let Some(spot) = doc.spot(found.at, &target.at, found.item).ok()? {
@@ -250,7 +250,8 @@ mod tests {
         assert_eq!(reasons("{headers: {X-R: reasons}}", one), [1]);
         assert_eq!(reasons("{headers: {X-R: reasons}}", two), [0, 0], "a batch fits in no header");
         assert_eq!(reasons("{response: [{at: '/{i}/r', value: reasons}]}", two), [1, 1]);
-        assert_eq!(reasons("{request: [{at: /r, value: reasons}]}", one), [0], "items are not injected");
+        assert_eq!(reasons("{request: [{at: /r, value: reasons}]}", one), [1]);
+        assert_eq!(reasons("{request: [{at: /r, value: reasons}]}", two), [0, 0], "batches are not injected");
     }
 
     #[test]

@@ -60,8 +60,7 @@ impl Judge<'_> {
         let Bound { version, .. } = model;
         let scored = version.model.score(|index| model.value(&values, index), &mut self.scratch.score);
         let scored = scored.map_err(|_| Skip::Score)?;
-        if self.route.inject.writes(Field::Reasons, true, lead.item.is_some()) && !(self.late)(Instant::now())
-        {
+        if self.route.inject.writes(Field::Reasons, true) && !(self.late)(Instant::now()) {
             lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
         }
         lead.scored = Some((scored, Packed::new(&values)));
@@ -70,7 +69,7 @@ impl Judge<'_> {
 
     /// Scores several leads in one batched forward. Returns why the first of those without a score has none.
     fn together(&mut self, model: &Bound, leads: &mut [Judged], values: &[&[Value<'_>]]) -> Option<Skip> {
-        let with_reasons = self.route.inject.writes(Field::Reasons, false, true);
+        let with_reasons = self.route.inject.writes(Field::Reasons, false);
         let version = &model.version.model;
         let mut first_skip = None;
         let mut taken: Vec<(usize, Packed)> = Vec::with_capacity(leads.len());
@@ -120,6 +119,7 @@ impl Judge<'_> {
         values: &'v [Value<'v>],
     ) -> Result<Cow<'v, [Value<'v>]>, Skip> {
         let version = &model.version.model;
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is for one lifetime only")]
         let says_nothing = |values: &[Value<'_>]| model.all(values, |value| value.is_missing());
         if !matches!(self.route.action, Action::Update | Action::Upsert) {
             return if says_nothing(values) { Err(Skip::Features) } else { Ok(Cow::Borrowed(values)) };

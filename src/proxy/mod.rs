@@ -23,11 +23,13 @@ mod expiry; // coarse time-outs
 mod body; // bodies, streamed or whole
 mod hop; // hop-by-hop headers
 mod respond; // errors become answers, in one place
+mod rehearse; // a recorded exchange, without the network
 
 pub use self::{
     bind::{BindError, Listeners},
     bound::{BindModelError, check_features},
     inspect::{Inspection, Judged, Scratch, Subject},
+    rehearse::{Recording, RecordingError, Rehearsal, rehearse},
     snapshot::Snapshot,
     tls::{TlsError, TlsFiles, TlsSides},
     worker::{Proxy, Shared},

@@ -10,12 +10,13 @@ use super::{
     body::{Body, Read, Whole},
     hop,
     inspect::{Inspection, Subject},
+    rehearse::StandIn,
     respond,
     snapshot::Snapshot,
     upgrade::Wish,
-    upstream::UpstreamError,
+    upstream::{Lease, UpstreamError},
     verdict::Verdict,
-    worker::Worker,
+    worker::{Place, Worker},
 };
 use crate::{
     enrich,
@@ -29,7 +30,7 @@ impl Worker {
     pub(super) async fn serve(self: Rc<Self>, mut request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let snapshot = self.snapshot();
-        let exchange = Exchange { worker: &self, snapshot: &snapshot };
+        let exchange = Exchange { worker: &self, snapshot: &snapshot, stand_in: None };
         let answer = match Wish::of(&mut request) {
             None => {
                 let (parts, body) = request.into_parts();
@@ -46,25 +47,27 @@ impl Worker {
 }
 
 /// One request under one snapshot.
-struct Exchange<'w> {
-    worker: &'w Worker,
-    snapshot: &'w Snapshot,
+pub(super) struct Exchange<'w> {
+    pub(super) worker: &'w Worker,
+    pub(super) snapshot: &'w Snapshot,
+    /// Who takes the CRM's part in a rehearsal.
+    pub(super) stand_in: Option<&'w StandIn>,
 }
 
 /// What a route makes of a request before it is forwarded.
-enum Plan {
+pub(super) enum Plan<'w> {
     /// Not ours.
     Pass(Body),
     /// Ours, without a score.
     Skip(Skipped, Body),
     /// Leads were found in it.
-    Judge(Box<Inspection>, Body),
+    Judge(Box<Inspection>, Body, Place<'w>),
     /// The client broke off its body.
     Broken(Option<Arc<Route>>),
 }
 
 impl Exchange<'_> {
-    async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
+    pub(super) async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
         if parts.uri.path().is_empty() {
             self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
@@ -93,19 +96,26 @@ impl Exchange<'_> {
                 let answer = self.forward(Request::from_parts(parts, body)).await;
                 self.skip(&route, reason, answer)
             }
-            Plan::Judge(inspection, body) => self.judge(parts, *inspection, body).await,
+            Plan::Judge(inspection, body, _place) => self.judge(parts, *inspection, body).await,
         }
     }
 
-    async fn plan(&self, parts: &Parts, body: Body) -> Plan {
+    /// What is made of a request before anything is sent.
+    pub(super) async fn plan(&self, parts: &Parts, body: Body) -> Plan<'_> {
         let Parts { method, uri, headers, .. } = parts;
         let head = RequestHead { method, path: uri.path(), query: uri.query(), headers };
         let Some(candidates) = self.snapshot.recogniser.candidates(head) else { return Plan::Pass(body) };
         if let Err(skipped) = candidates.precheck() {
             return Plan::Skip(skipped, body);
         }
+        let Some(place) = self.worker.place(&self.snapshot.config.limits) else {
+            return match candidates.likely() {
+                Some(route) => Plan::Skip(Skipped { route, reason: Skip::Overload }, body),
+                None => Plan::Pass(body),
+            };
+        };
         if !candidates.needs_body() {
-            return plan(self.inspect(&candidates, headers, b""), body);
+            return plan(self.inspect(&candidates, headers, b""), body, place);
         }
         let whole = match body.read(self.snapshot.config.limits.body).await {
             Read::Broken => return Plan::Broken(candidates.likely()),
@@ -118,7 +128,7 @@ impl Exchange<'_> {
             Read::Whole(whole) => whole,
         };
         let inspected = self.inspect(&candidates, headers, &whole.bytes);
-        plan(inspected, Body::Whole(whole))
+        plan(inspected, Body::Whole(whole), place)
     }
 
     fn inspect(
@@ -135,10 +145,12 @@ impl Exchange<'_> {
 
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let started = Instant::now();
-        let sent = self.worker.pool.send(request, self.snapshot).await;
+        let sent = match self.stand_in {
+            None => self.worker.pool.send(request, self.snapshot).await.map(leased),
+            Some(stand_in) => stand_in.send(request).await,
+        };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
-        let (response, lease) = sent?;
-        let mut response = response.map(|incoming| Body::leased(incoming, lease));
+        let mut response = sent?;
         hop::strip(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
         Ok(response)
@@ -240,11 +252,15 @@ impl Exchange<'_> {
     }
 }
 
-fn plan(inspected: Result<Option<Inspection>, Skipped>, body: Body) -> Plan {
+fn leased((response, lease): (Response<Incoming>, Lease)) -> Response<Body> {
+    response.map(|incoming| Body::leased(incoming, lease))
+}
+
+fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: Place<'w>) -> Plan<'w> {
     match inspected {
         Ok(None) => Plan::Pass(body),
         Err(skipped) => Plan::Skip(skipped, body),
-        Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), body),
+        Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), body, place),
     }
 }
 

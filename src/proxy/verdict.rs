@@ -46,9 +46,9 @@ struct Outcome {
 }
 
 /// A lead that the CRM accepted.
-struct Accepted<'l> {
-    lead: &'l Judged,
-    id: Option<LeadId>,
+pub(super) struct Accepted<'l> {
+    pub(super) lead: &'l Judged,
+    pub(super) id: Option<LeadId>,
     place: Option<Place>,
 }
 
@@ -131,7 +131,7 @@ impl Verdict<'_> {
     }
 
     /// The leads with a score that the CRM accepted.
-    fn accepted(&self, answer: Answer<'_, '_>) -> Vec<Accepted<'_>> {
+    pub(super) fn accepted(&self, answer: Answer<'_, '_>) -> Vec<Accepted<'_>> {
         let route = &self.inspection.route;
         let scored = self.inspection.leads.iter().filter(|lead| lead.scored.is_some());
         let pairs = route.pairs(answer);

@@ -1,7 +1,7 @@
 //! Workers: one thread each, with its own runtime, listener, connections and scratch memory.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -25,6 +25,7 @@ use super::{
     upstream::Pool,
 };
 use crate::{
+    config::Limits,
     leadlog::{Known, Queue, Sender},
     telemetry::{ConnectionMetrics, HandshakeMetrics, Latency, StageRecorder},
 };
@@ -109,10 +110,13 @@ pub(super) struct Worker {
     pub(super) handshakes: HandshakeMetrics,
     /// Workers among which the kernel spreads connections.
     share: usize,
+    /// Requests on routes, from their head to their answer's.
+    judging: Cell<usize>,
 }
 
 impl Worker {
-    fn new(shared: &Shared, index: usize) -> Self {
+    /// A worker that serves nothing yet.
+    pub(super) fn new(shared: &Shared, index: usize) -> Self {
         let expiry = Rc::new(Expiry::default());
         Self {
             snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
@@ -125,12 +129,22 @@ impl Worker {
             connections: Rc::new(Connections::new(shared.connections.clone())),
             handshakes: shared.handshakes.clone(),
             share: shared.workers.max(1),
+            judging: Cell::new(0),
         }
     }
 
     /// The configuration and models of this moment.
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshots.borrow_mut().load().clone()
+    }
+
+    /// A place for one more request whose body is held and scored; `None` where there are as many as `limits` allow.
+    pub(super) fn place(&self, limits: &Limits) -> Option<Place<'_>> {
+        let taken = self.judging.get();
+        (taken < limits.in_flight.div_ceil(self.share)).then(|| {
+            self.judging.set(taken + 1);
+            Place(&self.judging)
+        })
     }
 
     async fn run(self: Rc<Self>, socket: std::net::TcpListener, mut stopped: watch::Receiver<bool>) {
@@ -210,5 +224,14 @@ impl Worker {
         if tokio::time::timeout(limit, self.connections.fewer_than(1)).await.is_err() {
             tracing::warn!(open = self.connections.open(), "drain took too long; connections are cut");
         }
+    }
+}
+
+/// A request's place among those that are scored at once; free again when this is dropped.
+pub(super) struct Place<'w>(&'w Cell<usize>);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }

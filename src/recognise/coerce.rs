@@ -15,10 +15,23 @@ use crate::{
 ///
 /// A boolean where a category is expected stays one: the model's vocabulary knows whether it holds `yes` and `no`. Some
 /// CRMs write `false` for every empty field; without such words that is missing, as for numbers.
+#[inline(always)]
 pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'a>, Duplicate> {
     let Some(node) = doc.node(at) else { return Ok(Value::Missing) };
+    match (kind, node.kind) {
+        (FeatureType::Number, Kind::Number) => {
+            let short = short_decimal(doc.bytes(node)).map(Value::Number);
+            Ok(short.unwrap_or_else(|| finite(doc.raw(node))))
+        }
+        (FeatureType::Category, Kind::String) if !node.escaped => Ok(text(Cow::Borrowed(doc.raw(node)))),
+        _ => read_other(doc, at, kind),
+    }
+}
+
+/// The forms that are less common.
+fn read_other<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'a>, Duplicate> {
+    let Some(node) = doc.node(at) else { return Ok(Value::Missing) };
     Ok(match (kind, node.kind) {
-        (FeatureType::Number, Kind::Number) => finite(doc.raw(node)),
         (FeatureType::Number, Kind::String) => number(&doc.string(node)),
         (FeatureType::Category, Kind::String) => text(doc.string(node)),
         // Option sets arrive as integer codes; their digits are the category's name.
@@ -95,16 +108,55 @@ pub(super) fn number_in(text: &str) -> Option<f64> {
 /// What `derive` makes of a value.
 pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
     match (derive, value) {
-        (Derive::EmailDomain, Value::Text(address)) => {
-            let domain = address.rsplit_once('@').map(|(_, domain)| domain.trim().to_lowercase());
-            domain.map_or(Value::Missing, |domain| text(Cow::Owned(domain)))
+        (Derive::EmailDomain, Value::Text(Cow::Borrowed(address))) => text(domain(address)),
+        (Derive::EmailDomain, Value::Text(Cow::Owned(address))) => {
+            text(Cow::Owned(domain(&address).into_owned()))
         }
         (Derive::EmailDomain, _) => Value::Missing,
     }
 }
 
+/// What follows the last @, in lower case, which most addresses are written in; empty where there is none.
+fn domain(address: &str) -> Cow<'_, str> {
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain.trim());
+    let is_lower = domain.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(domain) } else { Cow::Owned(domain.to_lowercase()) }
+}
+
 fn text(text: Cow<'_, str>) -> Value<'_> {
     if text.is_empty() { Value::Missing } else { Value::Text(text) }
+}
+
+/// `-36.4` and other plain numbers of at most 15 digits: the digits and the power of ten are exact, so that dividing them
+/// rounds once and gives what parsing gives (Clinger 1990).
+#[inline(always)]
+fn short_decimal(text: &[u8]) -> Option<f64> {
+    const TENS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (digits, is_negative) = match text.split_first() {
+        Some((b'-', digits)) => (digits, true),
+        _ => (text, false),
+    };
+    if digits.len() > 16 {
+        return None;
+    }
+    let (mut number, mut after_point, mut point) = (0u64, 0, 0);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                number = number * 10 + u64::from(byte - b'0');
+                after_point += point;
+            }
+            b'.' if point == 0 => point = 1,
+            _ => return None,
+        }
+    }
+    // Sixteen digits without a point may be more than an f64 holds.
+    if digits.len() - point > 15 {
+        return None;
+    }
+    let number = number as f64 / TENS.get(after_point)?;
+    Some(if is_negative { -number } else { number })
 }
 
 fn finite(text: &str) -> Value<'static> {
@@ -141,10 +193,11 @@ fn grouped(first: &str, rest: &str) -> Option<String> {
 }
 
 fn boolean(text: &str) -> Value<'static> {
-    let is = |words: [&str; 4]| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
-    if is(["true", "yes", "on", "1"]) {
+    let is = |words: [&str; 5]| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
+    // pandas writes booleans with gaps as floats.
+    if is(["true", "yes", "on", "1", "1.0"]) {
         Value::Boolean(true)
-    } else if is(["false", "no", "off", "0"]) {
+    } else if is(["false", "no", "off", "0", "0.0"]) {
         Value::Boolean(false)
     } else {
         Value::Missing
@@ -199,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn short_decimals_are_what_parsing_makes_of_them() {
+        for text in
+            ["0", "-0", "12000.00", "0.1", "-36.4", "93.994", "999999999999999", "0.00000000000001", "1."]
+        {
+            if let Some(number) = short_decimal(text.as_bytes()) {
+                let parsed = text.parse::<f64>().unwrap_or_default();
+                assert_eq!(number.to_bits(), parsed.to_bits(), "{text}");
+            }
+        }
+        for text in ["9999999999999999", "1e5", "1.2.3", "12345678901234567", "--1", "é"] {
+            assert_eq!(short_decimal(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn categories_are_text_or_codes() {
         let text = |text: &'static str| Value::Text(Cow::Borrowed(text));
         check("\"Web\"", FeatureType::Category, &text("Web"));
@@ -230,10 +298,13 @@ mod tests {
         for (address, expected) in [
             ("ann@Example.COM", Some("example.com")),
             ("\"a@b\"@c.d ", Some("c.d")),
+            ("ann@MÜNCHEN.example", Some("münchen.example")),
             ("ann@", None),
             ("ann", None),
         ] {
             let value = derived(Value::Text(Cow::Borrowed(address)), Derive::EmailDomain);
+            let of_owned = derived(Value::Text(Cow::Owned(address.to_owned())), Derive::EmailDomain);
+            assert_eq!(of_owned, value, "{address}");
             let expected = expected.map_or(Value::Missing, |text| Value::Text(Cow::Borrowed(text)));
             assert_eq!(value, expected, "{address}");
         }
@@ -242,10 +313,10 @@ mod tests {
 
     #[test]
     fn booleans_are_words_or_bits() {
-        for json in ["true", "\"true\"", "\"On\"", "1", "\"1\"", "\"yes\""] {
+        for json in ["true", "\"true\"", "\"On\"", "1", "1.0", "\"1\"", "\"1.0\"", "\"yes\""] {
             check(json, FeatureType::Boolean, &Value::Boolean(true));
         }
-        for json in ["false", "\"no\"", "0", "\"FALSE\""] {
+        for json in ["false", "\"no\"", "0", "0.0", "\"FALSE\""] {
             check(json, FeatureType::Boolean, &Value::Boolean(false));
         }
         for json in ["null", "\"\"", "2", "\"maybe\"", "{}"] {

@@ -55,14 +55,14 @@ impl<'a, 't> Doc<'a, 't> {
 
     /// The members of an object: the key's node and the value's index. Nothing for any other value.
     pub fn members(&self, at: At) -> impl Iterator<Item = (&'t Node, At)> + use<'a, 't> {
-        let nodes = self.nodes;
         let last = self.last_inside(at, Kind::Object);
+        let inside = self.nodes.get(..last).unwrap_or_default();
         let mut key = at + 1;
         std::iter::from_fn(move || {
-            let node = nodes.get(key).filter(|_| key < last)?;
             let value = key + 1;
-            key = nodes.get(value)?.next as usize;
-            Some((node, value))
+            let pair = (inside.get(key)?, value);
+            key = inside.get(value)?.next as usize;
+            Some(pair)
         })
     }
 
@@ -79,6 +79,14 @@ impl<'a, 't> Doc<'a, 't> {
         })
     }
 
+    /// Whether the value is the one element of an array.
+    pub fn is_only_element(&self, at: At) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.node(before));
+        let list = before.filter(|node| node.kind == Kind::Array);
+        // The first element's node follows its array's, and the last one ends where the array does.
+        list.zip(self.node(at)).is_some_and(|(list, node)| list.next == node.next)
+    }
+
     fn last_inside(&self, at: At, kind: Kind) -> usize {
         self.node(at).filter(|node| node.kind == kind).map_or(0, |node| node.next as usize)
     }
@@ -87,7 +95,9 @@ impl<'a, 't> Doc<'a, 't> {
     pub fn member(&self, object: At, name: &str) -> Result<Option<At>, Duplicate> {
         let mut found = None;
         for (key, value) in self.members(object) {
-            if self.is_text(key, name) && found.replace(value).is_some() {
+            // Most are of another length, and need not be looked at.
+            let may_be = key.escaped || (key.end - key.start) as usize == name.len();
+            if may_be && self.is_text(key, name) && found.replace(value).is_some() {
                 return Err(Duplicate);
             }
         }
@@ -209,5 +219,23 @@ mod tests {
         let text = r#"{"a":1,"b":2,"\u0061":3}"#;
         assert_eq!(find(text, "/a", None), Err(Duplicate));
         assert_eq!(find(text, "/b", None).unwrap().as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn an_only_element_is_told_from_one_of_several() {
+        let check = |text: &str, pointer: &str, expected: bool| {
+            let mut tape = Tape::default();
+            tape.scan(text).unwrap();
+            let doc = Doc::new(text, &tape);
+            let at = doc.resolve(Doc::ROOT, &Pointer::parse(pointer).unwrap(), None).unwrap().unwrap();
+            assert_eq!(doc.is_only_element(at), expected, "{text} {pointer}");
+        };
+        check(r#"[{"a":1}]"#, "/0", true);
+        check(r#"{"b":[[ {"a":[1]} ],{}]}"#, "/b/0/0", true);
+        check(r#"[{"a":1},{}]"#, "/0", false);
+        check(r#"[{},{"a":1}]"#, "/1", false);
+        check(r#"[[],{"a":1}]"#, "/1", false);
+        check(r#"[{"a":{"b":1}}]"#, "/0/a", false);
+        check(r#"{"a":1}"#, "", false);
     }
 }

@@ -129,6 +129,7 @@ impl<'a> Reader<'_, 'a, '_, '_> {
         Ok(())
     }
 
+    #[inline(always)]
     fn entry(&mut self, entry: &Entry, value: At) -> Result<(), Duplicate> {
         for (feature, rank) in &entry.features {
             let (Some((kind, derive)), Some(best), Some(slot)) = (
@@ -139,10 +140,10 @@ impl<'a> Reader<'_, 'a, '_, '_> {
                 continue;
             };
             if *rank < *best || slot.is_missing() {
-                let mut read: Value<'a> = coerce::read(self.doc, value, *kind)?;
-                if let Some(derive) = derive {
-                    read = coerce::derived(read, *derive);
-                }
+                let read: Value<'a> = match derive {
+                    None => coerce::read(self.doc, value, *kind)?,
+                    Some(derive) => coerce::derived(coerce::read(self.doc, value, *kind)?, *derive),
+                };
                 if !read.is_missing() {
                     *best = *rank;
                     *slot = read;
@@ -189,8 +190,17 @@ impl Branch {
 #[derive(Debug, Default)]
 struct KeyTable {
     keys: Vec<Box<[u8]>>,
-    /// Index of a key plus one, 0 for a free slot. A power of two long.
-    slots: Vec<u16>,
+    /// A power of two long.
+    slots: Vec<Slot>,
+}
+
+/// A key by its ends.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    ends: (u64, u64),
+    length: usize,
+    /// Index of the key plus one, 0 for a free slot.
+    number: usize,
 }
 
 impl KeyTable {
@@ -208,38 +218,52 @@ impl KeyTable {
     }
 
     fn seal(&mut self) {
-        self.slots = vec![0; (self.keys.len() * 4).next_power_of_two()];
-        for (index, key) in self.keys.iter().enumerate() {
-            let mut slot = hash(key) & (self.slots.len() - 1);
-            while self.slots.get(slot).is_some_and(|taken| *taken != 0) {
-                slot = (slot + 1) & (self.slots.len() - 1);
+        self.slots = vec![Slot::default(); (self.keys.len() * 4).next_power_of_two()];
+        for (key, number) in self.keys.iter().zip(1..) {
+            let ends = ends(key);
+            let mut at = hash(ends, key.len()) & (self.slots.len() - 1);
+            while self.slots.get(at).is_some_and(|slot| slot.number != 0) {
+                at = (at + 1) & (self.slots.len() - 1);
             }
-            if let Some(free) = self.slots.get_mut(slot) {
-                // Keys beyond 65,534 are left out; a feature map has some tens.
-                *free = u16::try_from(index + 1).unwrap_or(0);
-            }
+            let slot = Slot { ends, length: key.len(), number };
+            self.slots.get_mut(at).into_iter().for_each(|free| *free = slot);
         }
     }
 
+    #[inline(always)]
     fn find(&self, key: &[u8]) -> Option<usize> {
         let mask = self.slots.len().checked_sub(1)?;
-        let mut slot = hash(key) & mask;
+        let ends = ends(key);
+        let mut at = hash(ends, key.len()) & mask;
         loop {
-            let index = usize::from(*self.slots.get(slot)?).checked_sub(1)?;
-            if self.keys.get(index).is_some_and(|known| **known == *key) {
-                return Some(index);
+            let slot = self.slots.get(at)?;
+            let index = slot.number.checked_sub(1)?;
+            if slot.ends == ends && slot.length == key.len() {
+                // Up to sixteen bytes the ends are all of the key.
+                let same = key.len() <= 16 || self.keys.get(index).is_some_and(|known| **known == *key);
+                if same {
+                    return Some(index);
+                }
             }
-            slot = (slot + 1) & mask;
+            at = (at + 1) & mask;
         }
     }
 }
 
-fn hash(key: &[u8]) -> usize {
-    let word = match (key.first_chunk::<8>(), key.last_chunk::<8>()) {
-        (Some(first), Some(last)) => u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29),
-        _ => key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-    };
-    let mixed = (word ^ key.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// The first and last eight bytes of a key, which may overlap; of a shorter one all of it.
+#[inline(always)]
+fn ends(key: &[u8]) -> (u64, u64) {
+    let four = |part: &[u8; 4]| u64::from(u32::from_le_bytes(*part));
+    match (key.first_chunk::<8>(), key.last_chunk::<8>(), key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        (Some(first), Some(last), ..) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        (_, _, Some(first), Some(last)) => (four(first), four(last)),
+        _ => (key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+    }
+}
+
+#[inline(always)]
+fn hash((first, last): (u64, u64), length: usize) -> usize {
+    let mixed = (first ^ last.rotate_left(29) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 40) as usize
 }
 
@@ -305,6 +329,25 @@ mod tests {
         assert_eq!(read(r#"{"source":"a","source":"b"}"#), Err(Duplicate));
         assert_eq!(read(r#"{"amount":{"decimal":1,"decimal":2}}"#), Err(Duplicate));
         assert!(read(r#"{"x":1,"x":2}"#).is_ok());
+    }
+
+    #[test]
+    fn keys_of_any_length_are_told_apart() {
+        let text = "abcdefghijklmnopqrstuvwxyz";
+        let mut table = KeyTable::default();
+        let index = |key: &str| (1..24).position(|length| text[..length] == *key);
+        (1..24).for_each(|length| _ = table.push(&text.as_bytes()[..length]));
+        table.seal();
+        for (length, place) in (1..24).flat_map(|length| (0..length).map(move |place| (length, place))) {
+            let key = &text[..length];
+            let other = key.replace(&text[place..place + 1], "_");
+            assert_eq!(
+                (table.find(key.as_bytes()), table.find(other.as_bytes())),
+                (index(key), None),
+                "{other}"
+            );
+        }
+        assert_eq!(table.find(b""), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use self::{
     coerce::{read, read_text},
     content::{Mode, View, decode, decodes, offer},
     doc::{At, Doc, Duplicate},
-    redact::Redact,
+    redact::{Masked, Redact},
     request::{Found, Recogniser, Scratch, Skipped},
     routes::{Candidates, RequestHead, Route},
     rules::{Notes, Record},

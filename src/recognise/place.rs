@@ -216,7 +216,11 @@ pub(super) fn id_at(doc: Doc<'_, '_>, at: At) -> Option<LeadId> {
 
 /// The percent-decoded value of the first `key=value` in a URL's query.
 fn query_value<'q>(query: &'q str, key: &str) -> Option<Cow<'q, str>> {
-    let decoded = |text: &'q str| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(name, _)| decoded(name) == key).map(|(_, value)| decoded(value))
+}
+
+/// A text of a URL, percent-decoded.
+pub(super) fn decoded(text: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy()
 }

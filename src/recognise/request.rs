@@ -8,6 +8,7 @@ use super::{
     doc::{At, Doc, Duplicate},
     fields::{FieldScratch, Fields},
     place::{Head, Hidden, Message, id_at},
+    predicate::Predicate,
     routes::{Candidates, Captures, RequestHead, Route, Router},
     rules::{Notes, Witness},
     scan::{Kind, Tape},
@@ -90,6 +91,19 @@ impl Recogniser {
         candidates.open().next().is_some().then_some(candidates)
     }
 
+    /// The routes of a request's method and path, most specific first, each with the place among its predicates of the
+    /// first that does not hold. Without a body, those on the body hold.
+    pub fn considered(
+        &self,
+        head: RequestHead<'_>,
+        body: Option<Doc<'_, '_>>,
+    ) -> Vec<(Arc<Route>, Option<usize>)> {
+        let Some(candidates) = self.router.at(head) else { return Vec::new() };
+        // A key that stands twice is told as the reason to skip.
+        let denied = |route| candidates.denied(route, body).unwrap_or(None);
+        candidates.routes().map(|route| (route.clone(), denied(route))).collect()
+    }
+
     /// Reads the leads of a body, for the routes that read it as `view` does: `Ok(None)` where no route's predicates hold.
     /// Where no candidate needs the body the view is not looked at. On `Ok(Some)` the leads stand in `scratch`, and `values`
     /// holds [`Recogniser::width`] values for each, one lead after another.
@@ -149,20 +163,26 @@ impl<'r> Candidates<'r> {
 
     /// Whether a route takes the request. Without a body its predicates on the body are taken as holding.
     fn allows(&self, route: &'r Route, body: Option<Doc<'_, '_>>) -> Result<bool, Duplicate> {
+        Ok(self.denied(route, body)?.is_none())
+    }
+
+    /// Which of a route's predicates is the first that does not hold.
+    fn denied(&self, route: &'r Route, body: Option<Doc<'_, '_>>) -> Result<Option<usize>, Duplicate> {
         if route.when.is_empty() {
-            return Ok(true);
+            return Ok(None);
         }
         let captures = self.captures(route);
         let head = self.message_head(&captures);
         let empty = Tape::default();
         let doc = body.unwrap_or_else(|| Doc::new("", &empty));
-        for predicate in route.when.iter().filter(|predicate| body.is_some() || !predicate.reads_body()) {
+        let asked = |predicate: &Predicate| body.is_some() || !predicate.reads_body();
+        for (index, predicate) in route.when.iter().enumerate().filter(|(_, predicate)| asked(predicate)) {
             let hidden = Hidden::NONE;
             if !predicate.holds(Message { head, doc, hidden, from: Doc::ROOT, item: None })? {
-                return Ok(false);
+                return Ok(Some(index));
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn message_head<'c>(&'c self, captures: &'c Captures<'c>) -> Head<'c> {

@@ -49,7 +49,7 @@ pub struct Route {
 }
 
 impl Route {
-    fn new(index: usize, route: &config::Route, config: &Config, masks: Arc<[Pointer]>) -> Self {
+    fn new(index: usize, route: &config::Route, config: &Config, masks: &Masks) -> Self {
         let compiled =
             |predicates: &[config::Predicate]| predicates.iter().map(Predicate::new).collect::<Vec<_>>();
         let outcomes = config.outcomes.iter().filter(|rule| rule.route == route.name);
@@ -80,7 +80,7 @@ impl Route {
                 _ => None,
             },
             pairing: route.pairing.clone(),
-            masks,
+            masks: masks.of(route, !outcomes.is_empty() || !aliases.is_empty()),
             needs_answer: reads_answer(route) || read_by_rules(Side::Response),
             needs_body: reads_request(route) || read_by_rules(Side::Request),
             outcomes,
@@ -106,6 +106,42 @@ impl Route {
     }
 }
 
+/// What must not be read of bodies.
+struct Masks {
+    /// All of it.
+    all: Arc<[Pointer]>,
+    /// All of it, and the password of an XML-RPC call to Odoo.
+    calls: Arc<[Pointer]>,
+}
+
+impl Masks {
+    fn new(config: &Config) -> Self {
+        let pointer = |mask: &Mask| match mask {
+            Mask::Body(pointer) => Some(pointer.clone()),
+            Mask::Header(_) | Mask::Query(_) => None,
+        };
+        let all: Vec<Pointer> = config.masks.iter().filter_map(pointer).collect();
+        let calls = all.iter().cloned().chain([Pointer::of(&["params", "2"])]).collect();
+        Self { all: all.into(), calls }
+    }
+
+    /// Those that a route looks for. A configuration in which a pointer leads to one is refused, so only what searches a
+    /// body has to look for them.
+    fn of(&self, route: &config::Route, has_rules: bool) -> Arc<[Pointer]> {
+        match &route.content {
+            _ if !has_rules && !searches(route) => Arc::default(),
+            Content::XmlRpc => self.calls.clone(),
+            _ => self.all.clone(),
+        }
+    }
+}
+
+/// Whether a query looks for a route's leads or ids, which may find anything.
+fn searches(route: &config::Route) -> bool {
+    let ids = matches!(&route.id, Some(id) if matches!(id.from, IdSource::Each(_)));
+    ids || *route.leads.text != *"$"
+}
+
 fn reads_answer(route: &config::Route) -> bool {
     let in_body = |predicate: &config::Predicate| {
         predicate.at.side == Side::Response && matches!(predicate.at.place, Place::Body(_) | Place::Select(_))
@@ -125,24 +161,19 @@ fn reads_request(route: &config::Route) -> bool {
     scores || id || route.when.iter().any(in_body)
 }
 
-/// What the `{name}`s of a path stood for, still percent-encoded.
-#[derive(Clone, Debug, Default)]
-pub struct Captures<'a> {
-    names: &'a [Box<str>],
-    values: [&'a str; MAX_CAPTURES],
-}
-
-/// No CRM's path has more templates than this; further ones are matched but cannot be named.
-const MAX_CAPTURES: usize = 8;
+/// What the `{name}`s of a path stood for, still percent-encoded. Found when asked for, as most requests ask for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Captures<'a>(Option<(&'a Template, &'a str)>);
 
 impl<'a> Captures<'a> {
     /// For messages without a path: answers.
-    pub(super) const NONE: &'static Captures<'static> = &Captures { names: &[], values: [""; MAX_CAPTURES] };
+    pub(super) const NONE: &'static Captures<'static> = &Captures(None);
 
     /// The text that `{name}` stood for.
     pub fn named(&self, name: &str) -> Option<&'a str> {
-        let position = self.names.iter().position(|known| **known == *name)?;
-        self.values.get(position).copied()
+        let (template, path) = self.0?;
+        let position = template.names.iter().position(|known| **known == *name)?;
+        template.values(path).nth(position)
     }
 }
 
@@ -174,11 +205,7 @@ pub struct RequestHead<'a> {
 impl<'r> Candidates<'r> {
     /// The path's parts under the names that `route` gives them.
     pub(super) fn captures(&self, route: &'r Route) -> Captures<'r> {
-        let mut values = [""; MAX_CAPTURES];
-        for (slot, value) in values.iter_mut().zip(route.template.values(self.head.path)) {
-            *slot = value;
-        }
-        Captures { names: &route.template.names, values }
+        Captures(Some((&route.template, self.head.path)))
     }
 
     /// The routes whose path fits, most specific first: by literal segments, then by predicates.
@@ -223,14 +250,10 @@ pub struct Router {
 impl Router {
     /// Compiles all routes of a configuration.
     pub fn new(config: &Config) -> Self {
-        let masks = config.masks.iter().filter_map(|mask| match mask {
-            Mask::Body(pointer) => Some(pointer.clone()),
-            Mask::Header(_) | Mask::Query(_) => None,
-        });
-        let masks: Arc<[Pointer]> = masks.collect();
+        let masks = Masks::new(config);
         let mut compiled: Vec<(&config::Route, Arc<Route>)> = Vec::new();
         for (index, route) in config.routes.iter().enumerate() {
-            compiled.push((route, Arc::new(Route::new(index, route, config, masks.clone()))));
+            compiled.push((route, Arc::new(Route::new(index, route, config, &masks))));
         }
         // Of routes under one template those with more predicates go first.
         compiled.sort_by_key(|(route, _)| std::cmp::Reverse(route.when.len()));

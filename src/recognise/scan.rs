@@ -88,66 +88,71 @@ impl Tape {
             return Err(Malformed { at: 0 });
         }
         let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        // The container that the next value stands in; `Null` for the text itself.
+        let mut inside = Kind::Null;
         loop {
-            let (next, entered) = self.value(bytes, white(bytes, at))?;
-            at = next;
-            if entered {
-                continue;
+            if inside == Kind::Object {
+                at = self.key(bytes, at)?;
             }
-            match self.after_value(bytes, at)? {
-                Some(next) => at = next,
-                None => return Ok(()),
+            match self.value(bytes, white(bytes, at))? {
+                (next, None) => at = next,
+                (next, Some(entered)) => {
+                    (at, inside) = (next, entered);
+                    continue;
+                }
+            }
+            // Leaves every container that ends here.
+            loop {
+                at = white(bytes, at);
+                match (bytes.get(at), inside) {
+                    (Some(b','), Kind::Object | Kind::Array) => break at += 1,
+                    (Some(b'}'), Kind::Object) | (Some(b']'), Kind::Array) => {
+                        (at, inside) = (self.leave(at + 1), self.innermost());
+                    }
+                    (None, Kind::Null) => return Ok(()),
+                    _ => return Err(Malformed { at }),
+                }
             }
         }
     }
 
-    /// Reads a scalar or an empty container, or enters a container; true where the next thing is a value inside it.
-    fn value(&mut self, bytes: &[u8], at: usize) -> Result<(usize, bool), Malformed> {
+    /// Reads a scalar or an empty container, or enters a container, whose kind it gives.
+    #[inline(always)]
+    fn value(&mut self, bytes: &[u8], at: usize) -> Result<(usize, Option<Kind>), Malformed> {
         let end = match bytes.get(at) {
             Some(b'"') => self.string(bytes, at, Kind::String)?,
             Some(b'-' | b'0'..=b'9') => self.scalar(Kind::Number, at, number(bytes, at)?),
-            Some(b'{') => {
-                self.enter(Kind::Object, at)?;
-                let inside = white(bytes, at + 1);
-                if bytes.get(inside) != Some(&b'}') {
-                    return Ok((self.key(bytes, inside)?, true));
-                }
-                self.leave(inside + 1)
-            }
-            Some(b'[') => {
-                self.enter(Kind::Array, at)?;
-                let inside = white(bytes, at + 1);
-                if bytes.get(inside) != Some(&b']') {
-                    return Ok((inside, true));
-                }
-                self.leave(inside + 1)
-            }
+            Some(b'{') => return self.container(bytes, at, (Kind::Object, b'}')),
+            Some(b'[') => return self.container(bytes, at, (Kind::Array, b']')),
             Some(b't') => self.scalar(Kind::True, at, word(bytes, at, b"true")?),
             Some(b'f') => self.scalar(Kind::False, at, word(bytes, at, b"false")?),
             Some(b'n') => self.scalar(Kind::Null, at, word(bytes, at, b"null")?),
             _ => return Err(Malformed { at }),
         };
-        Ok((end, false))
+        Ok((end, None))
     }
 
-    /// Leaves every container that ends here; where the next value starts, or `None` at the end of the text.
-    fn after_value(&mut self, bytes: &[u8], mut at: usize) -> Result<Option<usize>, Malformed> {
-        loop {
-            at = white(bytes, at);
-            let Some(container) = self.open.last().and_then(|top| self.nodes.get(*top as usize)) else {
-                return if at == bytes.len() { Ok(None) } else { Err(Malformed { at }) };
-            };
-            match (container.kind, bytes.get(at)) {
-                (Kind::Object, Some(b',')) => return self.key(bytes, white(bytes, at + 1)).map(Some),
-                (Kind::Array, Some(b',')) => return Ok(Some(at + 1)),
-                (Kind::Object, Some(b'}')) | (Kind::Array, Some(b']')) => at = self.leave(at + 1),
-                _ => return Err(Malformed { at }),
-            }
+    /// Enters a container, and leaves it at once if it is empty.
+    fn container(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        (kind, end): (Kind, u8),
+    ) -> Result<(usize, Option<Kind>), Malformed> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(Malformed { at });
         }
+        self.open.push(self.nodes.len() as u32);
+        self.scalar(kind, at, at);
+        let first = white(bytes, at + 1);
+        let is_empty = bytes.get(first) == Some(&end);
+        Ok(if is_empty { (self.leave(first + 1), None) } else { (first, Some(kind)) })
     }
 
-    /// Reads `"name" :`; returns the offset after the colon.
+    /// Reads `"name" :` behind white space; returns the offset after the colon.
+    #[inline(always)]
     fn key(&mut self, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+        let at = white(bytes, at);
         if bytes.get(at) != Some(&b'"') {
             return Err(Malformed { at });
         }
@@ -156,29 +161,27 @@ impl Tape {
         if bytes.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Malformed { at: colon }) }
     }
 
+    #[inline(always)]
     fn string(&mut self, bytes: &[u8], quote: usize, kind: Kind) -> Result<usize, Malformed> {
-        let (end, escaped) = string_end(bytes, quote + 1)?;
+        let first = plain_end(bytes, quote + 1);
+        let (end, escaped) = match bytes.get(first) {
+            Some(b'"') => (first, false),
+            _ => (escaped_end(bytes, first)?, true),
+        };
         self.push(Node { kind, escaped, start: quote as u32 + 1, end: end as u32, next: 0 });
         Ok(end + 1)
     }
 
+    #[inline(always)]
     fn scalar(&mut self, kind: Kind, start: usize, end: usize) -> usize {
         self.push(Node { kind, escaped: false, start: start as u32, end: end as u32, next: 0 });
         end
     }
 
+    #[inline(always)]
     fn push(&mut self, node: Node) {
         let next = self.nodes.len() as u32 + 1;
         self.nodes.push(Node { next, ..node });
-    }
-
-    fn enter(&mut self, kind: Kind, at: usize) -> Result<(), Malformed> {
-        if self.open.len() == MAX_DEPTH {
-            return Err(Malformed { at });
-        }
-        self.open.push(self.nodes.len() as u32);
-        self.scalar(kind, at, at);
-        Ok(())
     }
 
     /// Closes the innermost container, whose last byte is before `end`.
@@ -190,11 +193,20 @@ impl Tape {
         }
         end
     }
+
+    fn innermost(&self) -> Kind {
+        let container = self.open.last().and_then(|top| self.nodes.get(*top as usize));
+        container.map_or(Kind::Null, |container| container.kind)
+    }
 }
 
-#[inline]
+/// The offset of the next byte that is not white space. Mostly there is none, or one space.
+#[inline(always)]
 fn white(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+    while let Some(byte @ ..=b' ') = bytes.get(at) {
+        if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            break;
+        }
         at += 1;
     }
     at
@@ -230,39 +242,44 @@ fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     if at > start { Ok(at) } else { Err(Malformed { at }) }
 }
 
-/// Offset of the closing quote, and whether there were escapes on the way.
-fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Malformed> {
-    let mut escaped = false;
-    loop {
-        while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let special = special_bytes(u64::from_le_bytes(*chunk));
-            if special != 0 {
-                at += special.trailing_zeros() as usize / 8;
-                break;
-            }
-            at += 8;
+/// Offset of the first byte from `at` that is no plain character of a string, or the end.
+#[inline(always)]
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let special = special_bytes(u64::from_le_bytes(*chunk));
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
         }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        at += 1;
+    }
+    at
+}
+
+/// Offset of the closing quote, from the first byte that is none and not plain.
+#[cold]
+fn escaped_end(bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
+    loop {
         match bytes.get(at) {
-            Some(b'"') => return Ok((at, escaped)),
-            Some(b'\\') => {
-                escaped = true;
-                at = escape(bytes, at)?;
-            }
-            None | Some(0..=0x1f) => return Err(Malformed { at }),
-            Some(_) => at += 1,
+            Some(b'"') => return Ok(at),
+            Some(b'\\') => at = plain_end(bytes, escape(bytes, at)?),
+            _ => return Err(Malformed { at }),
         }
     }
 }
 
 /// The high bit of each byte that is a quote, a backslash or a control character. Bytes above a true hit may be marked
 /// wrongly (the subtraction borrows), so only the lowest mark counts.
+#[inline(always)]
 fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
-    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-    let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-    quote | backslash | below(word, 0x20)
+    // Changing places with 0x20, the quote comes next to the control characters, and one subtraction finds both.
+    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    (quote_or_control | backslash) & !word & HIGHS
 }
 
 /// Checks the escape at `at`; the offset after it. A `\u` escape of half a surrogate pair is refused, since parsers

@@ -5,7 +5,7 @@
 
 use super::{
     Encoding, Kind, ModelError, Objective, Schema,
-    trees::{NoObjective, TreeScratch, Trees},
+    trees::{NoObjective, TreeScratch, Trees, is_alike},
 };
 
 /// Trees and the factor from their raw score to a logit.
@@ -64,10 +64,10 @@ impl Boosted {
     }
 }
 
-/// The file's columns must be the schema's features, in order and with the same words.
+/// The file's columns must be the schema's features, in order, but for the spaces in their names, and with the same words.
 fn check_columns(trees: &Trees, schema: &Schema) -> Result<(), ModelError> {
     for (i, (name, feature)) in trees.names().iter().zip(&schema.features).enumerate() {
-        if *name != feature.name {
+        if !is_alike(name, &feature.name) {
             let name: String = name.chars().take(64).collect();
             let reason = format!("column {i} is `{name}`, the schema's feature is `{}`", feature.name);
             return Err(ModelError::Trees(reason));

@@ -14,6 +14,10 @@ use crate::lead::Value;
 #[derive(Clone, Debug)]
 pub struct Encoder {
     features: Vec<Feature>,
+    /// Places in the schema of what has a value and a flag, as they stand in a row, piecewise numbers last.
+    values: Vec<usize>,
+    /// Places in the schema of the categories.
+    codes: Vec<usize>,
     /// Standardised numbers and booleans.
     plain: usize,
     /// Parts of every piecewise number.
@@ -29,7 +33,13 @@ impl Encoder {
             schema.features.iter().map(|spec| Feature::new(&spec.encoding)).collect();
         let categories: Vec<usize> = features.iter().filter_map(Feature::codes).collect();
         let ramps: Vec<usize> = features.iter().filter_map(Feature::parts).collect();
-        Ok(Self { plain: features.len() - categories.len() - ramps.len(), features, ramps, categories })
+        let places = |column| {
+            let all = features.iter().enumerate().filter(move |(_, feature)| feature.column() == column);
+            all.map(|(place, _)| place)
+        };
+        let values = places(Column::Plain).chain(places(Column::Ramps)).collect();
+        let (plain, codes) = (places(Column::Plain).count(), places(Column::Codes).collect());
+        Ok(Self { values, codes, plain, ramps, categories, features })
     }
 
     /// Numbers and booleans, each of which has a value and a flag.
@@ -81,26 +91,18 @@ impl Encoder {
         row: &mut [f32],
     ) -> bool {
         let (dense, codes) = row.split_at_mut(self.dense().min(row.len()));
-        let (values, flags) = dense.split_at_mut(self.plain + self.ramps.len());
-        let ((values, places), (flags, place_flags)) =
-            (values.split_at_mut(self.plain), flags.split_at_mut(self.plain));
-        let mut numbers = values.iter_mut().zip(flags);
-        let mut places = places.iter_mut().zip(place_flags);
-        let mut codes = codes.iter_mut();
+        let (values, flags) = dense.split_at_mut(dense.len() / 2);
         let mut finite = true;
-        for (i, encoding) in self.features.iter().enumerate() {
-            if let Feature::Category(vocabulary) = encoding {
-                if let Some(code) = codes.next() {
-                    *code = vocabulary.code(feature(i)) as f32;
-                }
-                continue;
-            }
-            let piecewise = matches!(encoding, Feature::Piecewise(_));
-            if let Some((value, flag)) = if piecewise { places.next() } else { numbers.next() } {
-                let (number, missing) = encoding.number(feature(i));
-                *value = number;
-                *flag = f32::from(missing);
-                finite &= number.is_finite();
+        for ((value, flag), place) in values.iter_mut().zip(flags).zip(&self.values) {
+            let Some(encoding) = self.features.get(*place) else { continue };
+            let (number, missing) = encoding.number(feature(*place));
+            *value = number;
+            *flag = if missing { 1.0 } else { 0.0 };
+            finite &= number.is_finite();
+        }
+        for (code, place) in codes.iter_mut().zip(&self.codes) {
+            if let Some(Feature::Category(vocabulary)) = self.features.get(*place) {
+                *code = vocabulary.code(feature(*place)) as f32;
             }
         }
         finite
@@ -166,7 +168,23 @@ enum Feature {
     Category(Vocabulary),
 }
 
+/// What of a row a feature writes.
+#[derive(Clone, Copy, PartialEq)]
+enum Column {
+    Plain,
+    Ramps,
+    Codes,
+}
+
 impl Feature {
+    fn column(&self) -> Column {
+        match self {
+            Feature::Number { .. } | Feature::Boolean { .. } => Column::Plain,
+            Feature::Piecewise(_) => Column::Ramps,
+            Feature::Category(_) => Column::Codes,
+        }
+    }
+
     fn new(encoding: &Encoding) -> Self {
         match encoding {
             Encoding::Number { median, mean, sd } => Feature::Number {

@@ -14,7 +14,7 @@ use leadwire::{
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, shipped_model, write_version};
+use crate::support::{copy_folder, shipped_model, wait, write_version};
 
 /// `age` (number, required), `job` (chef or clerk) and `vip` (yes or no), as `lead/1`.
 fn models(kind: Kind) -> TempDir {
@@ -451,6 +451,35 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     while stdin.write_all(row.as_bytes()).is_ok() {}
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_leaves_nothing_behind() {
+    let (models, folder) = (models(Kind::Linear), tempfile::tempdir().unwrap());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_leadwire"))
+        .args(["score", "--model", "lead", "--models"])
+        .arg(models.path())
+        .arg("--output")
+        .arg(folder.path().join("out.csv"))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"age,note\n").unwrap();
+    // More than it reads before it opens the output; the end of the input never comes.
+    (0..2000).for_each(|_| stdin.write_all(format!("40,{}\n", "x".repeat(1000)).as_bytes()).unwrap());
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    let written = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().metadata().unwrap().len();
+    wait("rows in the unfinished file", || {
+        std::fs::read_dir(folder.path()).unwrap().map(written).sum::<u64>() > 0
+    });
+    assert_eq!(files(), 1);
+    let kill = || Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(kill().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), files()), (Some(1), 0), "{}", text(&output.stderr));
+    drop(stdin);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::{
     thread,
 };
 
-use crate::support::{CONFIG, Client, Running, Upstream, answer, wait};
+use crate::support::{
+    CONFIG, CREATE, Client, LEAD, Running, Upstream, answer, copy_folder, created, shipped_model, wait,
+};
 
 fn start(upstream: SocketAddr, limits: &[(&str, &str)]) -> Running {
     let mut config = CONFIG.to_owned();
@@ -93,4 +95,44 @@ fn beyond_the_limit_connections_wait_until_there_is_room() {
         assert_eq!(client.receive().text(), "ok", "nobody is turned away");
     }
     assert!(sidecar.metric("leadwire_connections ") <= 2.0);
+}
+
+#[test]
+fn under_overload_scoring_goes_first_and_traffic_never() {
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = std::sync::Mutex::new(gone);
+    let upstream = Upstream::start(move |request| {
+        if request.header("x-wait").is_some() {
+            _ = gone.lock().unwrap().recv();
+        }
+        created("00Q1")
+    });
+    let config = CONFIG.replace("  in_flight: 1000\n", "  in_flight: 1\n");
+    let sidecar = Running::with(upstream.address, &config, |models| {
+        copy_folder(&shipped_model(), &models.join("lead/1"));
+    });
+    let post = |client: &mut Client, wait: &str| {
+        let head = format!("POST {CREATE} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{wait}");
+        client.send(format!("{head}Content-Length: {}\r\n\r\n{LEAD}", LEAD.len()).as_bytes());
+    };
+    // Each of the two workers has one place; some connection shares a worker with one that waits.
+    let mut waiting: Vec<Client> = (0..8).map(|_| sidecar.client()).collect();
+    waiting.iter_mut().for_each(|client| post(client, "X-Wait: 1\r\n"));
+    wait("all to be on their way", || upstream.connections() >= 8);
+    waiting.iter().for_each(|_| go.send(()).unwrap());
+    let told: Vec<String> = waiting
+        .iter_mut()
+        .map(|client| {
+            let reply = client.receive();
+            assert_eq!(reply.status(), 201);
+            reply.header("leadwire").unwrap().to_owned()
+        })
+        .collect();
+    let count = |what: &str| told.iter().filter(|told| *told == what).count();
+    let scored = count("scored");
+    assert!((1..=2).contains(&scored), "{told:?}");
+    assert_eq!(count("skipped;reason=overload"), 8 - scored, "{told:?}");
+    let mut client = sidecar.client();
+    post(&mut client, "");
+    assert_eq!(client.receive().header("leadwire"), Some("scored"), "places are free again");
 }

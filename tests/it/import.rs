@@ -105,6 +105,24 @@ fn scores(folder: &str, rows: &[Json]) -> Vec<f64> {
 }
 
 #[test]
+fn the_sample_of_an_import_scores_as_the_library_does() {
+    let (csv, preds) = pandas();
+    let place = Place::new(&csv.replacen(",size,", ",company size,", 1));
+    let file = fs::read_to_string(trees("lgb_pandas.txt")).unwrap();
+    let names = "feature_names=a size";
+    assert!(file.contains(names));
+    fs::write(place.path("model.txt"), file.replacen(names, "feature_names=a company_size", 1)).unwrap();
+    let report = place.imported(&place.path("model.txt"), &[]);
+    assert_eq!(report["notes"][0], "feature `company size` is `company_size` in the model's file");
+    let (models, sample) = (place.path("models"), place.path("leads.csv"));
+    let output = leadwire(&["score", "--models", &models, "--model", "lead", "--input", &sample]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let score = |row: &str| row.split(',').nth(7).unwrap().parse::<f32>().unwrap();
+    let scores: Vec<f32> = text(&output.stdout).lines().skip(1).map(score).collect();
+    assert_eq!(scores, preds.iter().map(|pred| *pred as f32).collect::<Vec<_>>());
+}
+
+#[test]
 fn an_mlflow_folder_becomes_a_version() {
     let (csv, preds) = pandas();
     let place = Place::new(&csv);

@@ -23,6 +23,10 @@ mod content; // leads in bodies that are not plain JSON
 mod views; // recorded bodies, as JSON
 mod replay; // real leads
 mod captures; // the recorded traffic of vendors' SDKs
+mod secrets; // nothing of them leaves the request
+mod rehearse; // recorded exchanges, without the network
+mod crm; // what every CRM's traffic asks for
+mod guides; // what the guides to presets say
 mod cli; // what people and scripts see
 mod bare; // model files of other libraries, from the command line
 mod import; // models of other libraries become versions

@@ -1,12 +1,13 @@
 """Five vendor SDKs, unchanged, talk to a stand-in CRM, first directly and then through Leadwire.
 
-What every call returns must be the same, and the lead log must hold the leads that the CRM accepted. Installs the SDKs
-from their registries into a cache outside the repository.
+What every call returns must be the same but for the score that the presets write into answers, and the lead log must hold
+the leads that the CRM accepted. Installs the SDKs from their registries into a cache outside the repository.
 
     python3 tests/sdk/run.py
 """
 
 import difflib
+import json
 import os
 import re
 import shutil
@@ -24,8 +25,16 @@ ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "leadwire-sdk"
 SECRET = "secret-of-odoo"
 
-# Creates, collections and batches of both languages; updates of leads that were seen before.
-EXPECTED = {"salesforce": 8, "hubspot": 8, "odoo": 4}
+# The members that the three presets write into answers.
+SCORES = {"Lead_Score__c", "lead_score", "x_lead_score"}
+
+# By the first word of the route. Salesforce (lead) and HubSpot, in each of two languages: one create, one update of the lead
+# that was created, and two of a batch. Odoo: one create, two in one call, one write. What the CRM refuses has no row.
+SCORED = {"lead": 2 * (1 + 1 + 2), "hubspot": 2 * (1 + 1 + 2), "odoo": 1 + 2 + 1}
+# Where answers hold a record: Salesforce's reads; HubSpot's create, update, read and two of a batch; each in two languages.
+SHOWN = 2 * (1 + 5)
+# Odoo's action_set_won.
+WON = {"odoo": 1}
 
 
 def install():
@@ -85,7 +94,25 @@ def flows(python, modules, address):
     env = os.environ | {"SDK_MODULES": str(modules)}
     commands = [[python, "flows.py", address], ["node", "flows.mjs", address]]
     told = [subprocess.run(command, cwd=HERE, env=env, check=True, capture_output=True, text=True) for command in commands]
-    return "".join(run.stdout for run in told)
+    return [json.loads(run.stdout) for run in told]
+
+
+def without_scores(told):
+    """What a call returned, and how many scores were in it."""
+    if isinstance(told, dict):
+        kept = {name: without_scores(value) for name, value in told.items() if name not in SCORES}
+        scores = len(told) - len(kept) + sum(count for _, count in kept.values())
+        return {name: value for name, (value, _) in kept.items()}, scores
+    if isinstance(told, list):
+        kept = [without_scores(value) for value in told]
+        return [value for value, _ in kept], sum(count for _, count in kept)
+    return told, 0
+
+
+def count(log, table, where="1"):
+    """Rows by the first word of their route."""
+    rows = log.execute(f"SELECT substr(route, 1, instr(route, '.') - 1), count(*) FROM {table} WHERE {where} GROUP BY 1")
+    return dict(rows.fetchall())
 
 
 def main():
@@ -98,20 +125,21 @@ def main():
         with crm() as upstream, sidecar(binary, upstream, state) as address:
             through = flows(python, modules, address)
         log = sqlite3.connect(state / "state/leads.sqlite")
-        rows = log.execute("SELECT substr(route, 1, instr(route, '.') - 1), count(*) FROM scores GROUP BY 1")
-        scored = dict(rows.fetchall())
+        scored, won = count(log, "scores"), count(log, "outcomes", "won")
         log.close()
         leaks = [str(file) for file in state.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
+    through, shown = without_scores(through)
     if direct != through:
-        lines = difflib.unified_diff(direct.splitlines(), through.splitlines(), "direct", "through", lineterm="")
-        sys.exit("the SDKs saw a difference:\n" + "\n".join(lines))
-    if scored != EXPECTED:
-        sys.exit(f"scores in the lead log: {scored}, expected {EXPECTED}")
+        lines = [json.dumps(told, indent=1).splitlines() for told in (direct, through)]
+        sys.exit("the SDKs saw a difference:\n" + "\n".join(difflib.unified_diff(*lines, "direct", "through", lineterm="")))
+    for what, found, expected in [("scores", scored, SCORED), ("won", won, WON), ("scores in answers", shown, SHOWN)]:
+        if found != expected:
+            sys.exit(f"{what}: {found}, expected {expected}")
     if leaks:
         sys.exit(f"a password was written to {leaks}")
-    calls = direct.count("\n [")
-    print(f"simple-salesforce, hubspot-api-client, odoorpc, jsforce, @hubspot/api-client: {calls} calls, no difference")
-    print(f"scores in the lead log: {scored}")
+    calls = sum(isinstance(entry, list) for told in direct for entry in told)
+    print(f"simple-salesforce, hubspot-api-client, odoorpc, jsforce, @hubspot/api-client: {calls} calls, no difference but the score")
+    print(f"scores in the lead log: {scored}, in answers: {shown}")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,9 @@ pub(super) fn at(text: &str, scope: &Scope<'_>) -> Result<Lookup, Complaint> {
     match rest.split_once(':') {
         _ if rest.starts_with('$') => text::query(rest).map(|query| found(Place::Select(query))),
         _ if rest.is_empty() || rest.starts_with('/') => {
-            let item = side == Side::Response && base == Base::Root;
+            // A rule about the request's items may name an item's place from the root; other requests have no items yet.
+            let of_items = scope.base == Base::Item && scope.default == Side::Request;
+            let item = base == Base::Root && (side == Side::Response || of_items);
             text::pointer(rest, item).map(|pointer| found(Place::Body(pointer)))
         }
         Some(("header", name)) => text::header(name).map(|name| found(Place::Header(name))),

@@ -1,4 +1,4 @@
-//! What `secrets.mask` hides from features, ids and rules.
+//! What `secrets.mask` hides from features, ids and rules, and what is hidden without being named there.
 
 use crate::config::{
     at::{Base, Lookup, Place, Pointer, Step},
@@ -6,7 +6,7 @@ use crate::config::{
 };
 
 /// What is told of a place that is hidden.
-pub(super) const MASKED: &str = "is masked by secrets.mask";
+pub(super) const MASKED: &str = "is masked, by secrets.mask or as a secret of any CRM";
 
 /// Whether a mask hides what the pointer, from the body's root, points at. `{i}` may be any index.
 pub(super) fn hides(mask: &Mask, pointer: &Pointer) -> bool {

@@ -17,7 +17,7 @@ use super::{
     findings::{Complaint, Findings, KeyPath},
     preset,
     raw::{RawConfig, RawLimits},
-    settings::{Config, Limits, ModelKey, Upstream},
+    settings::{Config, Limits, Mask, ModelKey, Upstream},
     tls::Tls,
 };
 
@@ -28,7 +28,9 @@ pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The configuration, whole if nothing was reported.
 pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Config> {
-    let merged = merge::merge(raw, &preset::read, findings);
+    let mut merged = merge::merge(raw, &preset::read, findings);
+    let always = Mask::always().into_iter().filter(|mask| !merged.masks.contains(mask)).collect::<Vec<_>>();
+    merged.masks.extend(always);
     let masks = &merged.masks;
     let routes = routes::read(&merged.routes, findings);
     routes::masked(&routes, masks, findings);
@@ -137,6 +139,7 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
         connect: connect?,
         answer: answer?,
         connections: usize::try_from(raw.connections).unwrap_or(usize::MAX),
+        in_flight: usize::try_from(raw.in_flight).unwrap_or(usize::MAX),
         head: head?,
         idle: idle?,
         drain: drain?,

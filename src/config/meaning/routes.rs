@@ -340,7 +340,7 @@ pub(super) fn masked(routes: &[(KeyPath, Route)], masks: &[Mask], findings: &mut
             _ => false,
         };
         if masks.iter().any(hidden) {
-            let message = format!("the id of route {:?} is masked by secrets.mask", route.name);
+            let message = format!("the id of route {:?} {}", route.name, masking::MASKED);
             findings.wrong(&path.key("id"), message);
         }
     }

@@ -36,6 +36,19 @@ impl<'r> Mode<'r> {
         }
     }
 
+    /// The word that a route's `content` says it with.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Json => "json",
+            Mode::Form => "form",
+            Mode::FormJson(_) => "form-json",
+            Mode::Csv => "csv",
+            Mode::Batch => "multipart-batch",
+            Mode::XmlRpc => "xmlrpc",
+            Mode::Xml => "xml",
+        }
+    }
+
     /// How well it fits a body that was detected as another mode; the least fits best.
     pub(super) fn rank(self, detected: Option<Mode<'_>>) -> u8 {
         match (self, detected) {

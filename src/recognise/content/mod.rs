@@ -50,6 +50,11 @@ impl<'a> View<'a> {
         self.text
     }
 
+    /// How the body was read.
+    pub fn mode(&self) -> Mode<'a> {
+        self.mode
+    }
+
     /// The body's own text, where the view is the body. Only there is a place in the view a place in the body.
     pub fn in_place(&self) -> Option<&'a str> {
         (self.mode == Mode::Json).then_some(self.text)

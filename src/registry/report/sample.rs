@@ -77,8 +77,8 @@ fn typed(kind: FeatureType, value: Plain) -> Option<Plain> {
         _ if text.is_empty() => None,
         FeatureType::Number => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Plain::Number),
         FeatureType::Boolean => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "1" => Some(Plain::Boolean(true)),
-            "false" | "no" | "0" => Some(Plain::Boolean(false)),
+            "true" | "yes" | "1" | "1.0" => Some(Plain::Boolean(true)),
+            "false" | "no" | "0" | "0.0" => Some(Plain::Boolean(false)),
             _ => None,
         },
         FeatureType::Category => Some(Plain::Text(text.to_owned())),

@@ -126,6 +126,12 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
     }))
 }
 
+/// Whether two names are one, but for the spaces that LightGBM writes as `_`.
+pub fn is_alike(a: &str, b: &str) -> bool {
+    let written = |byte| if byte == b' ' { b'_' } else { byte };
+    a.bytes().map(written).eq(b.bytes().map(written))
+}
+
 /// The columns' names, unless they are the ones LightGBM makes up, and the greatest codes of those whose info is a list
 /// of codes.
 fn columns(header: &Block<'_>, features: usize) -> Result<(Vec<String>, BTreeMap<usize, u32>), TreeError> {

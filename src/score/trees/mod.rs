@@ -22,7 +22,7 @@ mod tests; // against the libraries, and against hostile files
 pub use self::{
     error::{RowError, TreeError},
     forest::TreeScratch,
-    lightgbm::NoObjective,
+    lightgbm::{NoObjective, is_alike},
     link::Link,
     model::{Part, Trees},
 };

@@ -8,7 +8,10 @@ use super::{
     source::Source,
 };
 use crate::{
-    score::{Encoding, FeatureSpec, Schema, trees::Trees},
+    score::{
+        Encoding, FeatureSpec, Schema,
+        trees::{Trees, is_alike},
+    },
     train::{
         TrainError,
         dataset::{Cells, Column, Dataset, Raw, Roles},
@@ -46,7 +49,9 @@ pub(super) fn describe(source: &Source, options: &ImportOptions) -> Result<Descr
     let declared = reader.declared(declared)?;
     let (mut features, mut columns) = (Vec::new(), Vec::new());
     for (i, declared) in declared.into_iter().enumerate() {
-        let cells = reader.take(&declared.name)?;
+        // A feature is called as the leads have it, so that the sample itself can be scored.
+        let (name, cells) = reader.take(&declared.name)?;
+        let declared = Declared { name, ..declared };
         let (encoding, cells) = reader.resolve(i, &declared, cells)?;
         let Declared { name, required, label, protected, .. } = declared;
         let required = required.unwrap_or_else(|| cells.is_complete());
@@ -104,7 +109,7 @@ impl Reader<'_> {
     /// The columns, with those that a person calls categories as such.
     fn categories(&self, mut columns: Vec<Declared>) -> Result<Vec<Declared>, String> {
         for name in &self.options.columns.category {
-            let column = columns.iter_mut().find(|column| column.name == *name);
+            let column = columns.iter_mut().find(|column| is_alike(&column.name, name));
             let column = column.ok_or_else(|| format!("--category: column `{name}` is no feature"))?;
             match &column.form {
                 None => column.form = Some(Form::Category),
@@ -132,8 +137,8 @@ impl Reader<'_> {
         columns
     }
 
-    /// The sample's cells of a feature.
-    fn take(&mut self, name: &str) -> Result<Vec<String>, TrainError> {
+    /// The sample's column of a feature: its name there, and its cells.
+    fn take(&mut self, name: &str) -> Result<(String, Vec<String>), TrainError> {
         let columns = &mut self.raw.columns;
         let exact = columns.iter().position(|(column, _)| column == name);
         let mut alike = columns.iter().enumerate().filter(|(_, (column, _))| is_alike(column, name));
@@ -146,9 +151,9 @@ impl Reader<'_> {
         };
         let (column, cells) = columns.swap_remove(at);
         if column != name {
-            self.notes.push(format!("column `{column}` is the feature `{name}`, as the model calls it"));
+            self.notes.push(format!("feature `{column}` is `{name}` in the model's file"));
         }
-        Ok(cells)
+        Ok((column, cells))
     }
 
     /// What a column becomes, and its cells as that: as declared, as the file says, or as the sample's cells look.
@@ -328,12 +333,6 @@ fn by_name(names: &[String], mut declared: Vec<Declared>) -> Result<Vec<Declared
         (_, Some(column)) => Err(format!("has no column `{}`, as the schema has", column.name)),
         (columns, None) => Ok(columns),
     }
-}
-
-/// Whether two names are one, but for the spaces that LightGBM writes as `_`.
-fn is_alike(a: &str, b: &str) -> bool {
-    let written = |byte| if byte == b' ' { b'_' } else { byte };
-    a.bytes().map(written).eq(b.bytes().map(written))
 }
 
 /// A note on the columns nobody asked for.

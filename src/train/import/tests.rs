@@ -199,8 +199,10 @@ fn names_are_those_of_the_model() {
         edited(folder.path(), "lgb_pandas.txt", &[("feature_names=a size", "feature_names=a_b_c size")]);
     let sample = |header: &str| format!("{header}\n1,200+,2,3,web,4\n2,1-10,,4,mail,5\n");
     let report = import(folder.path(), &file, &sample("a b c,size,b,c,kind,more"), &[]).unwrap();
-    assert_eq!(report.notes[0], "column `a b c` is the feature `a_b_c`, as the model calls it");
+    assert_eq!(report.notes[0], "feature `a b c` is `a_b_c` in the model's file");
     assert_eq!(report.notes[1], "the model does not read more");
+    let version = Version::load(&report.folder).unwrap();
+    assert_eq!(version.model.features()[0].name, "a b c", "as the leads have it");
     let exact = import(folder.path(), &file, &sample("a_b_c,size,b,c,kind,a b c"), &[]).unwrap();
     assert_eq!(exact.notes[0], "the model does not read a b c");
     let features = Version::load(&exact.folder).unwrap().manifest.schema.features;

@@ -1,5 +1,6 @@
 //! A raw client, a raw upstream and a sidecar between them: bytes in, bytes out, nothing in between that could tidy up.
 
+mod model;
 pub mod tls;
 mod upstream;
 mod wire;
@@ -18,6 +19,7 @@ use leadwire::{
 use tempfile::TempDir;
 
 pub use self::{
+    model::write_small_model,
     upstream::{Upstream, answer, created},
     wire::{Client, Message},
 };
@@ -47,16 +49,29 @@ impl Running {
     /// Another configuration; `set_up` fills the directory of models.
     pub fn with(upstream: SocketAddr, config: &str, set_up: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (models, state) = (folder.path().join("models"), folder.path().join("state"));
+        let models = folder.path().join("models");
         std::fs::create_dir(&models).unwrap();
         set_up(&models);
         let file = folder.path().join("leadwire.yaml");
         std::fs::write(&file, placed(config, upstream, folder.path())).unwrap();
+        Self::of(folder)
+    }
+
+    /// A sidecar of what stands in a directory.
+    fn of(folder: TempDir) -> Self {
+        let file = folder.path().join("leadwire.yaml");
         let config = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((&config.models, &config.state), (&models, &state));
+        let places = ["models", "state"].map(|name| folder.path().join(name));
+        assert_eq!([&config.models, &config.state], places.each_ref());
         let options = Options { file: Some(file), workers: Some(2), poll: Duration::from_secs(3600) };
         let sidecar = Sidecar::start(config, &options).unwrap();
         Self { listen: sidecar.listen, admin: sidecar.admin, folder, sidecar: Some(sidecar) }
+    }
+
+    /// Drains, and starts another with the same files.
+    pub fn restart(self) -> Self {
+        let (_, folder) = self.stop();
+        Self::of(folder)
     }
 
     pub fn client(&self) -> Client {
