@@ -25,8 +25,8 @@ use crate::{
     lead::ModelId,
     leadlog::{self, Known, Queue, Store, Told, Writer},
     proxy::{
-        self, BindModelError, Listeners, Proxy, Recording, Rehearsal, Shared, Snapshot, TlsError, TlsFiles,
-        TlsSides, check_features,
+        self, BindModelError, Listeners, Proxy, Recording, Rehearsal, Shared, Snapshot, TlsDigests, TlsError,
+        TlsFiles, TlsSides, check_features,
     },
     registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
     telemetry::{Latency, Metrics},
@@ -160,7 +160,7 @@ struct Control {
     warned_of_slots: bool,
     tls: TlsSides,
     /// The certificates and keys as last looked at, so that each change is told once.
-    tls_digests: [Option<[u8; 32]>; 2],
+    tls_digests: TlsDigests,
     metrics: Arc<Metrics>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     refusals: Arc<ArcSwap<Vec<Refusal>>>,
@@ -319,17 +319,13 @@ impl Control {
     }
 
     fn take(&mut self, config: &Arc<Config>) -> Result<(), TakeError> {
-        let files = TlsFiles::read(config);
-        let tls = timely(&files, &self.tls)?;
+        let (tls, tls_digests) = self.tls_of(config)?;
         let old = match self.swap(config, &tls) {
             Ok(()) => self.config.swap(config.clone()),
             Err(error) if !self.fits_disk(config) => return Err(error.into()),
             Err(_) => self.take_with_versions(config, &tls)?,
         };
-        if self.tls != tls {
-            warn_of_exposed(&files);
-        }
-        (self.tls, self.tls_digests) = (tls, files.digests());
+        (self.tls, self.tls_digests) = (tls, tls_digests);
         if old.model_keys != config.model_keys {
             self.registry.reload();
         }
@@ -344,6 +340,19 @@ impl Control {
         }
         tracing::info!(routes = config.routes.len(), "configuration taken");
         Ok(())
+    }
+
+    /// What a configuration is spoken with. Where it says nothing new of that, files that are broken just now are no
+    /// reason to refuse it.
+    fn tls_of(&self, config: &Config) -> Result<(TlsSides, TlsDigests), TlsError> {
+        let old = self.config.load();
+        if old.tls == config.tls && old.upstream.tls == config.upstream.tls {
+            return Ok((self.tls.clone(), self.tls_digests));
+        }
+        let files = TlsFiles::read(config);
+        let tls = timely(&files, &self.tls)?;
+        warn_of_exposed(&files);
+        Ok((tls, files.digests()))
     }
 
     /// Whether each model that serves has a version on disk to serve under a configuration.

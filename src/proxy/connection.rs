@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -38,6 +39,9 @@ use crate::{
     config::Limits,
     telemetry::{ConnectionMetrics, Cut, Handshake},
 };
+
+/// How long a drain waits for handshakes. Who has not shaken hands has sent nothing that could be lost.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// The open connections of one worker.
 pub(super) struct Connections {
@@ -195,10 +199,11 @@ impl Open {
 
     /// Shakes hands first, no longer than a head may take. Nobody waits for that but the client.
     pub(super) async fn secure(self, stream: TcpStream, tls: TlsAcceptor, worker: Rc<Worker>) {
-        let limit = worker.snapshot().config.limits.head;
+        let (limit, expiry) = (worker.snapshot().config.limits.head, &worker.expiry);
         // Not a connection without a request yet, so the sweep leaves it alone.
-        let shaking = Answering::new(&self.pulse, &worker.expiry);
-        let shaken = worker.expiry.within(limit, || true, tls.accept(stream)).await;
+        let shaking = Answering::new(&self.pulse, expiry);
+        let shaken = expiry.within(LAST_HANDSHAKE, || self.connections.draining.get(), tls.accept(stream));
+        let shaken = expiry.within(limit, || true, shaken).await.flatten();
         drop(shaking);
         let end = match &shaken {
             Ok(Ok(stream)) => tls::success(stream),

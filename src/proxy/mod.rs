@@ -31,6 +31,6 @@ pub use self::{
     inspect::{Inspection, Judged, Scratch, Subject},
     rehearse::{Recording, RecordingError, Rehearsal, rehearse},
     snapshot::Snapshot,
-    tls::{TlsError, TlsFiles, TlsSides},
+    tls::{TlsDigests, TlsError, TlsFiles, TlsSides},
     worker::{Proxy, Shared},
 };

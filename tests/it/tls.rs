@@ -2,17 +2,18 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
     thread,
+    time::Instant,
 };
 
 use rustls::{
@@ -41,7 +42,7 @@ struct Stage {
 
 impl Stage {
     fn set() -> Self {
-        let stage = Self { ca: Ca::new(), folder: tempfile::tempdir().unwrap() };
+        let stage = Self { ca: Ca::new("own"), folder: tempfile::tempdir().unwrap() };
         stage.write("ca.pem", &stage.ca.pem());
         stage
     }
@@ -149,7 +150,7 @@ fn a_client_is_shown_the_certificate_of_the_name_it_asks_for() {
 
 #[test]
 fn an_upstream_that_is_not_who_it_should_be_gets_nothing() {
-    let (stage, stranger) = (Stage::set(), Ca::new());
+    let (stage, stranger) = (Stage::set(), Ca::new("another"));
     let ca = format!("ca: {}", stage.ca_file());
     let strict = format!("{ca}, min_version: 1.3");
     let good = stage.ca.issue(&["127.0.0.1"]);
@@ -173,6 +174,36 @@ fn an_upstream_that_is_not_who_it_should_be_gets_nothing() {
 }
 
 #[test]
+fn the_log_says_why_an_upstream_is_not_spoken_with() {
+    let (stage, stranger) = (Stage::set(), Ca::new("another"));
+    let upstream = tls_upstream(stranger.issue(&["127.0.0.1"]).server(ALL_VERSIONS));
+    let folder = stage.folder.path();
+    let text = format!(
+        "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nmodels: {0}/models\nstate: {0}/state\n\
+         upstream: https://{1}\nupstream_tls: {{ca: {2}}}\n",
+        folder.display(),
+        upstream.address,
+        stage.ca_file()
+    );
+    stage.write("leadwire.yaml", &text);
+    let mut process = Command::new(env!("CARGO_BIN_EXE_leadwire"))
+        .args(["run", "--log", "json", "--workers", "1", "-c"])
+        .arg(folder.join("leadwire.yaml"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let ready = lines.find(|line| line.contains("\"ready\"")).unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+    let mut client = Client::connect(ready["listen"].as_str().unwrap().parse().unwrap());
+    assert_eq!(client.exchange("GET", "/?secret=word", &[], b"").status(), 502);
+    let line = lines.find(|line| line.contains("no answer")).unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(line.contains("invalid peer certificate: UnknownIssuer") && !line.contains("word"), "{line}");
+}
+
+#[test]
 fn an_upstream_is_asked_for_by_name_and_shown_a_certificate() {
     let stage = Stage::set();
     let upstream = tls_upstream(stage.ca.server_for_its_own(&stage.ca.issue(&["crm.test"])));
@@ -184,7 +215,7 @@ fn an_upstream_is_asked_for_by_name_and_shown_a_certificate() {
 
 #[test]
 fn clients_show_a_certificate_where_they_have_to() {
-    let (stage, stranger) = (Stage::set(), Ca::new());
+    let (stage, stranger) = (Stage::set(), Ca::new("another"));
     let upstream = Upstream::start(|_| answer("200 OK", &[], "ok"));
     let (own, foreign) = (stage.ca.issue(&["client"]), stranger.issue(&["client"]));
     for (client_auth, none, refused) in [("required", None, 2.0), ("optional", Some(200), 1.0)] {
@@ -212,7 +243,7 @@ fn an_old_client_is_refused_where_only_new_ones_are_spoken_with() {
         };
         assert_eq!((ask(&TLS12), ask(&TLS13)), (old, Some(200)), "{least}");
         let refused = f64::from(u8::from(old.is_none()));
-        assert_eq!(handshakes(&sidecar, "incompatible"), refused);
+        wait("the refusal", || handshakes(&sidecar, "incompatible") == refused);
     }
 }
 
@@ -301,7 +332,8 @@ fn certificates_change_under_load_without_a_failed_request() {
 fn what_does_not_fit_together_leaves_the_old_certificate() {
     let stage = Stage::set();
     let upstream = Upstream::start(|_| answer("200 OK", &[], "ok"));
-    let sidecar = start(upstream.address, &stage.behind_tls(""));
+    let text = stage.behind_tls("");
+    let sidecar = start(upstream.address, &text);
     let (old, config) = (shown(&sidecar, &stage.client(), "crm.test"), stage.client());
     let mut open = connect(sidecar.listen, &config, "crm.test").unwrap();
     let folder = stage.folder.path().join("server");
@@ -312,20 +344,29 @@ fn what_does_not_fit_together_leaves_the_old_certificate() {
         ("expired", &|| _ = stage.ca.issue_until(&["crm.test"], 2020).write(&folder)),
         ("no file", &|| fs::remove_file(folder.join("tls.crt")).unwrap()),
     ];
+    let changes = || sidecar.metric(r#"leadwire_config_reloads_total{result="taken"}"#);
     for (count, (what, write)) in writes.iter().enumerate() {
+        let refused = reloads(&sidecar, "refused");
         write();
-        wait(what, || reloads(&sidecar, "refused") == count as f64 + 1.0);
+        wait(what, || reloads(&sidecar, "refused") > refused);
         assert_eq!(shown(&sidecar, &config, "crm.test"), old, "{what}");
+        let refused = reloads(&sidecar, "refused");
+        // Two further looks, of which the first has surely ended; a configuration that says nothing of TLS is taken.
+        for look in 1..=2 {
+            sidecar.reconfigure(upstream.address, &format!("{text}# {count} {look}\n"));
+            wait("a look", || changes() == (2 * count + look) as f64);
+        }
+        assert_eq!(reloads(&sidecar, "refused"), refused, "{what}: told once");
     }
     next.write(&folder);
     wait("the new certificate", || shown(&sidecar, &stage.client(), "crm.test") == next.chain()[0].to_vec());
-    assert_eq!((reloads(&sidecar, "taken"), reloads(&sidecar, "refused")), (1.0, 4.0));
+    assert_eq!(reloads(&sidecar, "taken"), 1.0);
     assert_eq!(open.exchange("GET", "/", &[], b"").text(), "ok", "an open connection goes on");
 }
 
 #[test]
 fn another_ca_for_the_upstream_is_taken_without_a_restart() {
-    let (stage, next) = (Stage::set(), Ca::new());
+    let (stage, next) = (Stage::set(), Ca::new("another"));
     let upstream = tls_upstream(next.issue(&["127.0.0.1"]).server(ALL_VERSIONS));
     let config = before_tls(CONFIG, &format!("ca: {}", stage.ca_file()));
     let sidecar = start(upstream.address, &config);
@@ -353,6 +394,25 @@ fn a_configuration_comes_with_tls_or_is_refused_whole() {
     sidecar.reconfigure(upstream.address, &format!("{config}\n"));
     wait("TLS", || changed("taken") == 1.0);
     assert_eq!(ask(connect(sidecar.listen, &stage.client(), "crm.test")), Some(200));
+    let next = stage.ca.issue(&["crm.test"]);
+    next.write(&folder);
+    wait("the directory to be watched from then on", || {
+        shown(&sidecar, &stage.client(), "crm.test") == next.chain()[0].to_vec()
+    });
+}
+
+#[test]
+fn an_expired_certificate_keeps_nobody_from_starting() {
+    let stage = Stage::set();
+    let upstream = Upstream::start(|_| answer("200 OK", &[], "ok"));
+    let config = stage.behind_tls("");
+    let folder = stage.folder.path().join("server");
+    stage.ca.issue_until(&["crm.test"], 2020).write(&folder);
+    let sidecar = start(upstream.address, &config);
+    let error = connect(sidecar.listen, &stage.client(), "crm.test").err().unwrap();
+    assert!(error.to_string().contains("expired"), "{error}");
+    stage.ca.issue(&["crm.test"]).write(&folder);
+    wait("a valid one", || ask(connect(sidecar.listen, &stage.client(), "crm.test")) == Some(200));
 }
 
 #[test]
@@ -373,8 +433,8 @@ fn who_does_not_shake_hands_is_cut_and_blocks_nobody() {
     for client in &mut silent {
         assert_eq!(client.stream.read_to_end(&mut rest).unwrap_or(0), 0, "cut without a word");
     }
-    let ends = ["timeout", "not_tls", "closed", "full"].map(|result| handshakes(&sidecar, result));
-    assert_eq!(ends, [8.0, 1.0, 1.0, 1.0]);
+    let ends = || ["timeout", "not_tls", "closed", "full"].map(|result| handshakes(&sidecar, result));
+    wait("every end to be counted", || ends() == [8.0, 1.0, 1.0, 1.0]);
     wait("all to be gone", || sidecar.metric("leadwire_connections ") == 0.0);
 }
 
@@ -407,13 +467,17 @@ fn a_drain_lets_requests_over_tls_finish() {
         answer("200 OK", &[], "late")
     });
     let sidecar = start(upstream.address, &stage.behind_tls(""));
+    let silent = sidecar.client();
     let mut client = connect(sidecar.listen, &stage.client(), "crm.test").unwrap();
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     wait("the request", || upstream.connections() == 1);
+    let started = Instant::now();
     let stopping = thread::spawn(move || drop(sidecar.stop()));
     go.send(()).unwrap();
     assert_eq!(client.receive().text(), "late");
     stopping.join().unwrap();
+    assert!(started.elapsed().as_secs() < 15, "who never shakes hands holds up no drain");
+    drop(silent);
     assert_eq!(client.stream.read_to_end(&mut Vec::new()).unwrap(), 0, "closed as TLS is closed");
 }
 
@@ -425,13 +489,17 @@ fn check_reads_certificates_and_keys() {
     let [cert, key] = ["tls.crt", "tls.key"].map(|name| folder.join(name).display().to_string());
     let text = format!("upstream: http://127.0.0.1:1\nmodels: none\ntls: {{cert: {cert}, key: {key}}}\n");
     fs::write(&file, text).unwrap();
+    let leadwire = |command: &str| {
+        let mut leadwire = Command::new(env!("CARGO_BIN_EXE_leadwire"));
+        let output = leadwire.args([command, "-c", file.to_str().unwrap()]).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!told.contains(good.key.lines().nth(1).unwrap()), "nothing of a key: {told}");
+        (output.status.code().unwrap(), told)
+    };
     let check = |pair: &Pair| {
         pair.write(&folder);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leadwire"));
-        let output = command.args(["check", "-c", file.to_str().unwrap()]).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        let told = told.lines().filter(|line| !line.starts_with("warning: ")).map(|line| format!("{line}\n"));
-        (output.status.code().unwrap(), told.collect::<String>())
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        leadwire("check")
     };
     let with = |cert: &str, key: &str| Pair { cert: cert.to_owned(), key: key.to_owned() };
     let expired = stage.ca.issue_until(&["crm.test"], 2020);
@@ -454,4 +522,9 @@ fn check_reads_certificates_and_keys() {
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let (code, told) = check(&with(garbage, &good.key));
     assert!(code == 2 && told.starts_with(&format!("{cert}: not a certificate that can be used")), "{told}");
+    let (code, told) = leadwire("run");
+    assert!(code == 1 && told.contains("not a certificate that can be used"), "{code} {told}");
+    good.write(&folder);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(leadwire("check"), (0, format!("warning: {key}: every user of the system can read it\n")));
 }

@@ -28,15 +28,15 @@ const MOST: u64 = 4 << 20;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The digests of both sides' settings and files; `None` where TLS is not spoken.
-pub(super) type Digests = [Option<[u8; 32]>; 2];
+/// The digests of the clients' and of the upstream's settings and files; `None` where TLS is not spoken.
+pub type TlsDigests = [Option<[u8; 32]>; 2];
 
 /// The files of a configuration, read.
 pub struct TlsFiles<'c> {
     pub(super) clients: Option<&'c Tls>,
     pub(super) upstream: Option<&'c UpstreamTls>,
     contents: BTreeMap<PathBuf, Result<Vec<u8>, String>>,
-    pub(super) digests: Digests,
+    pub(super) digests: TlsDigests,
 }
 
 /// What the files hold is nobody's business.
@@ -65,8 +65,8 @@ impl<'c> TlsFiles<'c> {
         files
     }
 
-    /// Tells apart what is worth a look: settings and contents of the clients' side, and of the upstream's.
-    pub fn digests(&self) -> [Option<[u8; 32]>; 2] {
+    /// Where they are the same as before, nothing has changed.
+    pub fn digests(&self) -> TlsDigests {
         self.digests
     }
 

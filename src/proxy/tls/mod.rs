@@ -10,5 +10,9 @@ mod name; // the certificate for the name a client asks for
 mod sides; // files to what is spoken with
 mod handshake; // what became of one
 
-pub use self::{error::TlsError, files::TlsFiles, sides::TlsSides};
+pub use self::{
+    error::TlsError,
+    files::{TlsDigests, TlsFiles},
+    sides::TlsSides,
+};
 pub(super) use self::{handshake::failure, handshake::success, sides::Originate};

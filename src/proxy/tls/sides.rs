@@ -15,7 +15,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use super::{
     error::TlsError,
-    files::{Digests, TlsFiles},
+    files::{TlsDigests, TlsFiles},
     name::ByName,
 };
 use crate::config::{ClientCa, Tls, TlsVersion, UpstreamTls};
@@ -29,7 +29,7 @@ const SESSIONS: usize = 4096;
 /// What is spoken with on both sides; by default, plain HTTP.
 #[derive(Clone, Default)]
 pub struct TlsSides {
-    digests: Digests,
+    digests: TlsDigests,
     pub(in crate::proxy) clients: Option<TlsAcceptor>,
     pub(in crate::proxy) upstream: Option<Arc<Originate>>,
 }
