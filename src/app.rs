@@ -171,7 +171,10 @@ impl Control {
         let files = TlsFiles::read(&config);
         let (tls, tls_digests) = (files.build(&TlsSides::default())?, files.digests());
         // Whoever does not check certificates goes on; not to start would stop everybody.
-        files.untimely().iter().for_each(|error| tracing::warn!(%error, "a certificate is not valid now"));
+        files
+            .untimely(&TlsSides::default())
+            .iter()
+            .for_each(|error| tracing::warn!(%error, "a certificate is not valid now"));
         warn_of_exposed(&files);
         let snapshot = Snapshot::new(Arc::new(config.clone()), &[], &metrics)?.with_tls(tls.clone());
         let models = config.models.clone();
@@ -378,12 +381,11 @@ impl Control {
     }
 }
 
-/// What is spoken with from now on, unless a certificate is not valid now.
+/// What is spoken with from now on, unless a new certificate is not valid now.
 fn timely(files: &TlsFiles<'_>, before: &TlsSides) -> Result<TlsSides, TlsError> {
-    let tls = files.build(before)?;
-    match files.untimely().into_iter().next() {
-        Some(error) if tls != *before => Err(error),
-        _ => Ok(tls),
+    match files.untimely(before).into_iter().next() {
+        Some(error) => Err(error),
+        None => files.build(before),
     }
 }
 

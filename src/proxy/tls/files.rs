@@ -75,10 +75,19 @@ impl<'c> TlsFiles<'c> {
         TlsSides::build(self, before)
     }
 
-    /// Certificates that are not valid now. They can be spoken with, but whoever checks them turns away.
-    pub fn untimely(&self) -> Vec<TlsError> {
+    /// Certificates that are not valid now, but for those that `before` shows already. They can be spoken with, but whoever
+    /// checks them turns away.
+    pub fn untimely(&self, before: &TlsSides) -> Vec<TlsError> {
         let certs = self.pairs().filter_map(|pair| Some((&pair.cert, self.certificates(&pair.cert).ok()?)));
-        certs.filter_map(|(path, chain)| chain.iter().find_map(|cert| untimely(path, cert))).collect()
+        let first = |(path, chain): (&PathBuf, Vec<CertificateDer<'static>>)| {
+            chain.iter().filter(|cert| !before.shows(cert)).find_map(|cert| untimely(path, cert))
+        };
+        certs.filter_map(first).collect()
+    }
+
+    /// Every certificate that is shown, to clients and to the upstream.
+    pub(super) fn shown(&self) -> Vec<CertificateDer<'static>> {
+        self.pairs().filter_map(|pair| self.certificates(&pair.cert).ok()).flatten().collect()
     }
 
     /// Everything that is wrong, in the order of the configuration.
@@ -88,7 +97,8 @@ impl<'c> TlsFiles<'c> {
         let upstream_ca = self.upstream.and_then(|tls| tls.ca.as_ref());
         let cas = client_ca.into_iter().chain(upstream_ca);
         let cas = cas.filter_map(|path| self.roots(path).err());
-        let mut problems: Vec<TlsError> = pairs.chain(cas).chain(self.untimely()).collect();
+        let mut problems: Vec<TlsError> =
+            pairs.chain(cas).chain(self.untimely(&TlsSides::default())).collect();
         if problems.is_empty() {
             problems.extend(self.build(&TlsSides::default()).err());
         }

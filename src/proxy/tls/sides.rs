@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use rustls::{
     ClientConfig, Error, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::ServerName,
+    pki_types::{CertificateDer, ServerName},
     server::{ServerSessionMemoryCache, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::SingleCertAndKey,
     version::{TLS12, TLS13},
@@ -30,6 +30,7 @@ const SESSIONS: usize = 4096;
 #[derive(Clone, Default)]
 pub struct TlsSides {
     digests: TlsDigests,
+    shown: Arc<[CertificateDer<'static>]>,
     pub(in crate::proxy) clients: Option<TlsAcceptor>,
     pub(in crate::proxy) upstream: Option<Arc<Originate>>,
 }
@@ -53,6 +54,7 @@ impl TlsSides {
         let [clients, upstream] = files.digests;
         Ok(Self {
             digests: files.digests,
+            shown: files.shown().into(),
             clients: match files.clients {
                 Some(_) if clients == of_clients => before.clients.clone(),
                 Some(tls) => Some(terminate(files, tls)?),
@@ -64,6 +66,11 @@ impl TlsSides {
                 None => None,
             },
         })
+    }
+
+    /// Whether a certificate is one of those that are shown.
+    pub(super) fn shows(&self, cert: &CertificateDer<'_>) -> bool {
+        self.shown.contains(cert)
     }
 }
 
