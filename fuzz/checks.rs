@@ -470,7 +470,7 @@ pub fn rules(data: &[u8]) {
     let mut tape = Tape::default();
     let doc = tape.scan(answer).is_ok().then(|| Doc::new(answer, &tape));
     let answer = Answer { status: StatusCode::OK, headers: &headers, doc };
-    let pairs = route.pairs(answer);
+    let pairs = route.pairs(&scratch.notes, answer);
     for lead in &scratch.leads {
         let Ok(item) = pairs.of(lead.item, lead.key.as_deref()) else { continue };
         assert!(!(route.accepted(answer, item) && route.is_refused(answer, item)), "accepted and refused");

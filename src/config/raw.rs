@@ -458,7 +458,7 @@ pub(super) struct RawOutcome {
     #[serde(default)]
     #[schemars(schema_with = "outcome_id_schema")]
     pub(super) id: Option<RawOutcomeId>,
-    /// Place of the outcome's own id, by which one that comes twice counts once.
+    /// Place of the outcome's own id, by which one that comes twice counts once, and a higher revision of it instead.
     #[serde(default)]
     pub(super) event: Option<String>,
     /// Place of a number; of two outcomes of a lead the one with the higher revision holds.

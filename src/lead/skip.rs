@@ -5,7 +5,7 @@
 pub enum Skip {
     /// Too many requests on routes at once: scoring is what goes first, traffic never.
     Overload,
-    /// The body is larger than `limits.body`, or would be once it is decoded.
+    /// The body, or the answer's where that was to be read, is larger than `limits.body`, or would be once it is decoded.
     Body,
     /// The body is compressed in a way that is not known here, or broken.
     Encoding,

@@ -177,7 +177,7 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The last scores in the log, at most `most`, as the workers would have remembered them; the latest first.
+    /// The last scores in the log, at most `most`, in the order in which the workers remembered them.
     pub(super) fn recall(&self, most: usize, names: &Arc<[Arc<str>]>) -> Result<Vec<Memory>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT time_ms, lead, model, version, digest, features, score, grade
@@ -211,7 +211,7 @@ impl Store {
             }))
         })?;
         let memories: Vec<Option<Memory>> = rows.collect::<Result<_, _>>()?;
-        Ok(memories.into_iter().flatten().collect())
+        Ok(memories.into_iter().rev().flatten().collect())
     }
 
     /// Outcomes of deals that no conversion has linked to a lead yet.
@@ -268,11 +268,15 @@ fn insert_score(connection: &Connection, record: &ScoreRecord) -> Result<(), Sto
     Ok(())
 }
 
+/// The same event again is ignored, but for a correction: a higher revision takes its place.
 fn insert_outcome(connection: &Connection, record: &OutcomeRecord) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO outcomes (time_ms, route, lead, deal, event, revision, occurred_ms, won, revenue)
          VALUES (?1, ?2, coalesce(?3, (SELECT lead FROM aliases WHERE deal = ?4)), ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT (coalesce(deal, lead), event) WHERE event IS NOT NULL DO UPDATE SET
+         time_ms = excluded.time_ms, route = excluded.route, lead = coalesce(excluded.lead, lead),
+         revision = excluded.revision, occurred_ms = excluded.occurred_ms, won = excluded.won, revenue = excluded.revenue
+         WHERE coalesce(excluded.revision, 0) > coalesce(revision, 0)",
     )?;
     let OutcomeRecord { time_ms, route, outcome } = record;
     let id = Some(&*outcome.lead);
@@ -371,6 +375,10 @@ mod tests {
             false,
         );
         check(&[(None, None, Some(20), true), (None, None, Some(10), false)], true);
+        check(&[(Some("1"), Some(1), None, true), (Some("1"), Some(2), None, false)], false);
+        check(&[(Some("1"), Some(2), None, true), (Some("1"), Some(1), None, false)], true);
+        check(&[(Some("1"), Some(2), None, true), (Some("1"), Some(2), None, false)], true);
+        check(&[(Some("1"), None, None, true), (Some("1"), Some(1), None, false)], false);
         check(&[(None, None, Some(20), true), (None, Some(1), Some(10), false)], false);
     }
 

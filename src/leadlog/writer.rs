@@ -257,6 +257,30 @@ mod tests {
     }
 
     #[test]
+    fn of_more_leads_than_there_is_room_for_the_last_are_known_after_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        let at = |(lead, time): (&str, i64)| match score(lead) {
+            Entry::Score(record) => Entry::Score(ScoreRecord { time_ms: time, ..record }),
+            other => other,
+        };
+        // The last two are of one lead and one moment: the one that was written last is the one that counts.
+        let mut entries = [("a", 1), ("b", 2), ("c", 3), ("d", 4), ("e", 5), ("e", 5)].map(at);
+        if let Some(Entry::Score(last)) = entries.last_mut() {
+            last.grade = Grade::D;
+        }
+        store.write(&entries).unwrap();
+        let names = told().names;
+        let times = |most| -> Vec<i64> {
+            store.recall(most, &names).unwrap().iter().map(|memory| memory.time_ms).collect()
+        };
+        assert_eq!((times(6), times(2)), (vec![1, 2, 3, 4, 5, 5], vec![5, 5]));
+        let known = Arc::new(Known::new(4, Duration::from_secs(1)));
+        Told { known: known.clone(), ..told() }.recall(&store).unwrap();
+        assert_eq!(known.find("lead", "e", 5).map(|found| found.grade), Some(Grade::D));
+    }
+
+    #[test]
     fn a_full_queue_drops_the_oldest_and_counts_it() {
         let dropped = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let queue = Queue::new(1, 10, metrics::Counter::from_arc(dropped.clone()));

@@ -49,7 +49,10 @@ impl Heard {
         }
         match body.read(limit).await {
             Read::Broken => return None,
-            Read::TooLarge(body) => heard.body = body,
+            Read::TooLarge(body) => {
+                heard.unread = Some(Skip::Body);
+                heard.body = body;
+            }
             Read::Whole(whole) => {
                 match catch_unwind(AssertUnwindSafe(|| heard.understand(&whole.bytes, limit))) {
                     Ok(Ok(json)) => heard.json = json,

@@ -17,7 +17,7 @@ use crate::{
     enrich::{Edits, Given},
     lead::{LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
-    recognise::{Candidates, Found, Notes, Route, Scratch as ReadScratch, Skipped, View, decode},
+    recognise::{Candidates, Duplicate, Found, Notes, Route, Scratch as ReadScratch, Skipped, View, decode},
     score::Scored,
     telemetry::{Stage, StageRecorder},
 };
@@ -164,14 +164,21 @@ impl Subject<'_> {
             return None;
         }
         let given = given(lead, self.snapshot.model(route)?)?;
+        let unwritten = || self.snapshot.metrics(Some(route)).injection_skipped();
         let Some(body) = view.in_place() else {
-            self.snapshot.metrics(Some(route)).injection_skipped();
+            unwritten();
             return None;
         };
         let mut edits = Edits::default();
         for target in &route.inject.request {
-            if let Some(spot) = doc.spot(found.at, &target.at, found.item).ok()? {
-                edits.push(spot, target, given);
+            match doc.spot(found.at, &target.at, found.item) {
+                Ok(Some(spot)) => edits.push(spot, target, given),
+                Ok(None) => {}
+                // Which of two members the CRM reads, nobody can say.
+                Err(Duplicate) => {
+                    unwritten();
+                    return None;
+                }
             }
         }
         if edits.is_empty() { None } else { edits.apply(body.as_bytes()).ok() }

@@ -265,7 +265,7 @@ fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: P
 }
 
 /// Only the path and the query, as a server expects them.
-fn origin_form(uri: &Uri) -> Uri {
+pub(super) fn origin_form(uri: &Uri) -> Uri {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     path.parse().unwrap_or_else(|_| Uri::from_static("/"))
 }

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
 use hyper::{
     body::Incoming,
     upgrade::{OnUpgrade, Upgraded},
@@ -16,6 +17,7 @@ use super::{
     body::Body,
     connection::Open,
     hop,
+    pipeline::origin_form,
     upstream::{Lease, UpstreamError},
     worker::Worker,
 };
@@ -27,12 +29,14 @@ pub(super) struct Wish {
 }
 
 impl Wish {
-    /// What a request asks for, if it does.
+    /// What a request asks for, if it does. One with a body, or to no path, is a request like any other: a handshake has
+    /// neither, and nothing that carries a lead gets past by asking.
     pub(super) fn of(request: &mut Request<Incoming>) -> Option<Self> {
         let protocol = request.headers().get(header::UPGRADE)?.clone();
         let names_it = || names_upgrade(request.headers());
         let is_h2c = || protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c");
-        if request.version() != Version::HTTP_11 || is_h2c() || !names_it() {
+        let is_handshake = request.body().is_end_stream() && !request.uri().path().is_empty();
+        if request.version() != Version::HTTP_11 || !is_handshake || is_h2c() || !names_it() {
             return None;
         }
         let client = hyper::upgrade::on(request);
@@ -47,6 +51,9 @@ impl Wish {
         mut request: Request<Body>,
     ) -> Result<Response<Body>, UpstreamError> {
         hop::strip(request.headers_mut());
+        if request.uri().authority().is_some() {
+            *request.uri_mut() = origin_form(request.uri());
+        }
         announce(request.headers_mut(), self.protocol);
         let snapshot = worker.snapshot();
         let (mut response, lease) = worker.pool.send(request, &snapshot).await?;

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 
 use super::{
@@ -134,11 +134,13 @@ impl Verdict<'_> {
     pub(super) fn accepted(&self, answer: Answer<'_, '_>) -> Vec<Accepted<'_>> {
         let route = &self.inspection.route;
         let scored = self.inspection.leads.iter().filter(|lead| lead.scored.is_some());
-        let pairs = route.pairs(answer);
+        let pairs = route.pairs(&self.inspection.notes, answer);
         let accepted = scored.filter_map(|lead| {
-            // Without a share in the answer a lead has no id and gets nothing written; the write as a whole may be accepted.
+            // Without a share in the answer a lead has no id and gets nothing written; the write as a whole may be accepted,
+            // unless the answer says that only a part of it was.
             let share = pairs.of(lead.item, lead.key.as_deref());
-            if !route.accepted(answer, share.unwrap_or(None)) {
+            let is_left_out = share.is_err() && answer.status == StatusCode::MULTI_STATUS;
+            if is_left_out || !route.accepted(answer, share.unwrap_or(None)) {
                 return None;
             }
             let answered = || share.ok().and_then(|item| route.answered_id(answer, item));

@@ -9,6 +9,7 @@ use super::{
     place::{Head, Hidden, LONGEST, Message, taken},
     predicate::Predicate,
     routes::{Captures, Route},
+    rules::Notes,
     scan::{Kind, Tape},
 };
 use crate::{
@@ -73,14 +74,27 @@ impl Route {
     }
 
     /// Which item of the answer belongs to which lead. Made once for all leads of a request.
-    pub fn pairs(&self, answer: Answer<'_, '_>) -> Pairs {
-        Pairs(self.pairing.as_ref().map(|pairing| items_by_value(pairing, answer).unwrap_or_default()))
+    pub fn pairs(&self, notes: &Notes, answer: Answer<'_, '_>) -> Pairs {
+        let messages = |doc: Doc<'_, '_>| doc.elements(Doc::ROOT).count();
+        match (&self.pairing, notes.messages.zip(answer.doc)) {
+            (Some(pairing), _) => Pairs::ByValue(items_by_value(pairing, answer).unwrap_or_default()),
+            // A changeset that fails has one answer for all that is in it, so those behind it stand elsewhere.
+            (None, Some((asked, doc))) if messages(doc) != asked => Pairs::Unknown,
+            (None, _) => Pairs::ByPlace,
+        }
     }
 }
 
 /// Which item of an answer belongs to which lead.
 #[derive(Debug)]
-pub struct Pairs(Option<HashMap<String, Option<usize>>>);
+pub enum Pairs {
+    /// The one at the same index.
+    ByPlace,
+    /// The one with the same value; `None` where several have it.
+    ByValue(HashMap<String, Option<usize>>),
+    /// Nobody can say.
+    Unknown,
+}
 
 /// The answer has nothing that belongs to a lead: it has no id, and nothing is written for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,9 +104,10 @@ pub struct Unpaired;
 impl Pairs {
     /// What `{i}` stands for in the answer, for the lead that stands at `item` in the request and has this `key`.
     pub fn of(&self, item: Option<usize>, key: Option<&str>) -> Result<Option<usize>, Unpaired> {
-        match &self.0 {
-            None => Ok(item),
-            Some(items) => {
+        match self {
+            Pairs::ByPlace => Ok(item),
+            Pairs::Unknown => Err(Unpaired),
+            Pairs::ByValue(items) => {
                 let found = key.and_then(|key| items.get(key)).copied().flatten();
                 found.map(Some).ok_or(Unpaired)
             }

@@ -187,7 +187,7 @@ impl<'a> Head<'a> {
             Place::Header(name) => {
                 self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
             }
-            Place::Path(name) => self.captures.named(name).map(Cow::Borrowed),
+            Place::Path(name) => self.captures.named(name).map(decoded),
             Place::Query(key) => query_value(self.query?, key),
             Place::Body(_) | Place::Select(_) => None,
         }

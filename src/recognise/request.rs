@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     answer::pairing_key,
-    content::View,
+    content::{Mode, View},
     doc::{At, Doc, Duplicate},
     fields::{FieldScratch, Fields},
-    place::{Head, Hidden, Message, id_at},
+    place::{Head, Hidden, Message, decoded, id_at},
     predicate::Predicate,
     routes::{Candidates, Captures, RequestHead, Route, Router},
     rules::{Notes, Witness},
@@ -137,6 +137,8 @@ impl Recogniser {
                     let reader = Reader { route, fields: &self.fields, doc, message };
                     reader.leads(leads, selected, fields, values).map_err(|reason| skipped(route, reason))?;
                     *notes = reader.notes(leads).map_err(duplicate)?;
+                    let is_batch = view.mode() == Mode::Batch;
+                    notes.messages = is_batch.then(|| doc.elements(Doc::ROOT).count());
                     return Ok(Some(route.clone()));
                 }
             }
@@ -280,7 +282,7 @@ impl<'a> Reader<'_, 'a, '_> {
     /// The id where the path holds it.
     fn path_id(&self) -> Option<LeadId> {
         match &self.route.id.as_ref()?.from {
-            IdSource::Path(name) => self.route.id_of(self.message.head.captures.named(name)?),
+            IdSource::Path(name) => self.route.id_of(&decoded(self.message.head.captures.named(name)?)),
             _ => None,
         }
     }

@@ -100,7 +100,7 @@ fn told(recogniser: &Recogniser, exchange: &Exchange) -> Result<Option<Told>, Sk
     let doc = tape.scan(&exchange.answer).is_ok().then(|| Doc::new(&exchange.answer, &tape));
     let status = StatusCode::from_u16(exchange.status).unwrap();
     let answer = Answer { status, headers: &exchange.answer_headers, doc };
-    let pairs = route.pairs(answer);
+    let pairs = route.pairs(&scratch.notes, answer);
     let ids = scratch.leads.iter().filter_map(|lead| {
         let item = pairs.of(lead.item, lead.key.as_deref()).ok()?;
         let id = lead.id.clone().or_else(|| route.answered_id(answer, item));

@@ -189,7 +189,7 @@ fn describe() {
     );
     describe_counter!(
         "leadwire_injection_skipped_total",
-        "Scores that were to go into a body that is read but never changed, such as a form or XML."
+        "Scores that were to go into a body that is not changed: a form or XML, or one in which the field stands twice."
     );
     describe_histogram!("leadwire_score", "Scores given, as probabilities.");
 }

@@ -196,6 +196,93 @@ fn crm_08_nested_and_flat_batches_go_on_byte_for_byte() {
 }
 
 #[test]
+fn a_batch_whose_answer_has_fewer_messages_gives_no_lead_the_id_of_another() {
+    let message =
+        |id: u8, text: &str| format!("Content-Type: application/http\r\nContent-ID: {id}\r\n\r\n{text}\r\n");
+    let create = |id: u8| {
+        let body = r#"{"lastname":"K","revenue":20000}"#;
+        message(
+            id,
+            &format!("POST /api/data/v9.2/leads HTTP/1.1\r\nContent-Type: application/json\r\n\r\n{body}"),
+        )
+    };
+    let body = format!(
+        "--b\r\nContent-Type: multipart/mixed;boundary=c\r\n\r\n--c\r\n{}--c\r\n{}--c--\r\n--b\r\n{}--b--\r\n",
+        create(1),
+        create(2),
+        create(3)
+    );
+    let taken = |n: u8| {
+        let id = format!("3fe061e5-d125-4771-9aad-cec79a2bc3c{n}");
+        message(
+            n,
+            &format!("HTTP/1.1 204 No Content\r\nOData-EntityId: http://h/api/data/v9.2/leads({id})\r\n\r\n"),
+        )
+    };
+    let failed = message(1, "HTTP/1.1 400 Bad Request\r\n\r\n{}");
+    let check = |answers: &[String], said: &str, log: &[&str]| {
+        let parts: String = answers.iter().map(|part| format!("--r\r\n{part}")).collect();
+        let reply =
+            answer("200 OK", &[("Content-Type", "multipart/mixed; boundary=r")], &(parts + "--r--\r\n"));
+        let upstream = in_turn(vec![reply]);
+        let sidecar = start_presets(&upstream, "dynamics");
+        let headers = [("Content-Type", "multipart/mixed;boundary=b")];
+        let reply = sidecar.client().exchange("POST", "/api/data/v9.2/$batch", &headers, body.as_bytes());
+        assert_eq!(reply.header("leadwire"), Some(said));
+        assert_eq!(logged(sidecar), log);
+    };
+    let of = |n: u8| format!("dynamics.batch 3fe061e5-d125-4771-9aad-cec79a2bc3c{n}");
+    let (one, two, three) = (of(1), of(2), of(3));
+    check(&[taken(1), taken(2), taken(3)], "scored", &[&one, &two, &three]);
+    check(&[taken(1), failed.clone(), taken(3)], "scored", &[&one, &three]);
+    // The changeset failed, with one answer for both that are in it.
+    check(&[failed, taken(3)], REFUSED, &[]);
+}
+
+#[test]
+fn of_a_batch_that_is_taken_in_part_only_what_was_taken_is_recorded() {
+    let errors = r#""errors":[{"status":"error","category":"CONFLICT","message":"exists"}]"#;
+    let check = |status: &str, path: &str, body: &str, reply: &str, said: &str, log: &[&str]| {
+        let upstream = in_turn(vec![answer(status, &[JSON], reply)]);
+        let sidecar = start_presets(&upstream, "hubspot");
+        let got = sidecar.post(&format!("/crm/v3/objects/contacts/batch/{path}"), body);
+        assert_eq!(got.header("leadwire"), Some(said), "{path} {status}");
+        assert_eq!(logged(sidecar), log, "{path} {status}");
+    };
+    let creates = r#"{"inputs":[{"properties":{"lastname":"K","email":"a@x.test","annualrevenue":"1"}},{"properties":{"lastname":"K","email":"b@x.test","annualrevenue":"1"}}]}"#;
+    let one = format!(
+        r#"{{"status":"COMPLETE","results":[{{"id":"7","properties":{{"email":"b@x.test"}}}}],{errors}}}"#
+    );
+    check("207 Multi-Status", "create", creates, &one, "scored", &["hubspot.contact.batch.create 7"]);
+    let updates = creates.replace(r#"{"properties""#, r#"{"id":"7","properties""#);
+    check("207 Multi-Status", "update", &updates, &one, REFUSED, &[]);
+    let both = r#"{"status":"COMPLETE","results":[{"id":"7"},{"id":"7"}]}"#;
+    let log = ["hubspot.contact.batch.update 7", "hubspot.contact.batch.update 7"];
+    check("200 OK", "update", &updates, both, "scored", &log);
+}
+
+#[test]
+fn an_id_in_a_path_is_the_same_as_in_an_answer() {
+    let named = || ok(r#"{"data":{"name":"Kay & Söhne 1"}}"#);
+    let upstream = in_turn(vec![named(), named()]);
+    let sidecar = start_presets(&upstream, "frappe");
+    sidecar.post("/api/resource/CRM%20Lead", r#"{"last_name":"K","AnnualRevenue":20000}"#);
+    let path = "/api/resource/CRM%20Lead/Kay%20%26%20S%C3%B6hne%201";
+    let reply = sidecar.client().exchange("PUT", path, &[JSON], br#"{"AnnualRevenue":10000}"#);
+    assert_eq!(reply.header("leadwire"), Some("scored"), "with the name from the create");
+    assert_eq!(logged(sidecar), ["frappe.create Kay & Söhne 1", "frappe.update Kay & Söhne 1"]);
+}
+
+#[test]
+fn an_answer_too_large_to_be_read_is_not_called_refused() {
+    let upstream = in_turn(vec![ok(&format!(r#"{{"result":7,"more":"{}"}}"#, "x".repeat(2 << 20)))]);
+    let sidecar = start_presets(&upstream, "odoo");
+    let call = r#"{"params":{"model":"crm.lead","method":"create","args":[{"name":"K"}],"kwargs":{}}}"#;
+    let reply = sidecar.post("/web/dataset/call_kw/crm.lead/create", call);
+    assert_eq!(reply.header("leadwire"), Some("skipped;reason=body"));
+}
+
+#[test]
 fn crm_09_an_answer_without_a_body_takes_the_score_in_its_headers() {
     let played = Played::new("dynamics");
     let Some(reply) = played.play("node_dynamics/001") else { return };
@@ -623,6 +710,16 @@ fn crm_13_what_cannot_be_written_to_is_sent_as_it_is_and_once() {
         assert_eq!(played.stage.upstream.requests().len(), 1, "{name}");
         assert_eq!(logged(played.sidecar), log, "{name}");
     }
+}
+
+#[test]
+fn a_field_that_stands_twice_is_not_written_to() {
+    let upstream = Upstream::start(|_| created("00Q1"));
+    let sidecar = injecting(&upstream, REFUSALS[0].route, "{}");
+    let body = REFUSALS[0].body.replace("LEAD", r#"{"LastName":"K","lead_score":1,"lead_score":2}"#);
+    assert_eq!(sidecar.post(REFUSALS[0].path, &body).header("leadwire"), Some("scored"));
+    assert_eq!(upstream.request().text(), body);
+    assert_eq!(sidecar.metric(r#"leadwire_injection_skipped_total{route="r"}"#), 1.0);
 }
 
 #[test]

@@ -113,6 +113,16 @@ fn requests() -> Vec<(&'static str, &'static str, Fate)> {
             Refused,
         ),
         (
+            "chunked twice, and on to another protocol",
+            "POST / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: x\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n",
+            Refused,
+        ),
+        (
+            "a body, and on to another protocol",
+            "POST / HTTP/1.1\nHost: a\nConnection: Upgrade, close\nUpgrade: x\nContent-Length: 5\n\nhello",
+            Passed("hello"),
+        ),
+        (
             "a coding that looks like chunked",
             "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: xchunked\n\n5\nhello\n0\n\n",
             Refused,

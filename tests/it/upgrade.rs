@@ -101,6 +101,27 @@ fn http_2_does_not_slip_past_as_an_upgrade() {
 }
 
 #[test]
+fn a_lead_does_not_slip_past_as_an_upgrade() {
+    let upstream = Upstream::start(|_| answer("200 OK", &[], "plain"));
+    let sidecar = Running::start(upstream.address);
+    let mut client = sidecar.client();
+    let handshake = HANDSHAKE.replace("GET /websocket", "POST /services/data/v61.0/sobjects/Lead");
+    client.send(handshake.replace("\r\n\r\n", "\r\nContent-Length: 2\r\n\r\n{}").as_bytes());
+    assert!(client.receive().header("leadwire").is_some(), "it was looked at");
+    assert_eq!(upstream.request().header("upgrade"), None);
+}
+
+#[test]
+fn a_handshake_with_a_whole_url_asks_for_its_path() {
+    let (address, handshakes) = shouting();
+    let sidecar = Running::start(address);
+    let mut client = sidecar.client();
+    client.send(HANDSHAKE.replace(" /websocket", " http://crm/websocket").as_bytes());
+    assert_eq!(Message::read_head(&mut client.stream).unwrap().status(), 101);
+    assert_eq!(handshakes.recv().unwrap().start, "GET /websocket HTTP/1.1");
+}
+
+#[test]
 fn a_drain_waits_for_tunnels_no_longer_than_it_may() {
     let (address, _handshakes) = shouting();
     let config = CONFIG.replace("drain: 30s", "drain: 300ms");

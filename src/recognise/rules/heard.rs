@@ -30,7 +30,7 @@ impl Route {
         }
         let (empty, mut hidden) = (Tape::default(), Hidden::default());
         if let Some(message) = self.heard(answer, &empty, &mut hidden) {
-            let hearing = Hearing { route: self, answer, message, pairs: self.pairs(answer) };
+            let hearing = Hearing { route: self, answer, message, pairs: self.pairs(notes, answer) };
             let whose = |outcome: &Outcome| (outcome.lead.clone(), outcome.via_alias);
             let mut earlier = HashSet::new();
             for of_rule in notes.outcomes.chunk_by(|one, next| one.rule == next.rule) {
@@ -56,7 +56,7 @@ impl Route {
         }
         let (empty, mut hidden) = (Tape::default(), Hidden::default());
         let Some(message) = self.heard(answer, &empty, &mut hidden) else { return Vec::new() };
-        let hearing = Hearing { route: self, answer, message, pairs: self.pairs(answer) };
+        let hearing = Hearing { route: self, answer, message, pairs: self.pairs(notes, answer) };
         let mut aliases = Vec::new();
         for of_rule in notes.aliases.chunk_by(|one, next| one.rule == next.rule) {
             _ = hearing.aliases(of_rule, &mut aliases);

@@ -81,6 +81,8 @@ pub struct Notes {
     aliases: Vec<AliasNote>,
     /// The record's id, where the path holds it and the answer the record.
     pub(super) path_id: Option<LeadId>,
+    /// Messages in it, where it is a batch of them.
+    pub(super) messages: Option<usize>,
 }
 
 impl Notes {
