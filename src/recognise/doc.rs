@@ -66,6 +66,11 @@ impl<'a, 't> Doc<'a, 't> {
         })
     }
 
+    /// How many nodes it has.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The elements of an array. Nothing for any other value.
     pub fn elements(&self, at: At) -> impl Iterator<Item = At> + use<'a, 't> {
         let nodes = self.nodes;

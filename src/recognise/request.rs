@@ -234,6 +234,9 @@ impl<'a> Reader<'_, 'a, '_> {
     fn objects(&self, leads: &mut Vec<Found>, selected: &mut Vec<Selected>) -> Result<(), Skip> {
         let doc = self.message.doc;
         selected.clear();
+        if self.route.leads.is_too_much(doc) {
+            return Err(Skip::TooMany);
+        }
         self.route.leads.select(doc, selected).map_err(|_| Skip::Duplicate)?;
         for found in selected.drain(..) {
             match doc.kind(found.at) {

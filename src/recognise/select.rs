@@ -16,7 +16,12 @@ pub enum Program {
     Steps(Vec<Segment>),
     /// Runs on a parsed tree.
     General(serde_json_path::JsonPath),
+    /// The same, with a pattern in it, which is compiled anew for every value that it is asked of.
+    Patterns(serde_json_path::JsonPath),
 }
+
+/// A query with a pattern is asked of no longer list: thousands of values would hold up a worker for seconds.
+const MAX_MATCHED: usize = 1_000;
 
 /// One segment of a query.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,14 +49,28 @@ pub struct Selected {
 impl Program {
     /// Compiles what has a short form and keeps the rest as it is.
     pub fn new(selector: &Selector) -> Self {
-        segments(&selector.text).map_or_else(|| Program::General(selector.query.clone()), Program::Steps)
+        let has_pattern = ["match(", "search("].iter().any(|function| selector.text.contains(function));
+        match segments(&selector.text) {
+            Some(segments) => Program::Steps(segments),
+            None if has_pattern => Program::Patterns(selector.query.clone()),
+            None => Program::General(selector.query.clone()),
+        }
     }
 
-    /// Appends what the query selects in `doc` to `found`, in the query's order.
+    /// Whether a body holds a list that is too long for the query.
+    pub fn is_too_much(&self, doc: Doc<'_, '_>) -> bool {
+        let is_long =
+            |at| doc.elements(at).nth(MAX_MATCHED).is_some() || doc.members(at).nth(MAX_MATCHED).is_some();
+        matches!(self, Program::Patterns(_)) && (0..doc.len()).any(is_long)
+    }
+
+    /// Appends what the query selects in `doc` to `found`, in the query's order. What is too much for it is not told from a
+    /// key that stands twice: nobody can say what is meant.
     pub fn select(&self, doc: Doc<'_, '_>, found: &mut Vec<Selected>) -> Result<(), Duplicate> {
         match self {
             Program::Steps(segments) => descend(doc, segments, Selected { at: Doc::ROOT, item: None }, found),
-            Program::General(query) => general(doc, query, found),
+            Program::Patterns(_) if self.is_too_much(doc) => Err(Duplicate),
+            Program::General(query) | Program::Patterns(query) => general(doc, query, found),
         }
     }
 }
@@ -111,8 +130,9 @@ fn general(
     query: &serde_json_path::JsonPath,
     found: &mut Vec<Selected>,
 ) -> Result<(), Duplicate> {
+    let text = doc.text().trim_start_matches('\u{feff}');
     // The scanner took the text, so this fails only on numbers beyond f64; then nothing is selected.
-    let Ok(tree) = serde_json::from_str::<serde_json::Value>(doc.text()) else { return Ok(()) };
+    let Ok(tree) = serde_json::from_str::<serde_json::Value>(text) else { return Ok(()) };
     // Elements are found by walking past those before them; once for each array is enough.
     let mut arrays: HashMap<At, Vec<At>> = HashMap::new();
     for located in query.query_located(&tree).iter() {
@@ -265,5 +285,25 @@ mod tests {
         assert_eq!(items("$.records[?match(@.attributes.type,'L.*')]"), [Some(1), Some(3)]);
         assert_eq!(items("$..two[0][0]"), [Some(0)]);
         assert!(!check("$.records[1::2]").0);
+    }
+
+    #[test]
+    fn a_pattern_is_asked_of_no_long_list_and_a_byte_order_mark_makes_no_difference() {
+        let check = |body: &str, expected: Option<usize>| {
+            let mut tape = Tape::default();
+            tape.scan(body).unwrap();
+            let doc = Doc::new(body, &tape);
+            let program = Program::new(&Selector::parse("$.a[?match(@.u, 'x+')]").unwrap());
+            let mut found = Vec::new();
+            let selected = program.select(doc, &mut found).is_ok();
+            assert_eq!((selected, program.is_too_much(doc)), (expected.is_some(), expected.is_none()));
+            assert_eq!(found.len(), expected.unwrap_or(0));
+        };
+        let list = |count: usize| format!(r#"{{"a":[{}]}}"#, vec![r#"{"u":"x"}"#; count].join(","));
+        check(&list(20), Some(20));
+        check(&format!("\u{feff}{}", list(20)), Some(20));
+        check(&list(1_001), None);
+        let members: Vec<String> = (0..1_001).map(|n| format!(r#""{n}":{{}}"#)).collect();
+        check(&format!(r#"{{"a":{{{}}}}}"#, members.join(",")), None);
     }
 }
