@@ -70,6 +70,10 @@ const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schem
 /// Deals whose lead is remembered; the oldest are forgotten when the log is opened.
 const MAX_ALIASES: i64 = 1_000_000;
 
+/// How long a deal's outcome waits for the conversion that tells its lead: a year, in milliseconds. Then it is forgotten
+/// when the log is opened.
+const MAX_UNMATCHED_MS: i64 = 365 * 86_400_000;
+
 /// An open lead log.
 #[derive(Debug)]
 pub struct Store {
@@ -91,7 +95,7 @@ impl Store {
         connection.busy_timeout(std::time::Duration::from_millis(200))?;
         let store = Self { connection };
         store.migrate()?;
-        store.forget_old_aliases()?;
+        store.forget_old()?;
         Ok(store)
     }
 
@@ -128,9 +132,11 @@ impl Store {
         Ok(())
     }
 
-    fn forget_old_aliases(&self) -> Result<(), StoreError> {
+    fn forget_old(&self) -> Result<(), StoreError> {
         let oldest = "DELETE FROM aliases WHERE time_ms <= (SELECT time_ms FROM aliases ORDER BY time_ms DESC LIMIT 1 OFFSET ?1)";
         self.connection.execute(oldest, [MAX_ALIASES])?;
+        let unmatched = "DELETE FROM outcomes WHERE lead IS NULL AND time_ms < unixepoch() * 1000 - ?1";
+        self.connection.execute(unmatched, [MAX_UNMATCHED_MS])?;
         Ok(())
     }
 
@@ -408,6 +414,23 @@ mod tests {
             assert!(store.outcome_of("a").unwrap().unwrap().won);
             assert_eq!(store.outcome_of("d").unwrap(), None);
         }
+    }
+
+    #[test]
+    fn an_outcome_that_no_conversion_claimed_for_a_year_is_forgotten() {
+        let (folder, mut store) = open();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let now = i64::try_from(now).unwrap();
+        let year = MAX_UNMATCHED_MS;
+        store
+            .write(&[of_deal(now - year - 60_000, "a", true), of_deal(now - year + 60_000, "b", true)])
+            .unwrap();
+        store.write(&[Entry::Outcome(outcome(1, "c", true))]).unwrap();
+        assert_eq!(store.unmatched().unwrap(), 2);
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.unmatched().unwrap(), 1);
+        assert!(store.outcome_of("c").unwrap().is_some(), "a lead's own stays");
     }
 
     #[test]

@@ -146,7 +146,12 @@ impl Subject<'_> {
         stages.record(Stage::Score, scored - recognised);
         let signed = route.signed_by.as_ref().is_some_and(|name| self.headers.contains_key(name));
         let may_patch = skip.is_none() && !signed && (self.may_inject)(&route);
-        let patched = if may_patch { self.patch(&route, read, &leads, view) } else { None };
+        let patched = match may_patch {
+            true => self.patch(&route, read, &leads, view),
+            false => Ok(None),
+        };
+        // Which of two members the CRM reads, nobody can say.
+        let Ok(patched) = patched else { return Err(Skipped { route, reason: Skip::Duplicate }) };
         if may_patch {
             stages.record(Stage::Enrich, scored.elapsed());
         }
@@ -157,31 +162,31 @@ impl Subject<'_> {
 
     /// The body with the score in it. Only a lead that stands alone, or alone in its list, is changed: were a batch accepted
     /// in part, it could not be sent again without the field.
-    fn patch(&self, route: &Route, read: &ReadScratch, leads: &[Judged], view: View<'_>) -> Option<Vec<u8>> {
-        let ([found], [lead]) = (read.leads.as_slice(), leads) else { return None };
+    fn patch(
+        &self,
+        route: &Route,
+        read: &ReadScratch,
+        leads: &[Judged],
+        view: View<'_>,
+    ) -> Result<Option<Vec<u8>>, Duplicate> {
+        let ([found], [lead]) = (read.leads.as_slice(), leads) else { return Ok(None) };
         let doc = view.doc(&read.tape);
         if found.item.is_some() && !doc.is_only_element(found.at) {
-            return None;
+            return Ok(None);
         }
-        let given = given(lead, self.snapshot.model(route)?)?;
-        let unwritten = || self.snapshot.metrics(Some(route)).injection_skipped();
+        let given = self.snapshot.model(route).and_then(|model| given(lead, model));
+        let Some(given) = given else { return Ok(None) };
         let Some(body) = view.in_place() else {
-            unwritten();
-            return None;
+            self.snapshot.metrics(Some(route)).injection_skipped();
+            return Ok(None);
         };
         let mut edits = Edits::default();
         for target in &route.inject.request {
-            match doc.spot(found.at, &target.at, found.item) {
-                Ok(Some(spot)) => edits.push(spot, target, given),
-                Ok(None) => {}
-                // Which of two members the CRM reads, nobody can say.
-                Err(Duplicate) => {
-                    unwritten();
-                    return None;
-                }
+            if let Some(spot) = doc.spot(found.at, &target.at, found.item)? {
+                edits.push(spot, target, given);
             }
         }
-        if edits.is_empty() { None } else { edits.apply(body.as_bytes()).ok() }
+        Ok(if edits.is_empty() { None } else { edits.apply(body.as_bytes()).ok() })
     }
 }
 
