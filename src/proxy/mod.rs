@@ -1,7 +1,7 @@
 //! Proxy: the network around the pure rooms.
 //!
 //! Every worker is one thread with its own runtime, listener (SO_REUSEPORT), upstream connections, scratch memory and
-//! histograms; workers share nothing but the current [`Snapshot`]. A request no route matches streams through with
+//! histograms; workers share nothing but the current [`Snapshot`] and, without a lock, what is known of leads. A request no route matches streams through with
 //! nothing buffered. One that matches is buffered, inspected and forwarded, and its answer is judged; whatever goes wrong
 //! on that way, the original bytes are forwarded.
 

@@ -101,12 +101,13 @@ impl Verdict<'_> {
             let skip = self.inspection.skip.or(was_scored.then_some(unknown));
             return Outcome { skip, ..Outcome::default() };
         };
-        let given = accepted.iter().filter_map(|lead| Some((lead.place.as_ref(), given(lead.lead, model)?)));
-        let given: Vec<(Option<&Place>, Given<'_>)> = given.collect();
-        let placed = given.iter().filter_map(|(place, given)| Some(((*place)?, *given)));
-        let patched = self.patch(heard, placed);
+        // Each of them has a score.
+        let given: Vec<Given<'_>> = accepted.iter().filter_map(|lead| given(lead.lead, model)).collect();
+        let placed =
+            accepted.iter().zip(&given).filter_map(|(lead, given)| Some((lead.place.as_ref()?, *given)));
+        let patched = self.patch(heard, answer.doc, placed);
         let decision = self.decision(patched.is_some());
-        let written = self.headers(given.iter().map(|(_, given)| *given));
+        let written = self.headers(&given);
         for lead in accepted {
             self.record_score(lead, model, decision);
         }
@@ -124,9 +125,10 @@ impl Verdict<'_> {
         if known.is_empty() {
             return Outcome { skip: heard.unread, ..Outcome::default() };
         }
-        let shown = known.iter().map(|(place, memory)| (place, remembered(memory)));
-        let patched = self.patch(heard, shown.clone());
-        let written = self.headers(shown.map(|(_, given)| given));
+        let given: Vec<Given<'_>> = known.iter().map(|(_, memory)| remembered(memory)).collect();
+        let placed = known.iter().zip(&given).map(|((place, _), given)| (place, *given));
+        let patched = self.patch(heard, answer.doc, placed);
+        let written = self.headers(&given);
         Outcome { written: Some(written), skip: None, patched }
     }
 
@@ -162,12 +164,11 @@ impl Verdict<'_> {
     }
 
     /// The headers of the answer: of one score, or of several where the route allows so many.
-    fn headers<'g>(&self, given: impl Iterator<Item = Given<'g>>) -> HeaderMap {
+    fn headers(&self, given: &[Given<'_>]) -> HeaderMap {
         let mut written = HeaderMap::new();
         let inject = &self.inspection.route.inject;
-        let given: Vec<Given<'g>> = given.take(inject.max_items + 1).collect();
         if given.len() <= inject.max_items {
-            enrich::write(&mut written, &inject.headers, &given);
+            enrich::write(&mut written, &inject.headers, given);
         }
         written
     }
@@ -176,6 +177,7 @@ impl Verdict<'_> {
     fn patch<'g>(
         &self,
         heard: &Heard,
+        doc: Option<Doc<'_, '_>>,
         placed: impl Iterator<Item = (&'g Place, Given<'g>)>,
     ) -> Option<Vec<u8>> {
         let targets = &self.inspection.route.inject.response;
@@ -190,7 +192,7 @@ impl Verdict<'_> {
             }
             return None;
         };
-        let doc = heard.answer().doc?;
+        let doc = doc?;
         let mut edits = Edits::default();
         for (place, given) in placed {
             for target in targets {
