@@ -14,7 +14,7 @@ use leadwire::{
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use crate::support::{copy_folder, shipped_model, wait, write_version};
+use crate::support::{copy_folder, shipped_model, text, wait, write_version};
 
 /// `age` (number, required), `job` (chef or clerk) and `vip` (yes or no), as `lead/1`.
 fn models(kind: Kind) -> TempDir {
@@ -131,10 +131,6 @@ fn score(models: &Path, options: &[&str], input: &[u8]) -> Output {
     let output = child.wait_with_output().unwrap();
     feeder.join().unwrap();
     output
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
 }
 
 /// What goes out for what came in; it must have run.

@@ -1,23 +1,11 @@
 //! The command line, as people and scripts use it: output, exit codes, JSON.
 
-use std::{
-    path::Path,
-    process::{Command, Output},
-};
+use std::path::Path;
 
 use leadwire::registry::Version;
 use serde_json::Value as Json;
 
-use crate::support::{CONFIG, copy_folder, shipped_model, write_version};
-
-fn leadwire(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadwire"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
+use crate::support::{CONFIG, copy_folder, leadwire, shipped_model, text, write_version};
 
 #[test]
 fn check_tells_every_mistake_with_its_place_and_exits_with_2() {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     captures::{Capture, Stage, logged, start_presets, with_presets},
-    support::{CREATE, Client, Message, Running, Upstream, answer, created, write_small_model},
+    support::{CREATE, Client, Message, Running, Upstream, answer, created, ready, write_small_model},
 };
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -899,7 +899,7 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let ready = lines.find(|line| line.contains("\"ready\"")).unwrap();
+        let ready = ready(&mut lines);
         let addresses: serde_json::Value = serde_json::from_str(&ready).unwrap();
         let address = |name: &str| addresses[name].as_str().unwrap().to_owned();
         let (listen, admin) = (address("listen"), address("admin"));

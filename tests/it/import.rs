@@ -4,7 +4,7 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
 };
 
 use leadwire::{
@@ -14,7 +14,10 @@ use leadwire::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::goldens;
+use crate::{
+    goldens,
+    support::{leadwire, text},
+};
 
 const MLMODEL: &str = r#"flavors:
   lightgbm:
@@ -26,15 +29,6 @@ signature:
   inputs: '[{"type": "double", "name": "a", "required": true}, {"type": "string",
     "name": "size", "required": true}]'
 "#;
-
-fn leadwire(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadwire"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
 
 fn trees(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/trees").join(name)

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::{
     captures::{Capture, SEPARATOR},
     scoring, support,
-    support::{CONFIG, CREATE, LEAD, created},
+    support::{CONFIG, CREATE, LEAD, created, text},
 };
 
 fn rehearse(config: &str, bytes: &[u8], more: &[&str]) -> Output {
@@ -38,10 +38,6 @@ fn post(path: &str, body: &str) -> Vec<u8> {
 
 fn with_answer(request: &[u8], answer: &[u8]) -> Vec<u8> {
     [request, SEPARATOR, answer].concat()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
 }
 
 #[test]

@@ -16,7 +16,8 @@ use leadwire::{
 };
 
 use crate::support::{
-    CONFIG, CREATE, Client, LEAD, Running, Upstream, copy_folder, created, shipped_model, wait, write_version,
+    CONFIG, CREATE, Client, LEAD, Running, Upstream, copy_folder, created, ready, shipped_model, wait,
+    write_version,
 };
 
 const ID: &str = "00Q8d0000000000001";
@@ -174,7 +175,7 @@ fn a_second_signal_ends_the_process_at_once() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let ready = lines.find(|line| line.contains("\"ready\"")).unwrap();
+    let ready = ready(&mut lines);
     let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
     let mut client = Client::connect(ready["listen"].as_str().unwrap().parse().unwrap());
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use crate::{
     support::{
-        CONFIG, CREATE, Client, LEAD, Message, Running, Upstream, answer, copy_folder, created,
+        CONFIG, CREATE, Client, LEAD, Message, Running, Upstream, answer, copy_folder, created, ready,
         shipped_model,
         tls::{Ca, Pair, TlsStream, accept, connect},
         wait,
@@ -193,7 +193,7 @@ fn the_log_says_why_an_upstream_is_not_spoken_with() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let ready = lines.find(|line| line.contains("\"ready\"")).unwrap();
+    let ready = ready(&mut lines);
     let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
     let mut client = Client::connect(ready["listen"].as_str().unwrap().parse().unwrap());
     assert_eq!(client.exchange("GET", "/?secret=word", &[], b"").status(), 502);

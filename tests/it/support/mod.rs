@@ -1,5 +1,6 @@
 //! A raw client, a raw upstream and a sidecar between them: bytes in, bytes out, nothing in between that could tidy up.
 
+mod command;
 mod model;
 pub mod tls;
 mod upstream;
@@ -19,6 +20,7 @@ use leadwire::{
 use tempfile::TempDir;
 
 pub use self::{
+    command::{leadwire, ready, text},
     model::write_small_model,
     upstream::{Upstream, answer, created},
     wire::{Client, Message},
