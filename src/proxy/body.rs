@@ -1,44 +1,32 @@
 //! Bodies on their way through: streamed, or whole where they were read.
 
 use std::{
-    cell::Cell,
     pin::Pin,
-    rc::Rc,
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::upstream::Lease;
+use super::{
+    h1::{Broken, ClientBody, Outgoing},
+    upstream::Lease,
+};
 
 /// A request's or an answer's body.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// As it comes in.
-    Streamed(Incoming),
-    /// As it comes in; the upstream connection is given back at the end.
-    Leased(Incoming, Lease),
+    /// A client's, as it comes in.
+    Client(ClientBody),
+    /// An answer's, as it comes in; the upstream connection is given back at the end.
+    Upstream(Box<Outgoing>, Lease),
+    /// An answer's whose connection has been given back.
+    Ended,
     /// Read whole.
     Whole(Whole),
     /// Too large to be read whole: what was read, then the rest.
     Resumed(Option<Bytes>, Box<Body>),
-    /// Tells how far it has been taken.
-    Watched(Box<Body>, Rc<Cell<Taken>>),
-}
-
-/// How far a body has been taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// Not to its end.
-    #[default]
-    Partly,
-    /// To its end.
-    Whole,
-    /// Its sender broke it off, or framed it wrongly.
-    Broken,
 }
 
 /// A body that was read whole.
@@ -61,23 +49,6 @@ pub(super) enum Read {
 }
 
 impl Body {
-    /// An answer's body. One that is empty is never polled, so its connection is given back at once.
-    pub(super) fn leased(incoming: Incoming, mut lease: Lease) -> Self {
-        if incoming.is_end_stream() {
-            lease.release();
-        }
-        Body::Leased(incoming, lease)
-    }
-
-    /// The same body, and how far it has been taken. One that is at hand is not watched: it is taken.
-    pub(super) fn watched(self) -> (Self, Option<Rc<Cell<Taken>>>) {
-        if self.is_end_stream() || matches!(self, Body::Whole(_)) {
-            return (self, None);
-        }
-        let taken = Rc::<Cell<Taken>>::default();
-        (Body::Watched(Box::new(self), taken.clone()), Some(taken))
-    }
-
     /// Nothing.
     pub(super) fn empty() -> Self {
         Body::Whole(Whole::default())
@@ -126,36 +97,30 @@ impl Whole {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Broken;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Body::Streamed(incoming) => Pin::new(incoming).poll_frame(context),
-            Body::Leased(incoming, lease) => {
-                let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(context));
-                if frame.is_none() || incoming.is_end_stream() {
-                    lease.release();
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        match this {
+            Body::Client(body) => body.poll_frame(context),
+            Body::Upstream(outgoing, _) => {
+                let frame = std::task::ready!(outgoing.poll_frame(context));
+                if outgoing.is_done()
+                    && let Body::Upstream(outgoing, lease) = std::mem::replace(this, Body::Ended)
+                {
+                    lease.release(*outgoing);
                 }
                 Poll::Ready(frame)
             }
+            Body::Ended => Poll::Ready(None),
             Body::Whole(Whole { bytes, .. }) if !bytes.is_empty() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
             Body::Whole(Whole { trailers, .. }) => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
-            }
-            Body::Watched(body, taken) => {
-                let frame = std::task::ready!(Pin::new(&mut **body).poll_frame(context));
-                match &frame {
-                    Some(Err(_)) => taken.set(Taken::Broken),
-                    None => taken.set(Taken::Whole),
-                    Some(Ok(_)) if body.is_end_stream() => taken.set(Taken::Whole),
-                    Some(Ok(_)) => {}
-                }
-                Poll::Ready(frame)
             }
             Body::Resumed(read, rest) => match read.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -166,27 +131,30 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Body::Streamed(incoming) | Body::Leased(incoming, _) => incoming.is_end_stream(),
+            Body::Client(body) => body.is_end_stream(),
+            Body::Upstream(outgoing, _) => outgoing.is_done(),
+            Body::Ended => true,
             Body::Whole(Whole { bytes, trailers }) => bytes.is_empty() && trailers.is_none(),
-            Body::Watched(body, _) => body.is_end_stream(),
             Body::Resumed(read, rest) => read.is_none() && rest.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Body::Streamed(incoming) | Body::Leased(incoming, _) => incoming.size_hint(),
-            Body::Watched(body, _) => body.size_hint(),
-            Body::Whole(Whole { bytes, .. }) => SizeHint::with_exact(bytes.len() as u64),
+        let left = match self {
+            Body::Client(body) => body.left(),
+            Body::Upstream(outgoing, _) => outgoing.left(),
+            Body::Ended => Some(0),
+            Body::Whole(Whole { bytes, .. }) => Some(bytes.len() as u64),
             Body::Resumed(read, rest) => {
-                let (read, rest) = (read.as_ref().map_or(0, Bytes::len) as u64, rest.size_hint());
+                let read = read.as_ref().map_or(0, Bytes::len) as u64;
                 let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower() + read);
-                if let Some(upper) = rest.upper() {
+                hint.set_lower(rest.size_hint().lower() + read);
+                if let Some(upper) = rest.size_hint().upper() {
                     hint.set_upper(upper + read);
                 }
-                hint
+                return hint;
             }
-        }
+        };
+        left.map(SizeHint::with_exact).unwrap_or_default()
     }
 }

@@ -2,38 +2,26 @@
 
 use std::{
     cell::{Cell, RefCell},
-    convert::Infallible,
     future::Future,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll, Waker},
+    task::{Poll, Waker},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::{
-    rt::{Read, ReadBufCursor, Write},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::Notify,
-};
+use tokio::{net::TcpStream, sync::Notify};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    body::Body,
     expiry::{Expired, Expiry},
+    h1::Io,
+    session::Session,
     tls,
-    worker::{BUFFER, MAX_HEADERS, Worker},
+    worker::Worker,
 };
 use crate::{
     config::Limits,
@@ -66,7 +54,7 @@ struct Slot {
 
 /// What a connection is at. Only its own thread looks at it; hyper wants it to be `Send`.
 #[derive(Debug, Default)]
-struct Pulse {
+pub(super) struct Pulse {
     /// Requests whose answer has not ended.
     in_flight: AtomicU32,
     /// The tick since when it waits: for a request, or for the rest of a head.
@@ -94,6 +82,11 @@ impl Connections {
         while self.open() >= most {
             self.left.notified().await;
         }
+    }
+
+    /// Whether they are told to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     /// Tells every connection to end after its current request.
@@ -139,7 +132,7 @@ impl Pulse {
     }
 
     /// Something came.
-    fn heard(&self) {
+    pub(super) fn heard(&self) {
         if self.in_flight.load(Relaxed) == 0 {
             self.in_head.store(true, Relaxed);
         }
@@ -147,13 +140,13 @@ impl Pulse {
 }
 
 /// A request that is being answered, until the end of the answer's body.
-struct Answering {
+pub(super) struct Answering {
     pulse: Arc<Pulse>,
     expiry: Rc<Expiry>,
 }
 
 impl Answering {
-    fn new(pulse: &Arc<Pulse>, expiry: &Rc<Expiry>) -> Self {
+    pub(super) fn new(pulse: &Arc<Pulse>, expiry: &Rc<Expiry>) -> Self {
         pulse.in_flight.fetch_add(1, Relaxed);
         pulse.in_head.store(false, Relaxed);
         pulse.seen.store(false, Relaxed);
@@ -191,12 +184,6 @@ impl Open {
         Self { connections: Rc::clone(connections), pulse, slot }
     }
 
-    /// It has left HTTP, so nobody waits for a request on it.
-    pub(super) fn keep(self) -> Self {
-        self.pulse.in_flight.fetch_add(1, Relaxed);
-        self
-    }
-
     /// Shakes hands first, no longer than a head may take. Nobody waits for that but the client.
     pub(super) async fn secure(self, stream: TcpStream, tls: TlsAcceptor, worker: Rc<Worker>) {
         let (limit, expiry) = (worker.snapshot().config.limits.head, &worker.expiry);
@@ -212,49 +199,26 @@ impl Open {
         };
         worker.handshakes.count(end);
         match shaken {
-            Ok(Ok(stream)) => self.serve(stream, worker).await,
+            Ok(Ok(stream)) => self.serve(Io::Tls(Box::new(stream.into())), worker).await,
             Ok(Err(error)) => tracing::debug!(%error, result = end.as_str(), "no TLS connection"),
             Err(Expired) => tracing::debug!(result = end.as_str(), "no TLS connection"),
         }
     }
 
     /// Answers its requests until it ends, is cut, or is told to end.
-    pub(super) async fn serve<S: Stream>(self, stream: S, worker: Rc<Worker>) {
-        let (pulse, expiry) = (Arc::clone(&self.pulse), Rc::clone(&worker.expiry));
-        let service = service_fn(move |request| {
-            let answering = Answering::new(&pulse, &expiry);
-            let worker = Rc::clone(&worker);
-            async move {
-                let answer = worker.serve(request).await;
-                Ok::<_, Infallible>(answer.map(|body| Reply { body, _answering: answering }))
-            }
-        });
-        let mut builder = http1::Builder::new();
-        // Transparent: names keep their case, ours are written as documented, and no header is added.
-        builder.preserve_header_case(true).title_case_headers(true).auto_date_header(false);
-        // Flushed one by one: where flushes are gathered, hyper drops its answer to a head that is no HTTP.
-        builder.half_close(true).max_buf_size(BUFFER).max_headers(MAX_HEADERS);
-        let io = Listened { io: TokioIo::new(stream), pulse: Arc::clone(&self.pulse) };
-        let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
-        let mut told = false;
-        let ended = std::future::poll_fn(|context| {
+    pub(super) async fn serve(self, io: Io, worker: Rc<Worker>) {
+        let mut session = pin!(Session::new(io, &worker, &self.pulse).run());
+        std::future::poll_fn(|context| {
             if self.pulse.cut.load(Relaxed) {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(());
             }
-            // Polled before it is told to end, so that a request which has arrived is seen.
-            let mut polled = connection.as_mut().poll(context);
-            if polled.is_pending() && self.connections.draining.get() && !std::mem::replace(&mut told, true) {
-                connection.as_mut().graceful_shutdown();
-                polled = connection.as_mut().poll(context);
-            }
+            let polled = session.as_mut().poll(context);
             if polled.is_pending() {
                 self.connections.wait(self.slot, context.waker());
             }
             polled
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(%error, "client connection ended");
-        }
+        })
+        .await;
     }
 }
 
@@ -267,86 +231,5 @@ impl Drop for Open {
         slots.free.push(self.slot);
         self.connections.metrics.closed();
         self.connections.left.notify_one();
-    }
-}
-
-/// An answer's body that says when it has ended.
-struct Reply {
-    body: Body,
-    _answering: Answering,
-}
-
-impl HttpBody for Reply {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What a connection is made of: plain, or TLS over it. Each has its own code, so that the plain one pays nothing.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
-
-/// A stream that says when something comes.
-struct Listened<S> {
-    io: TokioIo<S>,
-    pulse: Arc<Pulse>,
-}
-
-impl<S: Stream> Read for Listened<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        if read.is_ready() {
-            self.pulse.heard();
-        }
-        read
-    }
-}
-
-impl<S: Stream> Write for Listened<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
     }
 }

@@ -1,6 +1,6 @@
 //! Hop-by-hop headers (RFC 9110, section 7.6.1): they belong to one connection and are not forwarded.
 //!
-//! `Transfer-Encoding` stays: hyper frames by it, so a chunked body stays chunked.
+//! `Transfer-Encoding` stays: bodies are framed by it, so a chunked one stays chunked.
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -33,15 +33,6 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     if !wants_trailers {
         headers.remove(header::TE);
     }
-}
-
-/// Whether the message says once, and last, that it is chunked, if it has a transfer coding at all. hyper goes by the last
-/// line alone; whoever reads the others may read another message (RFC 9112, section 6.1).
-pub(super) fn is_framed_once(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let mut codings = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
-    codings.position(chunked).is_none_or(|_| codings.next().is_none())
 }
 
 /// A header that a `Connection` value names. `close` and `keep-alive` name none, and what frames or routes the message

@@ -11,13 +11,14 @@ mod rest; // injections that the CRM refused
 mod tls; // https on both sides
 mod bind; // listeners
 mod worker; // thread, accept, drain
+mod h1; // HTTP/1 on the wire
 mod connection; // clients' connections, from accept to end
+mod session; // a client's HTTP/1 connection, request after request
 mod pipeline; // a request's way through
 mod inspect; // recognise, score, enrich: synchronous
 mod judge; // the leads of one request get their scores
 mod answer; // the CRM's answer, read as far as needed
 mod verdict; // what is written into it, and what is recorded
-mod upgrade; // connections that leave HTTP
 mod upstream; // connections to the CRM
 mod expiry; // coarse time-outs
 mod body; // bodies, streamed or whole

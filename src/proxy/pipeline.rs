@@ -1,20 +1,19 @@
 //! A request's way through: match, read, inspect, forward, judge the answer.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use http::{HeaderMap, Request, Response, Uri, Version, request::Parts};
-use hyper::body::Incoming;
 
 use super::{
     answer::{Heard, Reply, body_changed},
     body::{Body, Read, Whole},
+    h1::Head,
     hop,
     inspect::{Inspection, Subject},
     rehearse::StandIn,
     respond,
     snapshot::Snapshot,
-    upgrade::Wish,
-    upstream::{Lease, UpstreamError},
+    upstream::UpstreamError,
     verdict::Verdict,
     worker::{Place, Worker},
 };
@@ -25,33 +24,16 @@ use crate::{
     telemetry::{RequestOutcome, Stage},
 };
 
-impl Worker {
-    /// Answers one request.
-    pub(super) async fn serve(self: Rc<Self>, mut request: Request<Incoming>) -> Response<Body> {
-        let started = Instant::now();
-        let snapshot = self.snapshot();
-        let exchange = Exchange { worker: &self, snapshot: &snapshot, stand_in: None };
-        let answer = match Wish::of(&mut request) {
-            None => {
-                let (parts, body) = request.into_parts();
-                exchange.run(parts, Body::Streamed(body)).await
-            }
-            Some(wish) => {
-                let answer = wish.ask(Rc::clone(&self), request.map(Body::Streamed)).await;
-                exchange.finish(None, answer, |_| RequestOutcome::Passed)
-            }
-        };
-        self.stages.borrow_mut().record(Stage::Total, started.elapsed());
-        answer
-    }
-}
-
 /// One request under one snapshot.
 pub(super) struct Exchange<'w> {
     pub(super) worker: &'w Worker,
     pub(super) snapshot: &'w Snapshot,
     /// Who takes the CRM's part in a rehearsal.
     pub(super) stand_in: Option<&'w StandIn>,
+    /// How the client spelt its headers.
+    spelt: Option<&'w Head>,
+    /// How the CRM spelt those of its last answer.
+    answer: RefCell<Option<Head>>,
 }
 
 /// What a route makes of a request before it is forwarded.
@@ -66,15 +48,26 @@ pub(super) enum Plan<'w> {
     Broken(Option<Arc<Route>>),
 }
 
-impl Exchange<'_> {
+impl<'w> Exchange<'w> {
+    /// A request whose head stood like this.
+    pub(super) fn new(worker: &'w Worker, snapshot: &'w Snapshot, spelt: Option<&'w Head>) -> Self {
+        Self { worker, snapshot, stand_in: None, spelt, answer: RefCell::default() }
+    }
+
+    /// The same with `stand_in` in the CRM's place.
+    pub(super) fn rehearsed(self, stand_in: &'w StandIn) -> Self {
+        Self { stand_in: Some(stand_in), ..self }
+    }
+
+    /// How the CRM spelt the headers of the answer that was given.
+    pub(super) fn spelling(self) -> Option<Head> {
+        self.answer.into_inner()
+    }
+
     pub(super) async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
         if parts.uri.path().is_empty() {
             self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
-        }
-        if !hop::is_framed_once(&parts.headers) {
-            self.snapshot.metrics(None).count(RequestOutcome::Failed);
-            return respond::framed_oddly();
         }
         let plan = self.plan(&parts, body).await;
         hop::strip(&mut parts.headers);
@@ -146,13 +139,17 @@ impl Exchange<'_> {
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let started = Instant::now();
         let sent = match self.stand_in {
-            None => self.worker.pool.send(request, self.snapshot).await.map(leased),
+            None => {
+                let mut head = Head::default();
+                let sent = self.worker.pool.send(request, self.spelt, &mut head, self.snapshot).await;
+                self.answer.replace(sent.is_ok().then_some(head));
+                sent
+            }
             Some(stand_in) => stand_in.send(request).await,
         };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let mut response = sent?;
         hop::strip(response.headers_mut());
-        *response.version_mut() = Version::HTTP_11;
         Ok(response)
     }
 
@@ -250,10 +247,6 @@ impl Exchange<'_> {
         let limit = self.snapshot.config.limits.body;
         Heard::listen(response, route, limit).await.ok_or(UpstreamError::BrokenBody)
     }
-}
-
-fn leased((response, lease): (Response<Incoming>, Lease)) -> Response<Body> {
-    response.map(|incoming| Body::leased(incoming, lease))
 }
 
 fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: Place<'w>) -> Plan<'w> {

@@ -20,11 +20,6 @@ pub(super) fn not_forwardable() -> Response<Body> {
     answer(StatusCode::BAD_REQUEST, "not a request to a path")
 }
 
-/// `400`: codings of the transfer that only another server would read like this one.
-pub(super) fn framed_oddly() -> Response<Body> {
-    answer(StatusCode::BAD_REQUEST, "not a transfer coding that is passed on")
-}
-
 fn answer(status: StatusCode, text: &str) -> Response<Body> {
     let body = format!("{{\"error\":\"{text}\"}}\n");
     let mut response = Response::new(Body::full(body));

@@ -20,6 +20,7 @@ use super::{
     bind::Listeners,
     connection::{Connections, Open},
     expiry::Expiry,
+    h1::Io,
     inspect::Scratch,
     snapshot::Snapshot,
     upstream::Pool,
@@ -212,7 +213,7 @@ impl Worker {
         _ = stream.set_nodelay(true);
         let open = Open::new(&self.connections, self.expiry.now());
         match self.snapshot().tls.clients.clone() {
-            None => spawn_local(open.serve(stream, self)),
+            None => spawn_local(open.serve(Io::Plain(stream), self)),
             Some(tls) => spawn_local(open.secure(stream, tls, self)),
         };
     }

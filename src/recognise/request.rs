@@ -85,6 +85,11 @@ impl Recogniser {
         self.fields.len()
     }
 
+    /// Whether there is a route for a method and a path, whatever else it asks for.
+    pub fn may_take(&self, method: &str, path: &str) -> bool {
+        self.router.knows(method, path)
+    }
+
     /// The routes that may take a request, or `None` where no body could make it ours.
     pub fn candidates<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
         let candidates = self.router.at(head)?;

@@ -276,6 +276,15 @@ impl Router {
         &mut self.methods[index].1
     }
 
+    /// Whether any route is for a method and a path.
+    pub fn knows(&self, method: &str, path: &str) -> bool {
+        let mut is_known = false;
+        if let Some((_, paths)) = self.methods.iter().find(|(known, _)| known.as_str() == method) {
+            paths.each(path, &mut |_, _| is_known = true);
+        }
+        is_known
+    }
+
     /// The routes for a request's path, or `None` where it is not ours.
     pub fn at<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
         let (_, paths) = self.methods.iter().find(|(method, _)| method == head.method)?;

@@ -103,18 +103,20 @@ fn lower((name, value): (String, String)) -> (String, String) {
 }
 
 #[test]
-fn informational_answers_do_not_disturb_the_final_one() {
+fn informational_answers_pass_before_the_final_one() {
     let upstream = Upstream::start(|_| {
         let early = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n".to_vec();
         [early, answer("200 OK", &[], "final")].concat()
     });
     let sidecar = Running::start(upstream.address);
     let mut client = sidecar.client();
-    assert_eq!(client.exchange("GET", "/", &[], b"").text(), "final");
+    let early = client.exchange("GET", "/", &[], b"");
+    assert_eq!((early.status(), early.header("link")), (103, Some("</a.css>")));
+    assert_eq!(client.receive().text(), "final");
     client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
     assert_eq!(client.receive().status(), 100, "the client is told to go on before it sends its body");
     client.send(b"body");
-    assert_eq!(client.receive().text(), "final");
+    assert_eq!([client.receive(), client.receive()].map(|reply| reply.status()), [103, 200]);
     assert_eq!(upstream.requests()[1].body, b"body");
 }
 

@@ -1,0 +1,245 @@
+//! Where in a head everything stands: its bytes once, and places in them.
+
+use std::{mem::MaybeUninit, ops::Range};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+
+use super::framing::Refusal;
+
+/// Headers that mean something to whoever passes them on; all others are [`Role::Other`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Other,
+    Connection,
+    ContentLength,
+    Expect,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    TransferEncoding,
+    Upgrade,
+}
+
+/// A header's place in its head.
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    role: Role,
+    /// Where its name starts, its name's length, where its value starts, its value's length. A head is shorter than 4 GiB.
+    name: u32,
+    name_length: u32,
+    value: u32,
+    value_length: u32,
+}
+
+/// A head of a request or an answer, without the empty line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    bytes: Vec<u8>,
+    fields: Vec<Field>,
+    /// Of a request its method and target, of an answer its reason.
+    first: Range<usize>,
+    second: Range<usize>,
+    /// Of an answer.
+    pub(crate) status: StatusCode,
+    /// HTTP/1.0 where this is false.
+    pub(crate) is_1_1: bool,
+}
+
+/// What a request asks for.
+pub(crate) enum Target<'h> {
+    /// A path, as nearly all requests have it; the query is cut off.
+    Plain(&'h str),
+    /// Anything else: `*`, a whole URL, an authority, or a path with bytes that a URL has no place for.
+    Odd,
+}
+
+/// What is at the start of a buffer.
+pub(crate) enum Parsed {
+    /// A whole head, which has been taken out.
+    Head,
+    /// The start of one.
+    Partly,
+}
+
+impl Head {
+    /// Takes a request's head out of `input`. `self` is overwritten, its memory used again.
+    pub(crate) fn take_request(&mut self, input: &mut BytesMut, most: usize) -> Result<Parsed, Refusal> {
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        let space = fields.get_mut(..most.min(MAX_FIELDS)).unwrap_or_default();
+        let parsed = request.parse_with_uninit_headers(input, space).map_err(Refusal::from)?;
+        let httparse::Status::Complete(length) = parsed else { return Ok(Parsed::Partly) };
+        let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+        let base = input.as_ptr() as usize;
+        (self.first, self.second) = (range(base, method.as_bytes()), range(base, target.as_bytes()));
+        self.is_1_1 = request.version == Some(1);
+        self.status = StatusCode::OK;
+        read_fields(&mut self.fields, base, request.headers);
+        self.keep(input, length);
+        Ok(Parsed::Head)
+    }
+
+    /// Takes an answer's head out of `input`.
+    pub(crate) fn take_answer(&mut self, input: &mut BytesMut, most: usize) -> Result<Parsed, Refusal> {
+        let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut answer = httparse::Response::new(&mut []);
+        let space = fields.get_mut(..most.min(MAX_FIELDS)).unwrap_or_default();
+        let config = httparse::ParserConfig::default();
+        let parsed =
+            config.parse_response_with_uninit_headers(&mut answer, input, space).map_err(Refusal::from)?;
+        let httparse::Status::Complete(length) = parsed else { return Ok(Parsed::Partly) };
+        let base = input.as_ptr() as usize;
+        self.first = range(base, answer.reason.unwrap_or_default().as_bytes());
+        self.second = 0..0;
+        self.is_1_1 = answer.version == Some(1);
+        self.status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(|_| Refusal::Head)?;
+        read_fields(&mut self.fields, base, answer.headers);
+        self.keep(input, length);
+        Ok(Parsed::Head)
+    }
+
+    fn keep(&mut self, input: &mut BytesMut, length: usize) {
+        // Copied, as it is short: sharing the buffer would cost more, and keep it from being used again.
+        self.bytes.clear();
+        self.bytes.extend_from_slice(input.get(..length).unwrap_or_default());
+        input.advance(length);
+    }
+
+    /// A request's method.
+    pub(crate) fn method(&self) -> &str {
+        self.text(&self.first)
+    }
+
+    /// An answer's reason, as it stood.
+    pub(crate) fn reason(&self) -> &[u8] {
+        self.bytes.get(self.first.clone()).unwrap_or_default()
+    }
+
+    /// A request's target, as it stood.
+    pub(crate) fn target_bytes(&self) -> &[u8] {
+        self.bytes.get(self.second.clone()).unwrap_or_default()
+    }
+
+    /// A request's target.
+    pub(crate) fn target(&self) -> Target<'_> {
+        let text = self.text(&self.second);
+        let is_plain =
+            text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        if !is_plain {
+            return Target::Odd;
+        }
+        Target::Plain(text.split_once('?').map_or(text, |(path, _)| path))
+    }
+
+    /// The target from its path on, as a server expects it; `None` where it has no path.
+    pub(crate) fn origin_form(&self) -> Option<&[u8]> {
+        let target = self.target_bytes();
+        if target.starts_with(b"/") {
+            return Some(target);
+        }
+        let behind_scheme = memchr::memmem::find(target, b"://")? + 3;
+        let path = memchr::memchr(b'/', target.get(behind_scheme..)?)?;
+        target.get(behind_scheme + path..)
+    }
+
+    /// Every header's kind, name and value, in the order in which they stood.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (Role, &[u8], &[u8])> {
+        self.fields.iter().map(|field| (field.role, field.name(&self.bytes), field.value(&self.bytes)))
+    }
+
+    /// The values of one kind of header.
+    pub(crate) fn values(&self, role: Role) -> impl Iterator<Item = &[u8]> {
+        let of_kind = self.fields.iter().filter(move |field| field.role == role);
+        of_kind.map(|field| field.value(&self.bytes))
+    }
+
+    /// Whether a header of this kind stands in it.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.fields.iter().any(|field| field.role == role)
+    }
+
+    /// Whether one of the comma-separated words of a header is this.
+    pub(crate) fn says(&self, role: Role, word: &str) -> bool {
+        self.words(role).any(|known| known.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// The comma-separated words of a header.
+    pub(crate) fn words(&self, role: Role) -> impl Iterator<Item = &[u8]> {
+        self.values(role).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    }
+
+    /// The headers as a map.
+    pub(crate) fn map(&self) -> Result<HeaderMap, Refusal> {
+        let mut map = HeaderMap::with_capacity(self.fields.len() + 4);
+        let bytes = Bytes::copy_from_slice(&self.bytes);
+        for field in &self.fields {
+            let name = HeaderName::from_bytes(field.name(&self.bytes)).map_err(|_| Refusal::Head)?;
+            let value = bytes.slice_ref(field.value(&bytes));
+            map.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Refusal::Head)?);
+        }
+        Ok(map)
+    }
+
+    /// A request's line and headers, for whoever looks into them.
+    pub(crate) fn request(&self) -> Result<http::request::Parts, Refusal> {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        parts.method = Method::from_bytes(self.method().as_bytes()).map_err(|_| Refusal::Head)?;
+        parts.uri = Uri::try_from(self.target_bytes()).map_err(|_| Refusal::Head)?;
+        parts.headers = self.map()?;
+        Ok(parts)
+    }
+
+    fn text(&self, range: &Range<usize>) -> &str {
+        let bytes = self.bytes.get(range.clone()).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// Headers that any configuration allows.
+pub(crate) const MAX_FIELDS: usize = 1_024;
+
+impl Field {
+    fn name<'h>(&self, bytes: &'h [u8]) -> &'h [u8] {
+        let start = self.name as usize;
+        bytes.get(start..start + self.name_length as usize).unwrap_or_default()
+    }
+
+    fn value<'h>(&self, bytes: &'h [u8]) -> &'h [u8] {
+        let start = self.value as usize;
+        bytes.get(start..start + self.value_length as usize).unwrap_or_default()
+    }
+}
+
+fn read_fields(fields: &mut Vec<Field>, base: usize, parsed: &[httparse::Header<'_>]) {
+    fields.clear();
+    let place = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(base) as u32;
+    fields.extend(parsed.iter().map(|header| Field {
+        role: role(header.name.as_bytes()),
+        name: place(header.name.as_bytes()),
+        name_length: header.name.len() as u32,
+        value: place(header.value),
+        value_length: header.value.len() as u32,
+    }));
+}
+
+fn range(base: usize, part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).wrapping_sub(base);
+    if part.is_empty() { 0..0 } else { start..start + part.len() }
+}
+
+/// What a header is, told by its length before anything is compared.
+fn role(name: &[u8]) -> Role {
+    let (role, word): (Role, &[u8]) = match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
+        (2, Some(b't')) => (Role::Te, b"te"),
+        (6, Some(b'e')) => (Role::Expect, b"expect"),
+        (7, Some(b'u')) => (Role::Upgrade, b"upgrade"),
+        (10, Some(b'c')) => (Role::Connection, b"connection"),
+        (10, Some(b'k')) => (Role::KeepAlive, b"keep-alive"),
+        (14, Some(b'c')) => (Role::ContentLength, b"content-length"),
+        (16, Some(b'p')) => (Role::ProxyConnection, b"proxy-connection"),
+        (17, Some(b't')) => (Role::TransferEncoding, b"transfer-encoding"),
+        _ => return Role::Other,
+    };
+    if name.eq_ignore_ascii_case(word) { role } else { Role::Other }
+}

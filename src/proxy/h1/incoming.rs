@@ -1,0 +1,225 @@
+//! A client's connection, and the body of the request that is on it.
+
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+
+use super::{
+    Broken,
+    framing::{Decoder, Framing, Piece},
+    head::{Head, Parsed},
+    io::{Io, Link},
+};
+
+/// A client's connection. Its request's body and its answer are read and written in turn by one task, each as far as it
+/// goes, so that neither waits for the other.
+#[derive(Clone, Debug)]
+pub(crate) struct Client(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    link: Link,
+    body: Decoder,
+    /// It waits to be told to send its body.
+    waits: bool,
+}
+
+/// What came instead of a request.
+#[derive(Debug)]
+pub(crate) enum NoRequest {
+    /// The client is done.
+    End,
+    /// No request of HTTP/1, or one that is too long.
+    Refused(super::Refusal),
+}
+
+impl Client {
+    pub(crate) fn new(io: Io) -> Self {
+        let (link, body) = (Link::new(io), Decoder::new(Framing::NONE));
+        Self(Rc::new(RefCell::new(Inner { link, body, waits: false })))
+    }
+
+    /// The next request's head, and `heard` whenever something of it came.
+    pub(crate) fn poll_head(
+        &self,
+        context: &mut Context<'_>,
+        head: &mut Head,
+        limits: HeadLimits,
+        heard: impl Fn(),
+    ) -> Poll<Result<(), NoRequest>> {
+        let mut inner = self.0.borrow_mut();
+        loop {
+            if !inner.link.input.is_empty() {
+                heard();
+                match head.take_request(&mut inner.link.input, limits.fields) {
+                    Ok(Parsed::Head) => return Poll::Ready(Ok(())),
+                    Ok(Parsed::Partly) if inner.link.input.len() < limits.bytes => {}
+                    Ok(Parsed::Partly) => {
+                        return Poll::Ready(Err(NoRequest::Refused(super::Refusal::TooLarge)));
+                    }
+                    Err(refusal) => return Poll::Ready(Err(NoRequest::Refused(refusal))),
+                }
+            }
+            match std::task::ready!(inner.link.poll_read(context)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(NoRequest::End)),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether nothing of another request has come.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.0.borrow().link.input.is_empty()
+    }
+
+    /// A request's head has come, and this is the framing of its body. One that is there whole is taken out.
+    pub(crate) fn begin(&self, framing: Framing, waits: bool) -> Begun {
+        let mut inner = self.0.borrow_mut();
+        inner.link.begin();
+        inner.waits = waits;
+        inner.body = Decoder::new(framing);
+        match framing {
+            Framing::Exact(0) => Begun::Empty,
+            Framing::Exact(length) if inner.link.input.len() as u64 >= length => {
+                let Inner { link, body, .. } = &mut *inner;
+                match body.decode(&mut link.input) {
+                    Ok(Piece::Data(bytes)) => Begun::Whole(bytes),
+                    _ => Begun::Empty,
+                }
+            }
+            _ => Begun::Comes(ClientBody { client: self.clone(), framing }),
+        }
+    }
+
+    /// Whether the request's body has been read to its end, so that another request may follow.
+    pub(crate) fn is_body_done(&self) -> bool {
+        self.0.borrow().body.is_done()
+    }
+
+    /// Nobody tells the client any more to send its body: whoever answers does.
+    pub(crate) fn waits_no_more(&self) {
+        self.0.borrow_mut().waits = false;
+    }
+
+    /// Lets `write` add to what goes out.
+    pub(crate) fn write<R>(&self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        write(self.0.borrow_mut().link.output())
+    }
+
+    /// How much waits to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.0.borrow().link.unsent()
+    }
+
+    /// Sends what waits.
+    pub(crate) fn poll_write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().link.poll_write(context)
+    }
+
+    /// What has been sent is forgotten.
+    pub(crate) fn recycle(&self) {
+        self.0.borrow_mut().link.recycle();
+    }
+
+    /// Memory that only one message needed is given back.
+    pub(crate) fn settle(&self) {
+        self.0.borrow_mut().link.settle();
+    }
+
+    /// The connection itself, once no body is read from it.
+    pub(crate) fn into_link(self) -> Option<Link> {
+        Some(Rc::try_unwrap(self.0).ok()?.into_inner().link)
+    }
+
+    /// Ends it: what has been sent is not lost because the client still sends.
+    pub(crate) async fn end(self) {
+        /// What a client still sends is read and dropped, as far as this.
+        const LINGER: usize = 256 << 10;
+        let Some(mut link) = self.into_link() else { return };
+        if tokio::io::AsyncWriteExt::shutdown(&mut link.io).await.is_err() {
+            return;
+        }
+        let mut read = 0;
+        std::future::poll_fn(|context| {
+            link.input.clear();
+            match link.poll_read(context) {
+                Poll::Ready(Ok(more)) if more > 0 && read < LINGER => {
+                    read += more;
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+}
+
+/// What a head may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    pub(crate) fields: usize,
+    pub(crate) bytes: usize,
+}
+
+/// A request's body, as far as it is known when its head has come.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    Empty,
+    Whole(Bytes),
+    Comes(ClientBody),
+}
+
+/// A request's body that is still coming.
+#[derive(Debug)]
+pub(crate) struct ClientBody {
+    client: Client,
+    framing: Framing,
+}
+
+impl ClientBody {
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let mut inner = self.client.0.borrow_mut();
+        let Inner { link, body, waits } = &mut *inner;
+        loop {
+            match body.decode(&mut link.input) {
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::More) => {}
+                Err(_) => return Poll::Ready(Some(Err(Broken::Misframed))),
+            }
+            if std::mem::take(waits) {
+                link.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            if link.unsent() > 0
+                && let Poll::Ready(Err(error)) = link.poll_write(context)
+            {
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            match std::task::ready!(link.poll_read(context)) {
+                Ok(0) => return Poll::Ready(Some(Err(Broken::Closed))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.client.is_body_done()
+    }
+
+    /// Bytes that are left, where that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.client.0.borrow().body.left().filter(|_| self.framing != Framing::Chunked)
+    }
+}

@@ -1,0 +1,157 @@
+//! A connection, plain or TLS, and what was read ahead of it.
+
+use std::{
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::TlsStream;
+
+/// What is read at once at first, and at most.
+const FIRST: usize = 8 << 10;
+const MOST: usize = 64 << 10;
+
+/// What a connection is made of, on either side.
+pub(crate) enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl std::fmt::Debug for Io {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Io::Plain(_) => "Plain",
+            Io::Tls(_) => "Tls",
+        })
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Io::Tls(stream) => Pin::new(stream).poll_read(context, into),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            // A socket has nothing to flush.
+            Io::Plain(_) => Poll::Ready(Ok(())),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+/// A connection with a buffer on either side.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) io: Io,
+    /// Read, but not used yet.
+    pub(crate) input: BytesMut,
+    /// What is asked for at once, grown where reads fill it.
+    room: usize,
+    output: Vec<u8>,
+    written: usize,
+}
+
+impl Link {
+    pub(crate) fn new(io: Io) -> Self {
+        Self { io, input: BytesMut::new(), room: FIRST, output: Vec::new(), written: 0 }
+    }
+
+    /// Reads more. Zero bytes are the other side's end.
+    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // A little is not worth a read of its own, and a new piece of memory is not worth a little.
+        if self.input.capacity() - self.input.len() < self.room / 4 {
+            self.input.reserve(self.room);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let read = std::task::ready!(pin!(self.io.read_buf(&mut self.input)).poll(context))?;
+        if read == room && self.room < MOST {
+            self.room *= 2;
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Where to put what goes out; [`Link::poll_write`] sends it.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// How much waits to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Forgets what was sent: another message begins.
+    pub(crate) fn begin(&mut self) {
+        self.output.clear();
+        self.written = 0;
+    }
+
+    /// Makes room for more of the same message.
+    pub(crate) fn recycle(&mut self) {
+        if self.unsent() == 0 {
+            self.begin();
+        }
+    }
+
+    /// Gives memory back that only an unusually large message needed.
+    pub(crate) fn settle(&mut self) {
+        self.output.clear();
+        self.written = 0;
+        self.output.shrink_to(FIRST);
+        if self.room > FIRST && self.input.is_empty() {
+            self.input = BytesMut::new();
+            self.room = FIRST;
+        }
+    }
+
+    /// Sends everything that waits.
+    pub(crate) fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match std::task::ready!(Pin::new(&mut self.io).poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    /// Whether anything of this message has been sent.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.written > 0
+    }
+
+    /// Whether an idle connection is still open and silent.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.input.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+}

@@ -1,0 +1,205 @@
+//! What is read, whole and byte by byte, and what is written of it.
+
+use bytes::BytesMut;
+use http::HeaderMap;
+
+use super::{
+    framing::{Decoder, Framing, Misframed, Piece, Refusal},
+    head::{Head, Parsed, Role, Target},
+    write::{Ending, Writer},
+};
+
+const MOST: usize = 8;
+
+fn lines(text: &str) -> BytesMut {
+    BytesMut::from(text.replace('\n', "\r\n").as_str())
+}
+
+fn request(text: &str) -> Result<Head, Refusal> {
+    let (mut head, mut input) = (Head::default(), lines(text));
+    match head.take_request(&mut input, MOST)? {
+        Parsed::Head => Ok(head),
+        Parsed::Partly => panic!("{text:?} is no whole head"),
+    }
+}
+
+fn answer(text: &str) -> Result<Head, Refusal> {
+    let (mut head, mut input) = (Head::default(), lines(text));
+    match head.take_answer(&mut input, MOST)? {
+        Parsed::Head => Ok(head),
+        Parsed::Partly => panic!("{text:?} is no whole head"),
+    }
+}
+
+#[test]
+fn a_request_is_framed_in_one_way_or_not_at_all() {
+    use Framing::{Chunked, Exact};
+    let framed = Err(Refusal::Framing);
+    for (headers, expected) in [
+        ("", Ok(Exact(0))),
+        ("Content-Length: 5\n", Ok(Exact(5))),
+        ("Content-Length: 5\nContent-Length: 5\n", Ok(Exact(5))),
+        ("Content-Length: 5, 5\n", Ok(Exact(5))),
+        ("Content-Length: 5\nContent-Length: 6\n", framed),
+        ("Content-Length: 18446744073709551615\n", Ok(Exact(u64::MAX))),
+        ("Content-Length: 18446744073709551616\n", framed),
+        ("Content-Length: +5\n", framed),
+        ("Content-Length: 5 5\n", framed),
+        ("Content-Length: \n", framed),
+        ("transfer-encoding: Chunked\n", Ok(Chunked)),
+        ("Transfer-Encoding: gzip, chunked\n", Ok(Chunked)),
+        ("Transfer-Encoding: chunked\nContent-Length: 5\n", Ok(Chunked)),
+        ("Transfer-Encoding: chunked, gzip\n", framed),
+        ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked\n", framed),
+        ("Transfer-Encoding: identity\n", framed),
+        ("Transfer-Encoding:\n", framed),
+    ] {
+        let head = request(&format!("POST / HTTP/1.1\n{headers}\n")).unwrap();
+        assert_eq!(Framing::of_request(&head), expected, "{headers:?}");
+    }
+    let old = request("POST / HTTP/1.0\nTransfer-Encoding: chunked\n\n").unwrap();
+    assert_eq!(Framing::of_request(&old), framed, "HTTP/1.0 knows no codings");
+}
+
+#[test]
+fn an_answer_ends_as_its_head_says() {
+    use Framing::{Chunked, Exact, UntilClose};
+    let check = |text: &str, is_head, expected| {
+        let head = answer(&format!("HTTP/1.1 {text}\n\n")).unwrap();
+        assert_eq!(Framing::of_answer(&head, is_head), expected, "{text:?}");
+    };
+    check("200 OK", false, Ok(UntilClose));
+    check("200 OK\nContent-Length: 3", false, Ok(Exact(3)));
+    check("200 OK\nContent-Length: 3", true, Ok(Exact(0)));
+    check("304 Not Modified\nContent-Length: 3", false, Ok(Exact(0)));
+    check("204 No Content\nTransfer-Encoding: chunked", false, Ok(Exact(0)));
+    check("103 Early Hints", false, Ok(Exact(0)));
+    check("200 OK\nTransfer-Encoding: chunked\nContent-Length: 3", false, Ok(Chunked));
+    check("200 OK\nTransfer-Encoding: gzip", false, Ok(UntilClose));
+    check("200 OK\nContent-Length: 3\nContent-Length: 4", false, Err(Refusal::Framing));
+}
+
+#[test]
+fn heads_are_refused_with_their_reason() {
+    let refused = |text: &str| request(text).map(drop);
+    assert_eq!(refused("GET / HTTP/1.2\n\n"), Err(Refusal::Version));
+    assert_eq!(refused("GET / HTTP/1.1\nA : b\n\n"), Err(Refusal::Head));
+    assert_eq!(refused("GET / HTTP/1.1\nA: b\n c\n\n"), Err(Refusal::Head));
+    assert_eq!(refused(&format!("GET / HTTP/1.1\n{}\n", "A: b\n".repeat(MOST))), Ok(()));
+    assert_eq!(refused(&format!("GET / HTTP/1.1\n{}\n", "A: b\n".repeat(MOST + 1))), Err(Refusal::TooLarge));
+    assert_eq!(answer("HTTP/1.1 99 Low\n\n").map(drop), Err(Refusal::Head));
+}
+
+#[test]
+fn targets_are_plain_or_looked_at_twice() {
+    let check = |target: &str, path: Option<&str>, origin: Option<&str>| {
+        let head = request(&format!("GET {target} HTTP/1.1\n\n")).unwrap();
+        let plain = match head.target() {
+            Target::Plain(path) => Some(path),
+            Target::Odd => None,
+        };
+        assert_eq!((plain, head.origin_form()), (path, origin.map(str::as_bytes)), "{target}");
+    };
+    check("/a/b?c=/d", Some("/a/b"), Some("/a/b?c=/d"));
+    check("//a", Some("//a"), Some("//a"));
+    check("/a#b", None, Some("/a#b"));
+    check("*", None, None);
+    check("http://a/b?c", None, Some("/b?c"));
+    check("http://a", None, None);
+    check("a:443", None, None);
+}
+
+/// The body's bytes, its trailers, and what is left of the input.
+fn decode(framing: Framing, text: &[u8], step: usize) -> Result<(Vec<u8>, HeaderMap, Vec<u8>), Misframed> {
+    let (mut decoder, mut input) = (Decoder::new(framing), BytesMut::new());
+    let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
+    let mut steps = text.chunks(step);
+    loop {
+        match decoder.decode(&mut input)? {
+            Piece::Data(data) => body.extend_from_slice(&data),
+            Piece::Trailers(found) => trailers = found,
+            Piece::End => break,
+            Piece::More => match steps.next() {
+                Some(more) => input.extend_from_slice(more),
+                None => {
+                    decoder.close()?;
+                    break;
+                }
+            },
+        }
+    }
+    let rest = steps.flatten().copied();
+    Ok((body, trailers, input.iter().copied().chain(rest).collect()))
+}
+
+#[test]
+fn bodies_end_where_they_should_however_they_come() {
+    use Framing::{Chunked, Exact, UntilClose};
+    let check = |framing, text: &str, expected: Result<(&str, &str), Misframed>| {
+        let text = text.replace('\n', "\r\n").replace('¶', "\n").replace('§', "\r");
+        for step in [1, 2, 3, 7, text.len().max(1)] {
+            let decoded = decode(framing, text.as_bytes(), step);
+            let decoded = decoded
+                .map(|(body, _, rest)| (String::from_utf8(body).unwrap(), String::from_utf8(rest).unwrap()));
+            let expected = expected.map(|(body, rest)| (body.to_owned(), rest.replace('\n', "\r\n")));
+            assert_eq!(decoded, expected, "{text:?} by {step}");
+        }
+    };
+    check(Exact(5), "helloGET", Ok(("hello", "GET")));
+    check(Exact(5), "hell", Err(Misframed));
+    check(Exact(0), "GET", Ok(("", "GET")));
+    check(UntilClose, "all of it", Ok(("all of it", "")));
+    check(Chunked, "5\nhello\n0\n\nGET", Ok(("hello", "GET")));
+    check(Chunked, "5;a=b\nhello\n1 ;c\n!\n000\n\n", Ok(("hello!", "")));
+    check(Chunked, "A\n0123456789\n0\nX-Sum: 7\n\nGET", Ok(("0123456789", "GET")));
+    check(Chunked, "5\nhello\n", Err(Misframed));
+    check(Chunked, "5\nhello!\n0\n\n", Err(Misframed));
+    for size in ["", "+5", "-5", "0x5", "5 5", "g", "5¶", "5;a¶0", "5;§a", "10000000000000000", ";a"] {
+        check(Chunked, &format!("{size}\nhello\n0\n\n"), Err(Misframed));
+    }
+    check(Chunked, &format!("5;{}\nhello\n0\n\n", "a".repeat(5_000)), Err(Misframed));
+    check(Chunked, "0\nno colon\n\n", Err(Misframed));
+    check(Chunked, &format!("0\n{}\n", "a: b\n".repeat(65)), Err(Misframed));
+}
+
+#[test]
+fn trailers_do_not_speak_of_the_framing() {
+    let text = b"0\r\nX-Sum: 7\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: b\r\n\r\n";
+    let (_, trailers, _) = decode(Framing::Chunked, text, text.len()).unwrap();
+    assert_eq!(trailers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-sum"]);
+}
+
+#[test]
+fn what_is_passed_on_keeps_its_spelling_and_its_place() {
+    let head = request(
+        "POST /a HTTP/1.1\nhOST: a\nConnection: x-mine, close, Content-Type\nX-Mine: 1\nX-Other:  two  words\nCONTENT-LENGTH: 5\n\
+         Content-Length: 5\nContent-Type: b\n\n",
+    )
+    .unwrap();
+    let mut out = Vec::new();
+    let mut writer = Writer(&mut out);
+    writer.request_line(head.method(), head.target_bytes());
+    writer.passed(&head, Framing::Exact(5));
+    writer.end(Ending::Open);
+    let expected = "POST /a HTTP/1.1\nhOST: a\nX-Other: two  words\nCONTENT-LENGTH: 5\nContent-Type: b\n\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected.replace('\n', "\r\n"));
+}
+
+#[test]
+fn a_map_is_spelt_as_the_head_it_was_made_of() {
+    let head = request(
+        "GET / HTTP/1.1\nhOST: a\nSet-Cookie: 1\nX-Old: 2\nset-cookie: 3\nTransfer-Encoding: chunked\n\n",
+    )
+    .unwrap();
+    let mut map = head.map().unwrap();
+    map.remove("x-old");
+    map.insert("x-new-one", "4".parse().unwrap());
+    let mut out = Vec::new();
+    let mut writer = Writer(&mut out);
+    writer.map(&map, Some(&head), Framing::Exact(7));
+    writer.framing(Framing::Exact(7), &map, false);
+    let mut written: Vec<String> = String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
+    written.sort();
+    assert_eq!(written, ["Content-Length: 7", "Set-Cookie: 1", "X-New-One: 4", "hOST: a", "set-cookie: 3"]);
+    assert!(head.has(Role::TransferEncoding) && !head.has(Role::Upgrade));
+}

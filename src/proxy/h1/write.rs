@@ -1,0 +1,212 @@
+//! Heads and frames that go out, line by line.
+//!
+//! A header that nobody touched keeps the case of its name and its place; one of ours is written in Title-Case.
+
+use std::io::Write;
+
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use super::{
+    framing::Framing,
+    head::{Head, Role},
+};
+
+/// What is said of the connection behind a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It goes on, as it does without a word.
+    Open,
+    /// It goes on, which HTTP/1.0 has to be told.
+    KeepAlive,
+    /// It ends.
+    Close,
+    /// It becomes something else.
+    Upgrade,
+}
+
+/// Writes into a buffer.
+pub(crate) struct Writer<'o>(pub(crate) &'o mut Vec<u8>);
+
+impl Writer<'_> {
+    /// `GET /path HTTP/1.1`
+    pub(crate) fn request_line(&mut self, method: &str, target: &[u8]) {
+        self.put(method.as_bytes());
+        self.put(b" ");
+        self.put(target);
+        self.put(b" HTTP/1.1\r\n");
+    }
+
+    /// `HTTP/1.1 200 OK`
+    pub(crate) fn status_line(&mut self, status: StatusCode, reason: Option<&[u8]>) {
+        let reason = reason.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().as_bytes());
+        self.put(b"HTTP/1.1 ");
+        self.put(status.as_str().as_bytes());
+        self.put(b" ");
+        self.put(reason);
+        self.put(b"\r\n");
+    }
+
+    /// The headers of a head that nobody looked into, without those that belong to its connection or its framing.
+    pub(crate) fn passed(&mut self, head: &Head, framing: Framing) {
+        let named = Named::of(head);
+        let mut has_length = false;
+        for (role, name, value) in head.lines() {
+            let is_passed = match role {
+                Role::Other | Role::Expect => !named.has(name),
+                Role::Te => value.eq_ignore_ascii_case(b"trailers"),
+                // Said several times alike, it is passed on once.
+                Role::ContentLength => {
+                    matches!(framing, Framing::Exact(_)) && !std::mem::replace(&mut has_length, true)
+                }
+                Role::TransferEncoding => framing == Framing::Chunked,
+                Role::Connection | Role::KeepAlive | Role::ProxyConnection | Role::Upgrade => false,
+            };
+            if is_passed {
+                self.line(name, value);
+            }
+        }
+    }
+
+    /// The headers of a map, spelt as in the head that it was made of. Those of framing are [`Writer::framing`]'s.
+    pub(crate) fn map(&mut self, map: &HeaderMap, spelling: Option<&Head>, framing: Framing) {
+        let mut spelling = spelling.map(Spelling::new);
+        for (name, value) in map {
+            if !is_framing(name, framing) {
+                continue;
+            }
+            match spelling.as_mut().and_then(|spelling| spelling.of(name)) {
+                Some(spelt) => self.line(spelt, value.as_bytes()),
+                None => {
+                    self.title_case(name.as_str());
+                    self.put(b": ");
+                    self.put(value.as_bytes());
+                    self.put(b"\r\n");
+                }
+            }
+        }
+    }
+
+    /// The header that frames the body, where the map has none for it.
+    pub(crate) fn framing(&mut self, framing: Framing, map: &HeaderMap, even_zero: bool) {
+        match framing {
+            Framing::Exact(length)
+                if (length > 0 || even_zero) && !map.contains_key(http::header::CONTENT_LENGTH) =>
+            {
+                _ = write!(self.0, "Content-Length: {length}\r\n");
+            }
+            Framing::Chunked if !map.contains_key(http::header::TRANSFER_ENCODING) => self.chunked(),
+            _ => {}
+        }
+    }
+
+    /// Says that the body comes in chunks.
+    pub(crate) fn chunked(&mut self) {
+        self.put(b"Transfer-Encoding: chunked\r\n");
+    }
+
+    /// Ends a head, and says what comes of the connection.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.put(match ending {
+            Ending::Open => b"\r\n",
+            Ending::KeepAlive => b"Connection: keep-alive\r\n\r\n",
+            Ending::Close => b"Connection: close\r\n\r\n",
+            Ending::Upgrade => b"Connection: Upgrade\r\n\r\n",
+        });
+    }
+
+    /// A piece of a body.
+    pub(crate) fn data(&mut self, data: &[u8], chunked: bool) {
+        if data.is_empty() {
+            return;
+        }
+        if chunked {
+            _ = write!(self.0, "{:X}\r\n", data.len());
+        }
+        self.put(data);
+        if chunked {
+            self.put(b"\r\n");
+        }
+    }
+
+    /// The end of a body in chunks.
+    pub(crate) fn last_chunk(&mut self, trailers: Option<&HeaderMap>) {
+        self.put(b"0\r\n");
+        for (name, value) in trailers.into_iter().flatten() {
+            self.line(name.as_str().as_bytes(), value.as_bytes());
+        }
+        self.put(b"\r\n");
+    }
+
+    /// One header.
+    pub(crate) fn line(&mut self, name: &[u8], value: &[u8]) {
+        self.0.reserve(name.len() + value.len() + 4);
+        self.put(name);
+        self.put(b": ");
+        self.put(value);
+        self.put(b"\r\n");
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn title_case(&mut self, name: &str) {
+        let mut upper = true;
+        for byte in name.bytes() {
+            self.0.push(if upper { byte.to_ascii_uppercase() } else { byte });
+            upper = byte == b'-';
+        }
+    }
+}
+
+/// Whether a header of a map is written: all but those of another framing.
+fn is_framing(name: &HeaderName, framing: Framing) -> bool {
+    match *name {
+        http::header::CONTENT_LENGTH => matches!(framing, Framing::Exact(_)),
+        http::header::TRANSFER_ENCODING => framing == Framing::Chunked,
+        _ => true,
+    }
+}
+
+/// The headers that `Connection` names, which belong to the connection as well.
+struct Named<'h>(Vec<&'h [u8]>);
+
+impl<'h> Named<'h> {
+    fn of(head: &'h Head) -> Self {
+        let words = head.words(Role::Connection);
+        let is_name = |word: &&[u8]| {
+            let known: [&[u8]; 4] = [b"close", b"keep-alive", b"upgrade", b"te"];
+            // What frames or routes a message is not its sender's to remove.
+            let kept: [&[u8]; 3] = [b"host", b"content-length", b"content-type"];
+            !known.iter().chain(&kept).any(|known| word.eq_ignore_ascii_case(known))
+        };
+        Self(words.filter(is_name).collect())
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|named| named.eq_ignore_ascii_case(name))
+    }
+}
+
+/// How a head spelt its names. Asked for in about their order, so the next one is mostly the right one.
+struct Spelling<'h> {
+    head: &'h Head,
+    next: usize,
+}
+
+impl<'h> Spelling<'h> {
+    fn new(head: &'h Head) -> Self {
+        Self { head, next: 0 }
+    }
+
+    fn of(&mut self, name: &HeaderName) -> Option<&'h [u8]> {
+        let is_it = |(_, (_, spelt, _)): &(usize, (Role, &[u8], &[u8]))| {
+            spelt.eq_ignore_ascii_case(name.as_str().as_bytes())
+        };
+        let lines = || self.head.lines().enumerate();
+        let (index, (_, spelt, _)) =
+            lines().skip(self.next).find(is_it).or_else(|| lines().take(self.next).find(is_it))?;
+        self.next = index + 1;
+        Some(spelt)
+    }
+}

@@ -1,0 +1,400 @@
+//! A client's HTTP/1 connection: one request after the other.
+//!
+//! A request that no route could take is relayed: its head goes on line by line, nobody looks into it. All others become
+//! maps and go through the pipeline.
+
+use std::{pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
+
+use http::{Method, StatusCode, header};
+use http_body::Body as _;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
+
+use super::{
+    body::Body,
+    connection::{Answering, Connections, Pulse},
+    h1::{Begun, Client, Ending, Framing, Head, HeadLimits, Io, Link, NoRequest, Role, Target, Writer},
+    pipeline::Exchange,
+    respond,
+    snapshot::Snapshot,
+    upstream::{Answered, Call, UpstreamError},
+    worker::{BUFFER, MAX_HEADERS, Worker},
+};
+use crate::telemetry::{RequestOutcome, Stage};
+
+/// More of an answer than this is not taken from the CRM before the client has it.
+const AHEAD: usize = 64 << 10;
+
+/// What a head may be, on either side.
+pub(super) const HEAD: HeadLimits = HeadLimits { fields: MAX_HEADERS, bytes: BUFFER };
+
+/// A client's connection.
+pub(super) struct Session {
+    client: Client,
+    request: Head,
+    answer: Head,
+    worker: Rc<Worker>,
+    connections: Rc<Connections>,
+    pulse: Arc<Pulse>,
+}
+
+/// What becomes of a connection behind an answer.
+enum Next {
+    Request,
+    End,
+    /// It has left HTTP; this is the CRM's side.
+    Tunnel(Box<Link>),
+}
+
+/// The client is gone, or its answer broke off: there is nothing left to say.
+struct Gone;
+
+impl Session {
+    pub(super) fn new(io: Io, worker: &Rc<Worker>, pulse: &Arc<Pulse>) -> Self {
+        Self {
+            client: Client::new(io),
+            request: Head::default(),
+            answer: Head::default(),
+            worker: Rc::clone(worker),
+            connections: Rc::clone(&worker.connections),
+            pulse: Arc::clone(pulse),
+        }
+    }
+
+    /// Answers requests until the client has no more, or is told that there will be no more.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.next().await {
+                Ok(()) => {}
+                Err(NoRequest::End) => return self.client.end().await,
+                Err(NoRequest::Refused(refusal)) => {
+                    tracing::debug!(%refusal, "no request");
+                    self.refuse(refusal.status()).await;
+                    return self.client.end().await;
+                }
+            }
+            let answering = Answering::new(&self.pulse, &self.worker.expiry);
+            match self.serve().await {
+                Ok(Next::Request) => self.client.settle(),
+                Ok(Next::End) => return self.client.end().await,
+                Ok(Next::Tunnel(upstream)) => return tunnel(self.client, *upstream).await,
+                Err(Gone) => return,
+            }
+            drop(answering);
+        }
+    }
+
+    /// Waits for a request. Who is told to end while nothing has come of one has no more.
+    async fn next(&mut self) -> Result<(), NoRequest> {
+        let Self { client, request, connections, pulse, .. } = self;
+        std::future::poll_fn(|context| {
+            let polled = client.poll_head(context, request, HEAD, || pulse.heard());
+            match polled.is_pending() && connections.is_draining() && client.is_silent() {
+                true => Poll::Ready(Err(NoRequest::End)),
+                false => polled,
+            }
+        })
+        .await
+    }
+
+    async fn serve(&mut self) -> Result<Next, Gone> {
+        let started = Instant::now();
+        let worker = Rc::clone(&self.worker);
+        let snapshot = worker.snapshot();
+        let next = match Framing::of_request(&self.request) {
+            Ok(framing) => self.pass(framing, &snapshot).await,
+            Err(refusal) => {
+                snapshot.metrics(None).count(RequestOutcome::Failed);
+                self.refuse(refusal.status()).await;
+                Ok(Next::End)
+            }
+        };
+        worker.stages.borrow_mut().record(Stage::Total, started.elapsed());
+        next
+    }
+
+    async fn pass(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
+        let is_ours = match self.request.target() {
+            Target::Odd => true,
+            Target::Plain(path) => snapshot.recogniser.may_take(self.request.method(), path),
+        };
+        match self.wish(framing) {
+            Some(protocol) => self.upgrade(&protocol, snapshot).await,
+            None if is_ours => self.consult(framing, snapshot).await,
+            None => self.relay(framing, snapshot).await,
+        }
+    }
+
+    /// Passes a request on that nobody looks into.
+    async fn relay(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
+        let body = body(self.client.begin(framing, false));
+        let Self { client, request, answer, worker, .. } = self;
+        let write = |out: &mut Vec<u8>| {
+            let mut writer = Writer(out);
+            writer.request_line(request.method(), request.target_bytes());
+            writer.passed(request, framing);
+            writer.end(Ending::Open);
+        };
+        let call = Call {
+            write: &write,
+            body,
+            framing,
+            method: request.method(),
+            client: request.is_1_1.then_some(&*client),
+            upgrades: false,
+        };
+        let started = Instant::now();
+        let called = worker.pool.call(call, answer, snapshot).await;
+        worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
+        match called {
+            Ok(answered) => {
+                snapshot.metrics(None).count(RequestOutcome::Passed);
+                self.pass_answer(answered).await
+            }
+            Err(error) => self.fail(&error, snapshot).await,
+        }
+    }
+
+    /// The CRM's answer, as it came.
+    async fn pass_answer(&mut self, answered: Answered) -> Result<Next, Gone> {
+        let framing = answered.framing;
+        let (framing, ending) = (outward(framing, self.request.is_1_1), self.ending(framing));
+        let answer = &self.answer;
+        self.client.write(|out| {
+            let mut writer = Writer(out);
+            writer.status_line(answer.status, Some(answer.reason()));
+            writer.passed(answer, framing);
+            if framing == Framing::Chunked && !answer.says(Role::TransferEncoding, "chunked") {
+                writer.chunked();
+            }
+            writer.end(ending);
+        });
+        self.send(answered.into_body(), framing == Framing::Chunked).await?;
+        Ok(self.after(ending))
+    }
+
+    /// Takes a request through the pipeline.
+    async fn consult(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
+        let parts = match self.request.request() {
+            Ok(parts) => parts,
+            Err(refusal) => {
+                snapshot.metrics(None).count(RequestOutcome::Failed);
+                self.refuse(refusal.status()).await;
+                return Ok(Next::End);
+            }
+        };
+        let waits = self.request.is_1_1 && self.request.says(Role::Expect, "100-continue");
+        let body = body(self.client.begin(framing, waits));
+        let is_head = parts.method == Method::HEAD;
+        let exchange = Exchange::new(&self.worker, snapshot, Some(&self.request));
+        let response = exchange.run(parts, body).await;
+        self.client.waits_no_more();
+        let spelling = exchange.spelling();
+        self.give(response, spelling.as_ref(), is_head).await
+    }
+
+    /// An answer of the pipeline's.
+    async fn give(
+        &mut self,
+        response: http::Response<Body>,
+        spelling: Option<&Head>,
+        is_head: bool,
+    ) -> Result<Next, Gone> {
+        let (parts, body) = response.into_parts();
+        let has_body = !is_head && !matches!(parts.status.as_u16(), 204 | 304);
+        let said =
+            parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let framing = match body.size_hint().exact() {
+            _ if !has_body => Framing::NONE,
+            _ if parts.headers.contains_key(header::TRANSFER_ENCODING) => Framing::Chunked,
+            known => said.or(known).map_or(Framing::UntilClose, Framing::Exact),
+        };
+        let (framing, ending) = (outward(framing, self.request.is_1_1), self.ending(framing));
+        self.client.write(|out| {
+            let mut writer = Writer(out);
+            writer.status_line(parts.status, spelling.map(Head::reason));
+            writer.map(&parts.headers, spelling, framing);
+            if has_body {
+                writer.framing(framing, &parts.headers, true);
+            }
+            writer.end(ending);
+        });
+        self.send(body, framing == Framing::Chunked).await?;
+        Ok(self.after(ending))
+    }
+
+    /// An answer of our own to a request that no upstream sees, or that got none.
+    async fn fail(&mut self, error: &UpstreamError, snapshot: &Snapshot) -> Result<Next, Gone> {
+        tracing::warn!(%error, "no answer");
+        snapshot.metrics(None).count(RequestOutcome::Failed);
+        let is_head = self.request.method() == "HEAD";
+        self.give(respond::failed(error), None, is_head).await
+    }
+
+    async fn refuse(&mut self, status: StatusCode) {
+        self.client.write(|out| {
+            let mut writer = Writer(out);
+            writer.status_line(status, None);
+            writer.line(b"Content-Length", b"0");
+            writer.end(Ending::Close);
+        });
+        // Who sends such heads may be gone.
+        _ = std::future::poll_fn(|context| self.client.poll_write(context)).await;
+    }
+
+    /// Sends an answer's body as it comes.
+    async fn send(&self, mut body: Body, chunked: bool) -> Result<(), Gone> {
+        let client = &self.client;
+        let mut ended = false;
+        std::future::poll_fn(|context| {
+            loop {
+                let mut waits = false;
+                let mut broke_off = false;
+                while !ended && client.unsent() < AHEAD {
+                    let frame = match Pin::new(&mut body).poll_frame(context) {
+                        Poll::Ready(frame) => frame,
+                        Poll::Pending => {
+                            waits = true;
+                            break;
+                        }
+                    };
+                    let frame = match frame.transpose() {
+                        Ok(frame) => frame,
+                        Err(error) => {
+                            tracing::debug!(%error, "an answer broke off");
+                            broke_off = true;
+                            break;
+                        }
+                    };
+                    let trailers = match frame.map(http_body::Frame::into_data) {
+                        Some(Ok(data)) => {
+                            client.write(|out| Writer(out).data(&data, chunked));
+                            continue;
+                        }
+                        Some(Err(frame)) => frame.into_trailers().ok(),
+                        None => None,
+                    };
+                    ended = true;
+                    if chunked {
+                        client.write(|out| Writer(out).last_chunk(trailers.as_ref()));
+                    }
+                }
+                // What came before an answer broke off is given on as far as it goes at once.
+                let written = client.poll_write(context);
+                if broke_off {
+                    return Poll::Ready(Err(Gone));
+                }
+                std::task::ready!(written).map_err(|_| Gone)?;
+                client.recycle();
+                match waits {
+                    _ if ended => return Poll::Ready(Ok(())),
+                    true => return Poll::Pending,
+                    false => {}
+                }
+            }
+        })
+        .await
+    }
+
+    /// What an answer that is framed so says of the connection.
+    fn ending(&self, framing: Framing) -> Ending {
+        let head = &self.request;
+        // A request that said both is answered, but nothing behind it is believed.
+        let is_framed_twice = head.has(Role::TransferEncoding) && head.has(Role::ContentLength);
+        if self.connections.is_draining() || is_framed_twice {
+            return Ending::Close;
+        }
+        match head.is_1_1 {
+            true if head.says(Role::Connection, "close") => Ending::Close,
+            true => Ending::Open,
+            false if matches!(framing, Framing::Exact(_)) && head.says(Role::Connection, "keep-alive") => {
+                Ending::KeepAlive
+            }
+            false => Ending::Close,
+        }
+    }
+
+    fn after(&self, ending: Ending) -> Next {
+        match ending {
+            Ending::Open | Ending::KeepAlive if self.client.is_body_done() => Next::Request,
+            _ => Next::End,
+        }
+    }
+
+    /// The protocol that a request asks for, if it does. One with a body, or to no path, is a request like any other: a
+    /// handshake has neither, and nothing that carries a lead gets past by asking. h2c is not passed on: behind it the client
+    /// would speak HTTP/2 with the CRM, past everything that recognises leads.
+    fn wish(&self, framing: Framing) -> Option<Vec<u8>> {
+        let head = &self.request;
+        let protocol = head.values(Role::Upgrade).next()?;
+        let is_handshake = framing == Framing::NONE && head.origin_form().is_some();
+        let is_h2c = protocol.trim_ascii().eq_ignore_ascii_case(b"h2c");
+        let asks = head.is_1_1 && is_handshake && !is_h2c && head.says(Role::Connection, "upgrade");
+        asks.then(|| protocol.to_vec())
+    }
+
+    /// Asks the CRM to leave HTTP. Where it does not agree, its answer is one like any other.
+    async fn upgrade(&mut self, protocol: &[u8], snapshot: &Snapshot) -> Result<Next, Gone> {
+        let body = body(self.client.begin(Framing::NONE, false));
+        let Self { client, request, answer, worker, .. } = self;
+        let write = |out: &mut Vec<u8>| {
+            let mut writer = Writer(out);
+            writer.request_line(request.method(), request.origin_form().unwrap_or(b"/"));
+            writer.passed(request, Framing::NONE);
+            writer.line(b"Upgrade", protocol);
+            writer.end(Ending::Upgrade);
+        };
+        let (method, client) = (request.method(), Some(&*client));
+        let call = Call { write: &write, body, framing: Framing::NONE, method, client, upgrades: true };
+        let started = Instant::now();
+        let called = worker.pool.call(call, answer, snapshot).await;
+        worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
+        let answered = match called {
+            Ok(answered) => answered,
+            Err(error) => return self.fail(&error, snapshot).await,
+        };
+        snapshot.metrics(None).count(RequestOutcome::Passed);
+        if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+            return self.pass_answer(answered).await;
+        }
+        self.client.write(|out| {
+            let mut writer = Writer(out);
+            writer.status_line(answer.status, Some(answer.reason()));
+            writer.passed(answer, Framing::NONE);
+            answer.values(Role::Upgrade).for_each(|protocol| writer.line(b"Upgrade", protocol));
+            writer.end(Ending::Upgrade);
+        });
+        Ok(Next::Tunnel(Box::new(answered.into_link())))
+    }
+}
+
+/// The framing of an answer on its way to the client: chunks stand in for an end that only the connection tells, and the
+/// other way round for who knows no chunks.
+fn outward(framing: Framing, is_1_1: bool) -> Framing {
+    match framing {
+        Framing::Exact(_) => framing,
+        Framing::Chunked | Framing::UntilClose if is_1_1 => Framing::Chunked,
+        Framing::Chunked | Framing::UntilClose => Framing::UntilClose,
+    }
+}
+
+fn body(begun: Begun) -> Body {
+    match begun {
+        Begun::Empty => Body::empty(),
+        Begun::Whole(bytes) => Body::full(bytes),
+        Begun::Comes(body) => Body::Client(body),
+    }
+}
+
+/// Carries bytes both ways, unread, until either side closes.
+async fn tunnel(client: Client, mut upstream: Link) {
+    let tunnelled = async {
+        std::future::poll_fn(|context| client.poll_write(context)).await?;
+        let Some(mut client) = client.into_link() else { return Ok(()) };
+        upstream.io.write_all(&client.input).await?;
+        client.io.write_all(&upstream.input).await?;
+        copy_bidirectional(&mut client.io, &mut upstream.io).await.map(drop)
+    };
+    if let Err(error) = tunnelled.await {
+        tracing::debug!(%error, "tunnel ended");
+    }
+}
