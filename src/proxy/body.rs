@@ -88,6 +88,14 @@ impl Body {
         Body::Whole(Whole { bytes: bytes.into(), trailers: None })
     }
 
+    /// The same bytes once more, where all of them are at hand.
+    pub(super) fn copy(&self) -> Option<Self> {
+        match self {
+            Body::Whole(whole) => Some(Body::Whole(whole.clone())),
+            body => body.is_end_stream().then(Body::empty),
+        }
+    }
+
     /// Reads the body whole if it is at most `limit` bytes long.
     pub(super) async fn read(mut self, limit: usize) -> Read {
         if self.size_hint().lower() > limit as u64 {
@@ -118,6 +126,12 @@ impl Body {
 }
 
 impl Whole {
+    /// What followed a chunked body.
+    #[cfg(test)]
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
     /// The same framing around other bytes.
     pub(super) fn with(self, bytes: Vec<u8>) -> Self {
         Self { bytes: bytes.into(), ..self }

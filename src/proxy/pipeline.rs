@@ -14,7 +14,7 @@ use super::{
     respond,
     snapshot::Snapshot,
     upgrade::Wish,
-    upstream::{Lease, UpstreamError},
+    upstream::{Lease, To, UpstreamError},
     verdict::Verdict,
     worker::{Place, Worker},
 };
@@ -78,7 +78,10 @@ impl Exchange<'_> {
         }
         let plan = self.plan(&parts, body).await;
         hop::strip(&mut parts.headers);
-        parts.version = Version::HTTP_11;
+        // What the client speaks is what an upstream is asked to speak, where it can choose.
+        if parts.version != Version::HTTP_2 {
+            parts.version = Version::HTTP_11;
+        }
         if parts.uri.authority().is_some() {
             parts.uri = origin_form(&parts.uri);
         }
@@ -146,7 +149,7 @@ impl Exchange<'_> {
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let started = Instant::now();
         let sent = match self.stand_in {
-            None => self.worker.pool.send(request, self.snapshot).await.map(leased),
+            None => self.worker.pool.send(request, To::crm(self.snapshot)).await.map(leased),
             Some(stand_in) => stand_in.send(request).await,
         };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
