@@ -67,9 +67,11 @@ impl Shared {
         is_fresh && !self.is_retired.get() && !self.sender.borrow().is_closed() && self.link.address.is_in()
     }
 
-    /// Whether it may take one more now.
-    pub(super) fn has_room(&self) -> bool {
-        self.streams.get() < (self.most)().min(MAX_STREAMS)
+    /// Whether it may take one more now. Until it has answered, it is taken to allow as many as the one before it did.
+    pub(super) fn has_room(&self, before: usize) -> bool {
+        let most = (self.most)();
+        let most = if self.has_answered.get() { most } else { most.min(before) };
+        self.streams.get() < most.min(MAX_STREAMS)
     }
 
     /// Whether no request uses it.
@@ -102,6 +104,9 @@ impl Stream {
 
     pub(super) fn answered(&self) {
         self.0.has_answered.set(true);
+        if let Some(line) = self.0.link.line() {
+            line.streams.set((self.0.most)());
+        }
     }
 
     /// The connection takes no further requests; those on it go on.

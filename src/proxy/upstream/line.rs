@@ -16,7 +16,7 @@ use super::{
     address::{Address, Addresses},
     connect::{self, Spoken},
     error::UpstreamError,
-    http2::Shared,
+    http2::{MAX_STREAMS, Shared},
     lease::Held,
     pool::Common,
     target::{Target, To, Wants},
@@ -52,6 +52,8 @@ pub(super) struct Line {
     freed: Notify,
     /// A connection that many requests will share is being made.
     is_dialling: Cell<bool>,
+    /// Requests at once that the last connection in HTTP/2 allowed.
+    pub(super) streams: Cell<usize>,
     /// The other side did not choose HTTP/2 when it could.
     is_http1: Cell<bool>,
 }
@@ -127,6 +129,7 @@ impl Line {
             waiting: Cell::new(0),
             freed: Notify::new(),
             is_dialling: Cell::new(false),
+            streams: Cell::new(MAX_STREAMS),
             is_http1: Cell::new(false),
         }
     }
@@ -184,7 +187,7 @@ impl Line {
         let mut shared = self.shared.borrow_mut();
         let oldest = self.oldest();
         shared.retain(|connection| connection.is_kept(oldest));
-        let roomy = shared.iter().find(|connection| connection.has_room())?;
+        let roomy = shared.iter().find(|connection| connection.has_room(self.streams.get()))?;
         Some(Held::Http2(Shared::stream(roomy)))
     }
 

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    convert::Infallible,
     net::SocketAddr,
     rc::Rc,
     time::Duration,
@@ -18,10 +19,12 @@ use tokio::{
 
 use super::{Lease, Pool, To, UpstreamError, resolve::Resolver};
 use crate::{
-    config::Upstream,
+    config::{Config, Upstream},
     proxy::{
         body::{Body, Read},
+        connection::Stream,
         expiry::Expiry,
+        tls::{TlsFiles, TlsSides},
     },
     telemetry::Metrics,
 };
@@ -77,7 +80,11 @@ fn serve(at: SocketAddr, act: impl Fn(usize) -> Act + 'static) -> Server {
     server
 }
 
-async fn converse(mut stream: TcpStream, requests: &Cell<usize>, act: &impl Fn(usize) -> Act) -> Option<()> {
+async fn converse(
+    mut stream: impl Stream,
+    requests: &Cell<usize>,
+    act: &impl Fn(usize) -> Act,
+) -> Option<()> {
     loop {
         read_request(&mut stream).await?;
         requests.set(requests.get() + 1);
@@ -91,7 +98,7 @@ async fn converse(mut stream: TcpStream, requests: &Cell<usize>, act: &impl Fn(u
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> Option<()> {
+async fn read_request(stream: &mut impl Stream) -> Option<()> {
     let mut text = String::new();
     let mut bytes = [0; 4096];
     while !text.contains("\r\n\r\n") || text.contains("length: 4") && !text.ends_with("body") {
@@ -257,11 +264,11 @@ fn an_address_that_answers_too_late_is_left_out() {
             let passing = async {
                 until("the request", || silent.requests.get() == asked).await;
                 stage.expiry.pass(20);
-                std::future::pending::<()>().await;
+                std::future::pending::<Infallible>().await
             };
             tokio::select! {
                 answer = sending => assert!(matches!(answer, Err(UpstreamError::AnswerTimeout))),
-                () = passing => unreachable!(),
+                never = passing => match never {},
             }
             // The other one's turn.
             stage.send(Method::POST, Body::full("body")).await.unwrap();
@@ -729,4 +736,78 @@ fn idle_connections_of_the_other_kind_make_room() {
         assert_eq!(stage.get().await, Err("the upstream's answer broke off".into()));
         assert_eq!(server.connections.get(), 2);
     });
+}
+
+/// A server that chooses among protocols, first come, first served, and says which it was.
+async fn serve_tls(protocols: &[&str], pair: rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+    let key = rustls::pki_types::PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config =
+        rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config =
+        config.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            if !is_http2 {
+                spawn_local(async move { converse(stream, &Cell::new(0), &ok).await });
+                continue;
+            }
+            let mut connection = h2::server::handshake::<_, Bytes>(stream).await.unwrap();
+            spawn_local(async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    _ = respond.send_response(Response::new(()), true);
+                }
+            });
+        }
+    });
+    address
+}
+
+/// What requests in these versions are answered in, by a server that speaks these protocols, and over how many
+/// connections.
+fn check_tls(
+    protocols: &'static [&'static str],
+    asked: &'static [Version],
+    expected: &'static [Version],
+    open: usize,
+) {
+    run(async move {
+        let pair = rcgen::generate_simple_self_signed(vec!["crm".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.crt");
+        std::fs::write(&ca, pair.cert.pem()).unwrap();
+        let yaml = format!("upstream: https://crm\nupstream_tls: {{ca: {}}}", ca.display());
+        let config = Config::parse(&yaml, &|_| None).unwrap();
+        let tls = TlsFiles::read(&config).build(&TlsSides::default()).unwrap().upstream;
+        let stage = Stage::new(&[serve_tls(protocols, pair).await]);
+        let to = To { upstream: &config.upstream, tls: tls.as_ref(), ..stage.to() };
+        let mut answered = Vec::new();
+        for version in asked {
+            let request = Request::builder().uri("/").header("host", "crm").version(*version);
+            let (answer, lease) = stage.pool.send(request.body(Body::empty()).unwrap(), to).await.unwrap();
+            answered.push(answer.version());
+            assert!(matches!(Body::leased(answer.into_body(), lease).read(9).await, Read::Whole(_)));
+            settle().await;
+        }
+        assert_eq!(
+            (answered.as_slice(), stage.pool.line(&to).open()),
+            (expected, open),
+            "{protocols:?} {asked:?}"
+        );
+    });
+}
+
+#[test]
+fn over_tls_a_request_goes_on_in_what_it_came_in_where_the_other_side_agrees() {
+    const ONE: Version = Version::HTTP_11;
+    const TWO: Version = Version::HTTP_2;
+    check_tls(&["h2", "http/1.1"], &[TWO, TWO, ONE, ONE], &[TWO, TWO, ONE, ONE], 2);
+    check_tls(&["http/1.1"], &[TWO, TWO, ONE], &[ONE, ONE, ONE], 1);
+    check_tls(&[], &[ONE, TWO], &[ONE, ONE], 2);
 }
