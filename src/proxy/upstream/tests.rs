@@ -758,7 +758,7 @@ async fn serve_tls(protocols: &[&str], pair: rcgen::CertifiedKey<rcgen::KeyPair>
                 spawn_local(async move { converse(stream, &Cell::new(0), &ok).await });
                 continue;
             }
-            let mut connection = h2::server::handshake::<_, Bytes>(stream).await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
             spawn_local(async move {
                 while let Some(Ok((_, mut respond))) = connection.accept().await {
                     _ = respond.send_response(Response::new(()), true);
