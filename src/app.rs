@@ -96,6 +96,7 @@ impl Sidecar {
             known: known.clone(),
             connections: metrics.connections.clone(),
             handshakes: metrics.handshakes.clone(),
+            upstream: metrics.upstream.clone(),
             workers,
         };
         let draining = Arc::new(AtomicBool::new(false));

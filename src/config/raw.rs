@@ -22,7 +22,7 @@ pub(super) struct RawConfig {
     pub(super) listen: String,
     /// TLS for the clients: listen then speaks https only. Files that change are taken without a restart.
     pub(super) tls: Option<RawTls>,
-    /// The CRM, as http://host:port or https://host:port. Required, here or as LEADWIRE_UPSTREAM.
+    /// The CRM, as http://host:port or https://host:port, or as h2c://host:port where it speaks HTTP/2 in the clear. Required, here or as LEADWIRE_UPSTREAM.
     pub(super) upstream: Option<String>,
     /// How an https upstream is spoken to; without it, its certificate is checked against the system's CAs.
     pub(super) upstream_tls: Option<RawUpstreamTls>,
@@ -154,6 +154,11 @@ pub(super) struct RawLimits {
     pub(super) deadline: String,
     /// Longest wait for a connection to the upstream, 10ms to 2m.
     pub(super) connect: String,
+    /// Connections to the upstream at most, 1 to 1000000; beyond that a request waits for one, as long as for a new one.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) upstream: u32,
+    /// How long the addresses of the upstream's name are used before it is resolved again, 1s to 1h.
+    pub(super) resolve: String,
     /// Longest wait for the head of the upstream's answer, 100ms to 1h.
     pub(super) answer: String,
     /// Clients' open connections at most, 1 to 1000000; further ones wait to be accepted.
@@ -186,6 +191,8 @@ impl Default for RawLimits {
             body: RawSize::Text("1MiB".into()),
             deadline: "10ms".into(),
             connect: "5s".into(),
+            upstream: 1_024,
+            resolve: "30s".into(),
             answer: "60s".into(),
             connections: 10_000,
             in_flight: 1_000,

@@ -72,7 +72,7 @@ impl ModelKey {
     }
 }
 
-/// The CRM's address: `http://host:port` or `https://host:port`.
+/// The CRM's address: `http://host:port`, `https://host:port` or `h2c://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Host and port as written, without user information.
@@ -81,6 +81,8 @@ pub struct Upstream {
     pub port: u16,
     /// How https is spoken; plain HTTP without it.
     pub tls: Option<UpstreamTls>,
+    /// HTTP/2 in the clear, without asking whether the other side speaks it. Never together with `tls`.
+    pub h2c: bool,
 }
 
 impl Upstream {
@@ -99,6 +101,10 @@ pub struct Limits {
     pub deadline: Duration,
     /// Longest wait for a connection to the upstream.
     pub connect: Duration,
+    /// Connections to the upstream at most; at least 1.
+    pub upstream: usize,
+    /// How long what the upstream's name resolved to is taken for granted.
+    pub resolve: Duration,
     /// Longest wait for the head of the upstream's answer.
     pub answer: Duration,
     /// Clients' open connections at most; at least 1.

@@ -45,7 +45,10 @@ fn problems_of_the_whole() {
         ),
         ("upstream: https://c!m", r#"1:11: upstream: "c!m" is not a name that a certificate can hold"#),
         ("upstream: https://127.0.0.1:8080", "1:11: upstream: is Leadwire's own listen address"),
-        (&with("upstream_tls: {ca: ca.pem}"), "2:15: upstream_tls: has no meaning where upstream is http://"),
+        (
+            &with("upstream_tls: {ca: ca.pem}"),
+            "2:15: upstream_tls: has no meaning where upstream is not https://",
+        ),
         ("upstream: https://crm\nupstream_tls: {cert: a.pem}", "2:22: upstream_tls.cert: needs its key"),
         ("upstream: https://crm\nupstream_tls: {key: a.pem}", "2:21: upstream_tls.key: needs its cert"),
         (
@@ -81,6 +84,16 @@ fn problems_of_the_whole() {
         ),
         ("upstream: http://crm:99999", r#"1:11: upstream: "99999" is not a port"#),
         ("upstream: http://127.0.0.1:8080", "1:11: upstream: is Leadwire's own listen address"),
+        ("upstream: h2c://127.0.0.1:8080", "1:11: upstream: is Leadwire's own listen address"),
+        (
+            "upstream: h2c://crm/api",
+            "1:11: upstream: a path or query has no place in the upstream's URL; write h2c://crm",
+        ),
+        ("upstream: h2://crm", "1:11: upstream: not a URL such as http://127.0.0.1:8069"),
+        (
+            "upstream: h2c://crm\nupstream_tls: {ca: ca.pem}",
+            "2:15: upstream_tls: has no meaning where upstream is not https://",
+        ),
         (&with("lisen: 127.0.0.1:1"), r#"2:1: lisen: unknown key; did you mean "listen"?"#),
         (
             &with("listen: :8080"),
@@ -472,6 +485,8 @@ fn tls_is_what_its_keys_say() {
     assert_eq!((tls.server_name.to_str(), tls.min_version), ("crm".into(), TlsVersion::Tls12));
     let config = parse("upstream: http://crm\ntls: {cert: a, key: b, client_ca: c}").unwrap();
     assert!(config.upstream.tls.is_none() && config.tls.unwrap().clients.unwrap().required);
+    let h2c = |text: &str| parse(text).map(|config| (config.upstream.h2c, config.upstream.port)).unwrap();
+    assert_eq!([h2c("upstream: h2c://crm"), h2c("upstream: http://crm:81")], [(true, 80), (false, 81)]);
 }
 
 #[test]
@@ -487,6 +502,8 @@ fn settings_have_their_defaults() {
         body: 1 << 20,
         deadline: second / 100,
         connect: 5 * second,
+        upstream: 1_024,
+        resolve: 30 * second,
         answer: 60 * second,
         connections: 10_000,
         in_flight: 1_000,
@@ -685,6 +702,8 @@ fn problems_of_rules() {
         ),
         ("limits: {pause: ▸2d}", "limits.pause: must be from 1s to 1d"),
         ("limits: {refusals: ▸0}", "limits.refusals: 0 is less than 1"),
+        ("limits: {upstream: ▸0}", "limits.upstream: 0 is less than 1"),
+        ("limits: {resolve: ▸10ms}", "limits.resolve: must be from 1s to 1h"),
         ("limits: {known_age: ▸1s}", "limits.known_age: must be from 1m to 3650d"),
     ] {
         let told = told(&rules(&text.replace('▸', "")));

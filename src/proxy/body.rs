@@ -1,17 +1,20 @@
 //! Bodies on their way through: streamed, or whole where they were read.
 
 use std::{
+    cell::Cell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
 
 use super::{
     h1::{Broken, ClientBody, Outgoing},
-    upstream::Lease,
+    upstream::{Lease, Stream},
 };
 
 /// A request's or an answer's body.
@@ -23,10 +26,26 @@ pub(super) enum Body {
     Upstream(Box<Outgoing>, Lease),
     /// An answer's whose connection has been given back.
     Ended,
+    /// An answer's in HTTP/2, as it comes in; its stream is reset where it is dropped before its end.
+    Leased(Incoming, #[expect(dead_code, reason = "dropping it is what counts")] Stream),
+    /// Tells how far it has been taken.
+    Watched(Box<Body>, Rc<Cell<Taken>>),
     /// Read whole.
     Whole(Whole),
     /// Too large to be read whole: what was read, then the rest.
     Resumed(Option<Bytes>, Box<Body>),
+}
+
+/// How far a body has been taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Not to its end.
+    #[default]
+    Partly,
+    /// To its end.
+    Whole,
+    /// Its sender broke it off, or framed it wrongly.
+    Broken,
 }
 
 /// A body that was read whole.
@@ -49,6 +68,20 @@ pub(super) enum Read {
 }
 
 impl Body {
+    /// An answer's body in HTTP/2.
+    pub(super) fn leased(incoming: Incoming, stream: Stream) -> Self {
+        Body::Leased(incoming, stream)
+    }
+
+    /// The same body, and how far it has been taken. One that is at hand is not watched: it is taken.
+    pub(super) fn watched(self) -> (Self, Option<Rc<Cell<Taken>>>) {
+        if self.is_end_stream() || matches!(self, Body::Whole(_)) {
+            return (self, None);
+        }
+        let taken = Rc::<Cell<Taken>>::default();
+        (Body::Watched(Box::new(self), taken.clone()), Some(taken))
+    }
+
     /// Nothing.
     pub(super) fn empty() -> Self {
         Body::Whole(Whole::default())
@@ -57,6 +90,14 @@ impl Body {
     /// These bytes.
     pub(super) fn full(bytes: impl Into<Bytes>) -> Self {
         Body::Whole(Whole { bytes: bytes.into(), trailers: None })
+    }
+
+    /// The same bytes once more, where all of them are at hand.
+    pub(super) fn copy(&self) -> Option<Self> {
+        match self {
+            Body::Whole(whole) => Some(Body::Whole(whole.clone())),
+            body => body.is_end_stream().then(Body::empty),
+        }
     }
 
     /// Reads the body whole if it is at most `limit` bytes long.
@@ -89,6 +130,12 @@ impl Body {
 }
 
 impl Whole {
+    /// What followed a chunked body.
+    #[cfg(test)]
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
     /// The same framing around other bytes.
     pub(super) fn with(self, bytes: Vec<u8>) -> Self {
         Self { bytes: bytes.into(), ..self }
@@ -116,6 +163,19 @@ impl HttpBody for Body {
                 Poll::Ready(frame)
             }
             Body::Ended => Poll::Ready(None),
+            Body::Leased(incoming, _) => Pin::new(incoming)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(Broken::from))),
+            Body::Watched(body, taken) => {
+                let frame = std::task::ready!(Pin::new(&mut **body).poll_frame(context));
+                match &frame {
+                    Some(Err(_)) => taken.set(Taken::Broken),
+                    None => taken.set(Taken::Whole),
+                    Some(Ok(_)) if body.is_end_stream() => taken.set(Taken::Whole),
+                    Some(Ok(_)) => {}
+                }
+                Poll::Ready(frame)
+            }
             Body::Whole(Whole { bytes, .. }) if !bytes.is_empty() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
@@ -134,6 +194,8 @@ impl HttpBody for Body {
             Body::Client(body) => body.is_end_stream(),
             Body::Upstream(outgoing, _) => outgoing.is_done(),
             Body::Ended => true,
+            Body::Leased(incoming, _) => incoming.is_end_stream(),
+            Body::Watched(body, _) => body.is_end_stream(),
             Body::Whole(Whole { bytes, trailers }) => bytes.is_empty() && trailers.is_none(),
             Body::Resumed(read, rest) => read.is_none() && rest.is_end_stream(),
         }
@@ -144,6 +206,8 @@ impl HttpBody for Body {
             Body::Client(body) => body.left(),
             Body::Upstream(outgoing, _) => outgoing.left(),
             Body::Ended => Some(0),
+            Body::Leased(incoming, _) => return incoming.size_hint(),
+            Body::Watched(body, _) => return body.size_hint(),
             Body::Whole(Whole { bytes, .. }) => Some(bytes.len() as u64),
             Body::Resumed(read, rest) => {
                 let read = read.as_ref().map_or(0, Bytes::len) as u64;

@@ -36,6 +36,19 @@ impl Expiry {
         u64::try_from(limit.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX / 2) + 1
     }
 
+    /// What is left of `limit` since a tick.
+    pub(super) fn left(&self, limit: Duration, since: u64) -> Duration {
+        let passed = u32::try_from(self.now().saturating_sub(since)).unwrap_or(u32::MAX);
+        limit.saturating_sub(TICK.saturating_mul(passed))
+    }
+
+    /// Lets ticks pass.
+    #[cfg(test)]
+    pub(super) fn pass(&self, ticks: u64) {
+        self.now.set(self.now.get() + ticks);
+        self.waiting.borrow().iter().flatten().for_each(Waker::wake_by_ref);
+    }
+
     /// Moves time on; runs as long as the worker.
     pub(super) async fn tick(self: Rc<Self>) {
         let mut interval = tokio::time::interval(TICK);

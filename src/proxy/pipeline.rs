@@ -13,7 +13,7 @@ use super::{
     rehearse::StandIn,
     respond,
     snapshot::Snapshot,
-    upstream::UpstreamError,
+    upstream::{To, UpstreamError},
     verdict::Verdict,
     worker::{Place, Worker},
 };
@@ -71,7 +71,10 @@ impl<'w> Exchange<'w> {
         }
         let plan = self.plan(&parts, body).await;
         hop::strip(&mut parts.headers);
-        parts.version = Version::HTTP_11;
+        // What the client speaks is what an upstream is asked to speak, where it can choose.
+        if parts.version != Version::HTTP_2 {
+            parts.version = Version::HTTP_11;
+        }
         if parts.uri.authority().is_some() {
             parts.uri = origin_form(&parts.uri);
         }
@@ -140,10 +143,11 @@ impl<'w> Exchange<'w> {
         let started = Instant::now();
         let sent = match self.stand_in {
             None => {
-                let mut head = Head::default();
-                let sent = self.worker.pool.send(request, self.spelt, &mut head, self.snapshot).await;
-                self.answer.replace(sent.is_ok().then_some(head));
-                sent
+                let sent = self.worker.pool.send(request, self.spelt, To::crm(self.snapshot)).await;
+                sent.map(|(response, spelt)| {
+                    self.answer.replace(spelt);
+                    response
+                })
             }
             Some(stand_in) => stand_in.send(request).await,
         };

@@ -12,11 +12,11 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use super::{
     body::Body,
     connection::{Answering, Connections, Pulse},
-    h1::{Begun, Client, Ending, Framing, Head, HeadLimits, Io, Link, NoRequest, Role, Target, Writer},
+    h1::{Begun, Client, Ending, Framing, Head, HeadLimits, Io, NoRequest, Role, Target, Wire, Writer},
     pipeline::Exchange,
     respond,
     snapshot::Snapshot,
-    upstream::{Answered, Call, UpstreamError},
+    upstream::{Answered, Call, Lease, To, UpstreamError},
     worker::{BUFFER, MAX_HEADERS, Worker},
 };
 use crate::telemetry::{RequestOutcome, Stage};
@@ -42,7 +42,7 @@ enum Next {
     Request,
     End,
     /// It has left HTTP; this is the CRM's side.
-    Tunnel(Box<Link>),
+    Tunnel(Box<(Wire, Lease)>),
 }
 
 /// The client is gone, or its answer broke off: there is nothing left to say.
@@ -76,7 +76,7 @@ impl Session {
             match self.serve().await {
                 Ok(Next::Request) => self.client.settle(),
                 Ok(Next::End) => return self.client.end().await,
-                Ok(Next::Tunnel(upstream)) => return tunnel(self.client, *upstream).await,
+                Ok(Next::Tunnel(upstream)) => return tunnel(self.client, upstream.0).await,
                 Err(Gone) => return,
             }
             drop(answering);
@@ -113,10 +113,12 @@ impl Session {
     }
 
     async fn pass(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
-        let is_ours = match self.request.target() {
-            Target::Odd => true,
-            Target::Plain(path) => snapshot.recogniser.may_take(self.request.method(), path),
-        };
+        // HTTP/2 has heads of its own, so nothing is relayed to it as it stands.
+        let is_ours = snapshot.config.upstream.h2c
+            || match self.request.target() {
+                Target::Odd => true,
+                Target::Plain(path) => snapshot.recogniser.may_take(self.request.method(), path),
+            };
         match self.wish(framing) {
             Some(protocol) => self.upgrade(&protocol, snapshot).await,
             None if is_ours => self.consult(framing, snapshot).await,
@@ -143,7 +145,7 @@ impl Session {
             upgrades: false,
         };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, snapshot).await;
+        let called = worker.pool.call(call, answer, To::crm(snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         match called {
             Ok(answered) => {
@@ -346,7 +348,7 @@ impl Session {
         let (method, client) = (request.method(), Some(&*client));
         let call = Call { write: &write, body, framing: Framing::NONE, method, client, upgrades: true };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, snapshot).await;
+        let called = worker.pool.call(call, answer, To::crm(snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let answered = match called {
             Ok(answered) => answered,
@@ -363,7 +365,7 @@ impl Session {
             answer.values(Role::Upgrade).for_each(|protocol| writer.line(b"Upgrade", protocol));
             writer.end(Ending::Upgrade);
         });
-        Ok(Next::Tunnel(Box::new(answered.into_link())))
+        Ok(Next::Tunnel(Box::new(answered.into_wire())))
     }
 }
 
@@ -386,10 +388,10 @@ fn body(begun: Begun) -> Body {
 }
 
 /// Carries bytes both ways, unread, until either side closes.
-async fn tunnel(client: Client, mut upstream: Link) {
+async fn tunnel(client: Client, mut upstream: Wire) {
     let tunnelled = async {
         std::future::poll_fn(|context| client.poll_write(context)).await?;
-        let Some(mut client) = client.into_link() else { return Ok(()) };
+        let Some(mut client) = client.into_wire() else { return Ok(()) };
         upstream.io.write_all(&client.input).await?;
         client.io.write_all(&upstream.input).await?;
         copy_bidirectional(&mut client.io, &mut upstream.io).await.map(drop)

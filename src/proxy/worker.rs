@@ -28,7 +28,7 @@ use super::{
 use crate::{
     config::Limits,
     leadlog::{Known, Queue, Sender},
-    telemetry::{ConnectionMetrics, HandshakeMetrics, Latency, StageRecorder},
+    telemetry::{ConnectionMetrics, HandshakeMetrics, Latency, StageRecorder, UpstreamMetrics},
 };
 
 /// Most of a message that is held at a time, and so the longest head. hyper's 400 KiB on both sides of both connections
@@ -60,6 +60,8 @@ pub struct Shared {
     pub connections: ConnectionMetrics,
     /// Counts their TLS handshakes.
     pub handshakes: HandshakeMetrics,
+    /// Counts connections to upstreams.
+    pub upstream: UpstreamMetrics,
     /// Workers among which the kernel spreads connections.
     pub workers: usize,
 }
@@ -121,7 +123,7 @@ impl Worker {
         let expiry = Rc::new(Expiry::default());
         Self {
             snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
-            pool: Rc::new(Pool::new(expiry.clone())),
+            pool: Rc::new(Pool::new(expiry.clone(), shared.upstream.clone(), shared.workers.max(1))),
             expiry,
             scratch: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
@@ -176,12 +178,14 @@ impl Worker {
         listener.accept().await
     }
 
-    /// Cuts connections that have been without a request for too long; runs as long as the worker.
+    /// Cuts clients' connections that have been without a request for too long, and sees to those to upstreams; runs as long
+    /// as the worker.
     async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
             let limits = &self.snapshot().config.limits;
             self.connections.sweep(self.expiry.now(), limits);
+            self.pool.sweep(limits.resolve);
         }
     }
 

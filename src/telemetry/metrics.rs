@@ -9,6 +9,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::upstream::UpstreamMetrics;
 use crate::lead::{Arm, ModelId, Skip};
 
 /// The route label of requests that no route matches.
@@ -53,6 +54,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// Their TLS handshakes.
     pub handshakes: HandshakeMetrics,
+    /// Connections to upstreams.
+    pub upstream: UpstreamMetrics,
     /// Changes of certificates and keys that were taken.
     pub tls_reloads: Counter,
     /// Changes of certificates and keys that were refused.
@@ -95,6 +98,7 @@ impl Default for Metrics {
                 .map(|cut| counter!("leadwire_connections_cut_total", "reason" => cut.as_str())),
         });
         let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
+        let upstream = with_local_recorder(&recorder, UpstreamMetrics::new);
         Self {
             recorder,
             handle,
@@ -102,6 +106,7 @@ impl Default for Metrics {
             outcomes_unmatched,
             connections,
             handshakes,
+            upstream,
             tls_reloads,
             tls_refused,
             config_reloads,
@@ -191,6 +196,7 @@ fn describe() {
         "leadwire_injection_skipped_total",
         "Scores that were to go into a body that is not changed: a form or XML, or one in which the field stands twice."
     );
+    UpstreamMetrics::describe();
     describe_histogram!("leadwire_score", "Scores given, as probabilities.");
 }
 

@@ -5,6 +5,7 @@
 
 mod latency; // HDR histograms per stage
 mod metrics; // counters and their names
+mod upstream; // those of connections to upstreams
 mod exposition; // what /metrics shows beside the counters
 mod logging; // tracing set-up
 
@@ -15,4 +16,5 @@ pub use self::{
     metrics::{
         ConnectionMetrics, Cut, Handshake, HandshakeMetrics, Metrics, RequestOutcome, RouteMetrics, UNMATCHED,
     },
+    upstream::{Dial, Retry, UpstreamMetrics},
 };

@@ -13,6 +13,7 @@ mod tidy; // the house rules
 mod transparent; // traffic that is not ours
 mod scoring; // traffic that is
 mod connections; // how many, and how long without a request
+mod upstream; // the CRM's side: bounds, what is sent again, HTTP/2
 mod upgrade; // connections that leave HTTP
 mod tls; // https on both sides
 mod smuggling; // requests with two readings

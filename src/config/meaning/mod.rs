@@ -127,6 +127,7 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
     let mut time = |key, text, range| findings.take(&at.key(key), text::duration(text, range));
     let deadline = time("deadline", &raw.deadline, ("100us", "1s"));
     let connect = time("connect", &raw.connect, ("10ms", "2m"));
+    let resolve = time("resolve", &raw.resolve, ("1s", "1h"));
     let answer = time("answer", &raw.answer, ("100ms", "1h"));
     let head = time("head", &raw.head, ("1s", "10m"));
     let idle = time("idle", &raw.idle, ("1s", "1d"));
@@ -137,6 +138,8 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
         body: body?,
         deadline: deadline?,
         connect: connect?,
+        upstream: usize::try_from(raw.upstream).unwrap_or(usize::MAX),
+        resolve: resolve?,
         answer: answer?,
         connections: usize::try_from(raw.connections).unwrap_or(usize::MAX),
         in_flight: usize::try_from(raw.in_flight).unwrap_or(usize::MAX),

@@ -38,13 +38,14 @@ pub(super) fn clash(a: SocketAddr, b: SocketAddr) -> bool {
         && (left == right || left.is_unspecified() || right.is_unspecified())
 }
 
-/// `http://host:port` or `https://host:port`, and whether it is the latter.
+/// `http://host:port`, `h2c://host:port` or `https://host:port`, and whether it is the latter.
 pub(super) fn upstream(text: &str) -> Result<(Upstream, bool), Complaint> {
     // The text is not repeated: it may hold a password.
     let shape = || Complaint::from("not a URL such as http://127.0.0.1:8069");
     let uri: Uri = text.parse().map_err(|_| shape())?;
     let authority = uri.authority().ok_or_else(shape)?;
-    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https")).ok_or_else(shape)?;
+    let scheme =
+        uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https" | "h2c")).ok_or_else(shape)?;
     if authority.as_str().contains('@') {
         return Err("a user name or password has no place in the upstream's URL".into());
     }
@@ -64,7 +65,8 @@ pub(super) fn upstream(text: &str) -> Result<(Upstream, bool), Complaint> {
     if authority.host().is_empty() {
         return Err(shape());
     }
-    Ok((Upstream { authority: authority.clone(), port, tls: None }, scheme == "https"))
+    let found = Upstream { authority: authority.clone(), port, tls: None, h2c: scheme == "h2c" };
+    Ok((found, scheme == "https"))
 }
 
 /// The name of a file.

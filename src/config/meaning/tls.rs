@@ -47,7 +47,7 @@ pub(super) fn upstream(
     } else if settings.is_some() {
         // Taken for granted by whoever wrote it, so it is not passed over.
         let key = KeyPath::default().key("upstream_tls");
-        findings.wrong(&key, "has no meaning where upstream is http://");
+        findings.wrong(&key, "has no meaning where upstream is not https://");
     }
     Some(upstream)
 }

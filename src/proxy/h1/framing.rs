@@ -137,6 +137,9 @@ pub(crate) enum Broken {
     /// A body that is not framed as it must be.
     #[error("a body is not framed as it must be")]
     Misframed,
+    /// HTTP/2 went wrong.
+    #[error(transparent)]
+    Http2(#[from] hyper::Error),
     /// The request's own body did not come whole.
     #[error("the request's body broke off")]
     Request,

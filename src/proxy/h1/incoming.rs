@@ -14,7 +14,7 @@ use super::{
     Broken,
     framing::{Decoder, Framing, Piece},
     head::{Head, Parsed},
-    io::{Io, Link},
+    io::{Io, Wire},
 };
 
 /// A client's connection. Its request's body and its answer are read and written in turn by one task, each as far as it
@@ -24,7 +24,7 @@ pub(crate) struct Client(Rc<RefCell<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    link: Link,
+    wire: Wire,
     body: Decoder,
     /// It waits to be told to send its body.
     waits: bool,
@@ -41,8 +41,8 @@ pub(crate) enum NoRequest {
 
 impl Client {
     pub(crate) fn new(io: Io) -> Self {
-        let (link, body) = (Link::new(io), Decoder::new(Framing::NONE));
-        Self(Rc::new(RefCell::new(Inner { link, body, waits: false })))
+        let (wire, body) = (Wire::new(io), Decoder::new(Framing::NONE));
+        Self(Rc::new(RefCell::new(Inner { wire, body, waits: false })))
     }
 
     /// The next request's head, and `heard` whenever something of it came.
@@ -55,18 +55,18 @@ impl Client {
     ) -> Poll<Result<(), NoRequest>> {
         let mut inner = self.0.borrow_mut();
         loop {
-            if !inner.link.input.is_empty() {
+            if !inner.wire.input.is_empty() {
                 heard();
-                match head.take_request(&mut inner.link.input, limits.fields) {
+                match head.take_request(&mut inner.wire.input, limits.fields) {
                     Ok(Parsed::Head) => return Poll::Ready(Ok(())),
-                    Ok(Parsed::Partly) if inner.link.input.len() < limits.bytes => {}
+                    Ok(Parsed::Partly) if inner.wire.input.len() < limits.bytes => {}
                     Ok(Parsed::Partly) => {
                         return Poll::Ready(Err(NoRequest::Refused(super::Refusal::TooLarge)));
                     }
                     Err(refusal) => return Poll::Ready(Err(NoRequest::Refused(refusal))),
                 }
             }
-            match std::task::ready!(inner.link.poll_read(context)) {
+            match std::task::ready!(inner.wire.poll_read(context)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(NoRequest::End)),
                 Ok(_) => {}
             }
@@ -75,20 +75,20 @@ impl Client {
 
     /// Whether nothing of another request has come.
     pub(crate) fn is_silent(&self) -> bool {
-        self.0.borrow().link.input.is_empty()
+        self.0.borrow().wire.input.is_empty()
     }
 
     /// A request's head has come, and this is the framing of its body. One that is there whole is taken out.
     pub(crate) fn begin(&self, framing: Framing, waits: bool) -> Begun {
         let mut inner = self.0.borrow_mut();
-        inner.link.begin();
+        inner.wire.begin();
         inner.waits = waits;
         inner.body = Decoder::new(framing);
         match framing {
             Framing::Exact(0) => Begun::Empty,
-            Framing::Exact(length) if inner.link.input.len() as u64 >= length => {
-                let Inner { link, body, .. } = &mut *inner;
-                match body.decode(&mut link.input) {
+            Framing::Exact(length) if inner.wire.input.len() as u64 >= length => {
+                let Inner { wire, body, .. } = &mut *inner;
+                match body.decode(&mut wire.input) {
                     Ok(Piece::Data(bytes)) => Begun::Whole(bytes),
                     _ => Begun::Empty,
                 }
@@ -109,46 +109,46 @@ impl Client {
 
     /// Lets `write` add to what goes out.
     pub(crate) fn write<R>(&self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        write(self.0.borrow_mut().link.output())
+        write(self.0.borrow_mut().wire.output())
     }
 
     /// How much waits to be sent.
     pub(crate) fn unsent(&self) -> usize {
-        self.0.borrow().link.unsent()
+        self.0.borrow().wire.unsent()
     }
 
     /// Sends what waits.
     pub(crate) fn poll_write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().link.poll_write(context)
+        self.0.borrow_mut().wire.poll_write(context)
     }
 
     /// What has been sent is forgotten.
     pub(crate) fn recycle(&self) {
-        self.0.borrow_mut().link.recycle();
+        self.0.borrow_mut().wire.recycle();
     }
 
     /// Memory that only one message needed is given back.
     pub(crate) fn settle(&self) {
-        self.0.borrow_mut().link.settle();
+        self.0.borrow_mut().wire.settle();
     }
 
     /// The connection itself, once no body is read from it.
-    pub(crate) fn into_link(self) -> Option<Link> {
-        Some(Rc::try_unwrap(self.0).ok()?.into_inner().link)
+    pub(crate) fn into_wire(self) -> Option<Wire> {
+        Some(Rc::try_unwrap(self.0).ok()?.into_inner().wire)
     }
 
     /// Ends it: what has been sent is not lost because the client still sends.
     pub(crate) async fn end(self) {
         /// What a client still sends is read and dropped, as far as this.
         const LINGER: usize = 256 << 10;
-        let Some(mut link) = self.into_link() else { return };
-        if tokio::io::AsyncWriteExt::shutdown(&mut link.io).await.is_err() {
+        let Some(mut wire) = self.into_wire() else { return };
+        if tokio::io::AsyncWriteExt::shutdown(&mut wire.io).await.is_err() {
             return;
         }
         let mut read = 0;
         std::future::poll_fn(|context| {
-            link.input.clear();
-            match link.poll_read(context) {
+            wire.input.clear();
+            match wire.poll_read(context) {
                 Poll::Ready(Ok(more)) if more > 0 && read < LINGER => {
                     read += more;
                     context.waker().wake_by_ref();
@@ -189,9 +189,9 @@ impl ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut inner = self.client.0.borrow_mut();
-        let Inner { link, body, waits } = &mut *inner;
+        let Inner { wire, body, waits } = &mut *inner;
         loop {
-            match body.decode(&mut link.input) {
+            match body.decode(&mut wire.input) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Piece::End) => return Poll::Ready(None),
@@ -199,14 +199,14 @@ impl ClientBody {
                 Err(_) => return Poll::Ready(Some(Err(Broken::Misframed))),
             }
             if std::mem::take(waits) {
-                link.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                wire.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
-            if link.unsent() > 0
-                && let Poll::Ready(Err(error)) = link.poll_write(context)
+            if wire.unsent() > 0
+                && let Poll::Ready(Err(error)) = wire.poll_write(context)
             {
                 return Poll::Ready(Some(Err(error.into())));
             }
-            match std::task::ready!(link.poll_read(context)) {
+            match std::task::ready!(wire.poll_read(context)) {
                 Ok(0) => return Poll::Ready(Some(Err(Broken::Closed))),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),

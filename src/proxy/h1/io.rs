@@ -71,7 +71,7 @@ impl AsyncWrite for Io {
 
 /// A connection with a buffer on either side.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct Wire {
     pub(crate) io: Io,
     /// Read, but not used yet.
     pub(crate) input: BytesMut,
@@ -81,7 +81,7 @@ pub(crate) struct Link {
     written: usize,
 }
 
-impl Link {
+impl Wire {
     pub(crate) fn new(io: Io) -> Self {
         Self { io, input: BytesMut::new(), room: FIRST, output: Vec::new(), written: 0 }
     }
@@ -100,7 +100,7 @@ impl Link {
         Poll::Ready(Ok(read))
     }
 
-    /// Where to put what goes out; [`Link::poll_write`] sends it.
+    /// Where to put what goes out; [`Wire::poll_write`] sends it.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }

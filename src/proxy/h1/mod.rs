@@ -17,7 +17,7 @@ pub(super) use self::{
     framing::{Broken, Framing, Refusal},
     head::{Head, Role, Target},
     incoming::{Begun, Client, ClientBody, HeadLimits, NoRequest},
-    io::{Io, Link},
+    io::{Io, Wire},
     outgoing::Outgoing,
     write::{Ending, Writer},
 };

@@ -14,7 +14,7 @@ use super::{
     framing::{Decoder, Framing, Piece},
     head::{Head, Parsed},
     incoming::{Client, HeadLimits},
-    io::Link,
+    io::Wire,
     write::Writer,
 };
 use crate::proxy::body::Body;
@@ -22,11 +22,11 @@ use crate::proxy::body::Body;
 /// A request on a connection to the CRM. The rest of its body is sent while its answer is read.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    link: Link,
+    wire: Wire,
     /// What is left of the request's body.
     body: Option<Body>,
     is_chunked: bool,
-    /// Everything that is sent stands in the link's output, so that it can be sent again.
+    /// Everything that is sent stands in the wire's output, so that it can be sent again.
     is_whole: bool,
     answer: Decoder,
     /// Something of an answer came.
@@ -36,33 +36,34 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Starts a request whose head has been written into the link's output, where `body` follows it.
-    pub(crate) fn new(mut link: Link, body: Body, framing: Framing) -> Self {
+    /// Starts a request whose head has been written into the wire's output, where `body` follows it.
+    pub(crate) fn new(mut wire: Wire, body: Body, framing: Framing) -> Self {
         let is_chunked = framing == Framing::Chunked;
         let (mut left, mut is_whole) = (None, true);
         match body {
-            Body::Whole(whole) if !is_chunked => link.output().extend_from_slice(&whole.bytes),
+            Body::Whole(whole) if !is_chunked => wire.output().extend_from_slice(&whole.bytes),
             body if body.is_end_stream() && !is_chunked => {}
             body => (left, is_whole) = (Some(body), false),
         }
         let answer = Decoder::new(Framing::NONE);
-        Self { link, body: left, is_chunked, is_whole, answer, is_heard: false, goes_on: true }
+        Self { wire, body: left, is_chunked, is_whole, answer, is_heard: false, goes_on: true }
     }
 
-    /// The same request on another connection, where that cannot do anything twice: nothing of it was sent, or it is
-    /// `idempotent` and no answer has begun.
-    pub(crate) fn again(mut self, mut link: Link, idempotent: bool) -> Result<Self, Broken> {
-        if !self.may_go_again(idempotent) {
-            return Err(Broken::Closed);
-        }
-        link.begin();
-        link.output().append(self.link.output());
-        Ok(Self { link, ..self })
+    /// The same request on another connection; only where [`Outgoing::may_go_again`].
+    pub(crate) fn again(mut self, mut wire: Wire) -> Self {
+        wire.begin();
+        wire.output().append(self.wire.output());
+        Self { wire, ..self }
     }
 
-    /// Whether [`Outgoing::again`] may be tried.
-    pub(crate) fn may_go_again(&self, idempotent: bool) -> bool {
-        self.is_whole && !self.is_heard && (idempotent || !self.link.has_sent())
+    /// Whether all of it is at hand, and nothing of an answer came.
+    pub(crate) fn may_go_again(&self) -> bool {
+        self.is_whole && !self.is_heard
+    }
+
+    /// Whether anything of it was sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.wire.has_sent()
     }
 
     /// Waits for the next head, informational ones among them. `sent` is set as soon as the whole request has been sent,
@@ -102,15 +103,15 @@ impl Outgoing {
         limits: HeadLimits,
     ) -> Poll<Result<(), Broken>> {
         loop {
-            if !self.link.input.is_empty() {
-                match head.take_answer(&mut self.link.input, limits.fields) {
+            if !self.wire.input.is_empty() {
+                match head.take_answer(&mut self.wire.input, limits.fields) {
                     Ok(Parsed::Head) => return Poll::Ready(Ok(())),
-                    Ok(Parsed::Partly) if self.link.input.len() < limits.bytes => {}
+                    Ok(Parsed::Partly) if self.wire.input.len() < limits.bytes => {}
                     Ok(Parsed::Partly) => return Poll::Ready(Err(Broken::Head(super::Refusal::TooLarge))),
                     Err(refusal) => return Poll::Ready(Err(Broken::Head(refusal))),
                 }
             }
-            match std::task::ready!(self.link.poll_read(context)) {
+            match std::task::ready!(self.wire.poll_read(context)) {
                 Ok(0) => return Poll::Ready(Err(Broken::Closed)),
                 Ok(_) => self.is_heard = true,
                 Err(error) => return Poll::Ready(Err(error.into())),
@@ -130,7 +131,7 @@ impl Outgoing {
         const AHEAD: usize = 64 << 10;
         loop {
             let mut waits = false;
-            while self.link.unsent() < AHEAD
+            while self.wire.unsent() < AHEAD
                 && let Some(body) = &mut self.body
             {
                 let frame = match Pin::new(body).poll_frame(context) {
@@ -140,8 +141,8 @@ impl Outgoing {
                         break;
                     }
                 };
-                self.link.recycle();
-                let mut writer = Writer(self.link.output());
+                self.wire.recycle();
+                let mut writer = Writer(self.wire.output());
                 let trailers = match frame.transpose().map_err(|_| Broken::Request)? {
                     Some(frame) => match frame.into_data() {
                         Ok(data) => {
@@ -157,7 +158,7 @@ impl Outgoing {
                 }
                 self.body = None;
             }
-            std::task::ready!(self.link.poll_write(context))?;
+            std::task::ready!(self.wire.poll_write(context))?;
             match self.body {
                 None => return Poll::Ready(Ok(())),
                 Some(_) if waits => return Poll::Pending,
@@ -171,7 +172,7 @@ impl Outgoing {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if (self.body.is_some() || self.link.unsent() > 0)
+        if (self.body.is_some() || self.wire.unsent() > 0)
             && let Poll::Ready(Err(_)) = self.poll_send(context)
         {
             // The answer is what counts now; the request cannot be finished.
@@ -179,14 +180,14 @@ impl Outgoing {
             self.goes_on = false;
         }
         loop {
-            match self.answer.decode(&mut self.link.input) {
+            match self.answer.decode(&mut self.wire.input) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::More) => {}
                 Err(_) => return Poll::Ready(Some(Err(Broken::Misframed))),
             }
-            match std::task::ready!(self.link.poll_read(context)) {
+            match std::task::ready!(self.wire.poll_read(context)) {
                 Ok(0) => {
                     self.goes_on = false;
                     if self.answer.close().is_err() {
@@ -210,15 +211,15 @@ impl Outgoing {
     }
 
     /// The connection, where another request may follow on it.
-    pub(crate) fn reusable(self) -> Option<Link> {
-        let is_sent = self.body.is_none() && self.link.unsent() == 0;
-        let mut link = self.link;
-        link.settle();
-        (self.goes_on && is_sent && self.answer.is_done() && link.input.is_empty()).then_some(link)
+    pub(crate) fn reusable(self) -> Option<Wire> {
+        let is_sent = self.body.is_none() && self.wire.unsent() == 0;
+        let mut wire = self.wire;
+        wire.settle();
+        (self.goes_on && is_sent && self.answer.is_done() && wire.input.is_empty()).then_some(wire)
     }
 
     /// The connection as it is, for whatever follows HTTP.
-    pub(crate) fn into_link(self) -> Link {
-        self.link
+    pub(crate) fn into_wire(self) -> Wire {
+        self.wire
     }
 }

@@ -49,6 +49,7 @@ pub fn rehearse(snapshot: &Arc<Snapshot>, recording: &Recording) -> std::io::Res
         known: Arc::new(Known::new(0, Duration::ZERO)),
         connections: metrics.connections,
         handshakes: metrics.handshakes,
+        upstream: metrics.upstream,
         workers: 1,
     };
     let worker = Worker::new(&shared, 0);

@@ -20,8 +20,11 @@ use super::{
 };
 use crate::config::{ClientCa, Tls, TlsVersion, UpstreamTls};
 
-/// The one protocol that is spoken inside.
+/// What is spoken inside.
 const ALPN: &[u8] = b"http/1.1";
+
+/// HTTP/2, which an upstream may choose where it is offered.
+const ALPN_HTTP2: &[u8] = b"h2";
 
 /// Sessions of clients that keep no tickets.
 const SESSIONS: usize = 4096;
@@ -101,6 +104,8 @@ fn verifier(files: &TlsFiles<'_>, clients: &ClientCa) -> Result<Arc<dyn ClientCe
 /// TLS towards the CRM.
 pub(in crate::proxy) struct Originate {
     connector: TlsConnector,
+    /// Offers HTTP/2 as well.
+    with_http2: TlsConnector,
     name: ServerName<'static>,
 }
 
@@ -125,12 +130,20 @@ impl Originate {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name: tls.server_name.clone() })
+        let mut with_http2 = config.clone();
+        with_http2.alpn_protocols.insert(0, ALPN_HTTP2.to_vec());
+        let (connector, with_http2) = (Arc::new(config).into(), Arc::new(with_http2).into());
+        Ok(Self { connector, with_http2, name: tls.server_name.clone() })
     }
 
-    /// Shakes hands, and checks that the upstream is who it should be.
-    pub(in crate::proxy) async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        self.connector.connect(self.name.clone(), stream).await
+    /// Shakes hands, and checks that the upstream is who it should be. It may choose HTTP/2 where that is offered.
+    pub(in crate::proxy) async fn connect(
+        &self,
+        stream: TcpStream,
+        offers_http2: bool,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let connector = if offers_http2 { &self.with_http2 } else { &self.connector };
+        connector.connect(self.name.clone(), stream).await
     }
 }
 

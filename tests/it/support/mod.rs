@@ -129,6 +129,7 @@ fn placed(config: &str, upstream: SocketAddr, folder: &Path) -> String {
     let values = [
         ("listen: ", "127.0.0.1:0".to_owned()),
         ("upstream: https:", format!("//{upstream}")),
+        ("upstream: h2c:", format!("//{upstream}")),
         ("upstream: ", format!("http://{upstream}")),
         ("admin: ", "127.0.0.1:0".to_owned()),
         ("models: ", folder.join("models").display().to_string()),

@@ -1,0 +1,207 @@
+//! A request on its way to its answer's head, and what may be sent again.
+//!
+//! Three things may: what was never written; what the other side says it has not processed, as HTTP/2 lets it (RFC 9113,
+//! section 8.7); and a request without a body that changes nothing, once, where a connection that was idle turns out to
+//! be broken. Nothing else is, as it may have been processed.
+
+use std::{cell::Cell, rc::Rc};
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body::Body as _;
+
+use super::{
+    error::UpstreamError,
+    form,
+    lease::{Held, Lease},
+    line::{Line, Link},
+    pool::Pool,
+    target::{To, Wants},
+};
+use crate::{
+    proxy::{
+        body::Body,
+        h1::{Broken, Client, Ending, Framing, Head, Outgoing, Refusal, Role, Wire, Writer},
+        session::HEAD,
+    },
+    telemetry::Retry,
+};
+
+/// How often a request is sent again.
+pub(super) const MOST: u32 = 3;
+
+/// A request in HTTP/1.
+pub(in crate::proxy) struct Call<'c> {
+    /// Writes its head.
+    pub(in crate::proxy) write: &'c dyn Fn(&mut Vec<u8>),
+    pub(in crate::proxy) body: Body,
+    pub(in crate::proxy) framing: Framing,
+    pub(in crate::proxy) method: &'c str,
+    /// Who is told what the CRM says before its answer.
+    pub(in crate::proxy) client: Option<&'c Client>,
+    /// It asks to leave HTTP, so that the CRM may agree.
+    pub(in crate::proxy) upgrades: bool,
+}
+
+/// An answer in HTTP/1 whose head has come.
+#[derive(Debug)]
+pub(in crate::proxy) struct Answered {
+    pub(in crate::proxy) framing: Framing,
+    outgoing: Outgoing,
+    lease: Lease,
+}
+
+impl Answered {
+    /// The answer's body. The connection is given back at its end.
+    pub(in crate::proxy) fn into_body(self) -> Body {
+        let Self { outgoing, lease, .. } = self;
+        if outgoing.is_done() {
+            lease.release(outgoing);
+            return Body::empty();
+        }
+        Body::Upstream(Box::new(outgoing), lease)
+    }
+
+    /// The connection, once both sides have left HTTP, and its place.
+    pub(in crate::proxy) fn into_wire(self) -> (Wire, Lease) {
+        (self.outgoing.into_wire(), self.lease)
+    }
+}
+
+impl Pool {
+    /// Sends a request whose head is a map, spelt as it was in `spelling`, and waits for the answer's head; and how that was
+    /// spelt, where it was spelt. The request has a `Host`, and its version is what the client spoke.
+    pub(in crate::proxy) async fn send(
+        &self,
+        mut request: Request<Body>,
+        spelling: Option<&Head>,
+        to: To<'_>,
+    ) -> Result<(Response<Body>, Option<Head>), UpstreamError> {
+        let (line, wants) = (self.line(&to), to.wants(&request));
+        let (wire, link, since) = match line.connection(wants, &to).await? {
+            Held::Http1 { wire, link, since } => (wire, link, since),
+            Held::Http2(stream) => return Ok((self.over_http2(stream, &line, request, &to).await?, None)),
+        };
+        form::as_http1(&mut request);
+        let (parts, body) = request.into_parts();
+        let framing = framing(&parts.headers, &body);
+        let write = |out: &mut Vec<u8>| {
+            let mut writer = Writer(out);
+            let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+            writer.request_line(parts.method.as_str(), target.as_bytes());
+            writer.map(&parts.headers, spelling, framing);
+            writer.framing(framing, &parts.headers, false);
+            writer.end(Ending::Open);
+        };
+        let call = Call {
+            write: &write,
+            body,
+            framing,
+            method: parts.method.as_str(),
+            client: None,
+            upgrades: false,
+        };
+        let mut head = Head::default();
+        let answered = self.over_http1((wire, link, since), &line, call, &mut head, &to).await?;
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.map().map_err(Broken::Head)?;
+        Ok((response.map(|()| answered.into_body()), Some(head)))
+    }
+
+    /// Sends a request in HTTP/1 and waits for the answer's head, which is left in `answer`.
+    pub(in crate::proxy) async fn call(
+        &self,
+        call: Call<'_>,
+        answer: &mut Head,
+        to: To<'_>,
+    ) -> Result<Answered, UpstreamError> {
+        let line = self.line(&to);
+        match line.connection(Wants::Http1, &to).await? {
+            Held::Http1 { wire, link, since } => {
+                self.over_http1((wire, link, since), &line, call, answer, &to).await
+            }
+            Held::Http2(_) => Err(Broken::Head(Refusal::Version).into()),
+        }
+    }
+
+    async fn over_http1(
+        &self,
+        (mut wire, mut link, mut since): (Wire, Rc<Link>, Option<u64>),
+        line: &Rc<Line>,
+        call: Call<'_>,
+        answer: &mut Head,
+        to: &To<'_>,
+    ) -> Result<Answered, UpstreamError> {
+        let Call { write, body, framing, method, client, upgrades } = call;
+        let is_safe = matches!(method, "GET" | "HEAD" | "OPTIONS") && body.is_end_stream();
+        wire.begin();
+        write(wire.output());
+        let mut outgoing = Outgoing::new(wire, body, framing);
+        // A slow upload is no slow answer: the upstream's time starts when it has everything.
+        let sent = Cell::new(false);
+        let mut again = 0;
+        loop {
+            let head = outgoing.head(answer, HEAD, &sent, client);
+            let head = self.common.expiry.within(to.answer, || sent.get(), head).await;
+            let Ok(head) = head else {
+                link.failed();
+                return Err(UpstreamError::AnswerTimeout);
+            };
+            let broken = match head {
+                Ok(()) if answer.status == StatusCode::SWITCHING_PROTOCOLS && upgrades => break,
+                Ok(()) if answer.status == StatusCode::SWITCHING_PROTOCOLS => Broken::Head(Refusal::Head),
+                Ok(()) if answer.status.is_informational() => {
+                    client.into_iter().for_each(|client| inform(client, answer));
+                    continue;
+                }
+                Ok(()) => break,
+                Err(Broken::Request) => return Err(UpstreamError::BrokenRequest),
+                Err(broken) => broken,
+            };
+            let why = match outgoing.was_sent() {
+                _ if since.is_none() || again == MOST => None,
+                false => Some(Retry::Unsent),
+                true => (is_safe && again == 0).then_some(Retry::Broken),
+            };
+            let Some(why) = why.filter(|_| outgoing.may_go_again()) else {
+                link.failed();
+                return Err(broken.into());
+            };
+            self.common.metrics.retried(why);
+            let Held::Http1 { wire, link: next, since: idle } = line.connection(Wants::Http1, to).await?
+            else {
+                return Err(broken.into());
+            };
+            outgoing = outgoing.again(wire);
+            sent.set(false);
+            (link, since, again) = (next, idle, again + 1);
+        }
+        link.answered(answer.status);
+        let framing = Framing::of_answer(answer, method == "HEAD").map_err(Broken::Head)?;
+        let goes_on = match answer.is_1_1 {
+            true => !answer.says(Role::Connection, "close"),
+            false => answer.says(Role::Connection, "keep-alive"),
+        };
+        outgoing.answered(framing, goes_on);
+        Ok(Answered { framing, outgoing, lease: Lease::new(link) })
+    }
+}
+
+/// What the CRM says before its answer.
+fn inform(client: &Client, head: &Head) {
+    client.write(|out| {
+        let mut writer = Writer(out);
+        writer.status_line(head.status, Some(head.reason()));
+        writer.passed(head, Framing::NONE);
+        writer.end(Ending::Open);
+    });
+}
+
+/// How a request's body is sent: as its head says, else as much as there is.
+fn framing(headers: &HeaderMap, body: &Body) -> Framing {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return Framing::Chunked;
+    }
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    said.or(body.size_hint().exact()).map_or(Framing::Chunked, Framing::Exact)
+}
