@@ -26,7 +26,7 @@ use crate::{
         expiry::Expiry,
         tls::{TlsFiles, TlsSides},
     },
-    telemetry::Metrics,
+    telemetry::{Latency, Levels, Metrics, render},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -113,6 +113,7 @@ struct Stage {
     pool: Rc<Pool>,
     expiry: Rc<Expiry>,
     names: Rc<RefCell<Vec<SocketAddr>>>,
+    metrics: Metrics,
     upstream: Upstream,
     most: usize,
 }
@@ -120,10 +121,10 @@ struct Stage {
 impl Stage {
     fn new(names: &[SocketAddr]) -> Self {
         let (expiry, names) = (Rc::<Expiry>::default(), Rc::new(RefCell::new(names.to_vec())));
-        let (metrics, resolver) = (Metrics::default().upstream, Resolver::Fixed(names.clone()));
-        let pool = Rc::new(Pool::with_resolver(expiry.clone(), metrics, 1, resolver));
+        let (metrics, resolver) = (Metrics::default(), Resolver::Fixed(names.clone()));
+        let pool = Rc::new(Pool::with_resolver(expiry.clone(), metrics.upstream.clone(), 1, resolver));
         let upstream = Upstream { authority: "crm".parse().unwrap(), port: 80, tls: None, h2c: false };
-        Self { pool, expiry, names, upstream, most: 10 }
+        Self { pool, expiry, names, metrics, upstream, most: 10 }
     }
 
     fn to(&self) -> To<'_> {
@@ -152,6 +153,15 @@ impl Stage {
 
     fn line(&self) -> Rc<super::line::Line> {
         self.pool.line(&self.to())
+    }
+
+    /// The value of a metric by what follows `leadwire_upstream_`.
+    fn metric(&self, series: &str) -> f64 {
+        let levels = Levels { queue_depth: 0, leads_known: 0 };
+        let text = render(&self.metrics, &Latency::default(), &[], levels);
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("leadwire_upstream_"));
+        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
     }
 
     fn sweep(&self) {
@@ -232,6 +242,8 @@ fn check_ejection(act: Act, is_left_out: bool) {
             assert!(!is_left_out || answer.is_ok_and(|status| status == 200), "{act:?}");
         }
         assert_eq!(bad.requests.get() == 5, is_left_out, "{act:?}");
+        let out = f64::from(u8::from(is_left_out));
+        assert_eq!([stage.metric("ejections_total"), stage.metric("ejected")], [out, out]);
         stage.expiry.pass(290);
         stage.sweep();
         let before = bad.requests.get();
@@ -241,6 +253,7 @@ fn check_ejection(act: Act, is_left_out: bool) {
         stage.sweep();
         _ = (ask().await, ask().await);
         assert!(bad.requests.get() > before, "it gets another chance");
+        assert_eq!([stage.metric("ejections_total"), stage.metric("ejected")], [out, 0.0]);
     });
 }
 
@@ -337,6 +350,7 @@ fn a_name_without_an_address_is_asked_for_again() {
         for _ in 0..2 {
             assert_eq!(stage.get().await, Err("cannot connect to the upstream".into()));
         }
+        assert_eq!(stage.metric("connects_total{result=\"unresolved\"}"), 2.0);
         stage.names.replace(vec![server.address]);
         assert_eq!(stage.get().await, Ok(200));
     });
@@ -376,6 +390,8 @@ fn check_retry(method: Method, body: &'static str, idle: u64, expected: (Result<
         let got = stage.ask(method.clone(), body).await;
         let got = got.as_ref().map(|status| *status).map_err(String::as_str);
         assert_eq!((got, server.requests.get() - 1), expected, "{method} after {idle}");
+        let retried = stage.metric("retries_total{reason=\"broken\"}");
+        assert_eq!(retried, if expected.1 == 2 { 1.0 } else { 0.0 });
     });
 }
 
@@ -427,6 +443,7 @@ fn beyond_the_bound_requests_wait_for_their_turn() {
         let waiting = [wait(1), wait(2), wait(3)];
         settle().await;
         assert_eq!((server.connections.get(), order.borrow().len()), (1, 0));
+        assert_eq!([stage.metric("waiting"), stage.metric("connections")], [3.0, 1.0]);
         assert!(matches!(first.into_body().read(9).await, Read::Whole(_)));
         for waiting in waiting {
             waiting.await.unwrap();
@@ -451,6 +468,7 @@ fn who_waits_too_long_is_turned_away_and_takes_nobodys_turn() {
         let error = second.await.unwrap().unwrap_err();
         assert!(matches!(error, UpstreamError::Full));
         assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!([stage.metric("waiting"), stage.metric("connects_total{result=\"full\"}")], [0.0, 1.0]);
         // One that breaks off frees its place as well.
         drop(first);
         assert_eq!(stage.get().await, Ok(200));
@@ -610,6 +628,8 @@ fn check2(method: Method, acts: &'static [Act2], expected: (Result<u16, &str>, u
         let got = stage.ask(method.clone(), Body::full("body")).await;
         let got = got.as_ref().map(|status| *status).map_err(String::as_str);
         assert_eq!((got, server.seen.borrow().len()), expected, "{method} {acts:?}");
+        let again = u32::try_from(expected.1 - 1).unwrap();
+        assert_eq!(stage.metric("retries_total{reason=\"refused\"}"), f64::from(again));
     });
 }
 
