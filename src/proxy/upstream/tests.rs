@@ -6,6 +6,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use crate::{
         body::{Body, Read},
         connection::Stream,
         expiry::Expiry,
-        tls::{TlsFiles, TlsSides},
+        tls::{Originate, TlsFiles, TlsSides},
     },
     telemetry::{Latency, Levels, Metrics, render},
 };
@@ -759,16 +760,20 @@ fn idle_connections_of_the_other_kind_make_room() {
 }
 
 /// A server that chooses among protocols, first come, first served, and says which it was.
-async fn serve_tls(protocols: &[&str], pair: rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+async fn serve_tls(
+    at: SocketAddr,
+    protocols: &[&str],
+    pair: rcgen::CertifiedKey<rcgen::KeyPair>,
+) -> SocketAddr {
     let key = rustls::pki_types::PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config =
         rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config =
         config.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(at).await.unwrap();
     let address = listener.local_addr().unwrap();
     spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -789,6 +794,18 @@ async fn serve_tls(protocols: &[&str], pair: rcgen::CertifiedKey<rcgen::KeyPair>
     address
 }
 
+/// A certificate for `crm`, and what trusts it.
+fn trust() -> (Config, Option<Arc<Originate>>, rcgen::CertifiedKey<rcgen::KeyPair>) {
+    let pair = rcgen::generate_simple_self_signed(vec!["crm".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    std::fs::write(&ca, pair.cert.pem()).unwrap();
+    let yaml = format!("upstream: https://crm\nupstream_tls: {{ca: {}}}", ca.display());
+    let config = Config::parse(&yaml, &|_| None).unwrap();
+    let tls = TlsFiles::read(&config).build(&TlsSides::default()).unwrap().upstream;
+    (config, tls, pair)
+}
+
 /// What requests in these versions are answered in, by a server that speaks these protocols, and over how many
 /// connections.
 fn check_tls(
@@ -798,14 +815,8 @@ fn check_tls(
     open: usize,
 ) {
     run(async move {
-        let pair = rcgen::generate_simple_self_signed(vec!["crm".to_owned()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let ca = folder.path().join("ca.crt");
-        std::fs::write(&ca, pair.cert.pem()).unwrap();
-        let yaml = format!("upstream: https://crm\nupstream_tls: {{ca: {}}}", ca.display());
-        let config = Config::parse(&yaml, &|_| None).unwrap();
-        let tls = TlsFiles::read(&config).build(&TlsSides::default()).unwrap().upstream;
-        let stage = Stage::new(&[serve_tls(protocols, pair).await]);
+        let (config, tls, pair) = trust();
+        let stage = Stage::new(&[serve_tls("127.0.0.1:0".parse().unwrap(), protocols, pair).await]);
         let to = To { upstream: &config.upstream, tls: tls.as_ref(), ..stage.to() };
         let mut answered = Vec::new();
         for version in asked {
@@ -830,4 +841,30 @@ fn over_tls_a_request_goes_on_in_what_it_came_in_where_the_other_side_agrees() {
     check_tls(&["h2", "http/1.1"], &[TWO, TWO, ONE, ONE], &[TWO, TWO, ONE, ONE], 2);
     check_tls(&["http/1.1"], &[TWO, TWO, ONE], &[ONE, ONE, ONE], 1);
     check_tls(&[], &[ONE, TWO], &[ONE, ONE], 2);
+}
+
+#[test]
+fn an_address_that_says_nothing_leaves_the_next_one_its_share_of_the_time() {
+    run(async {
+        let (config, tls, pair) = trust();
+        // It takes connections, and never shakes hands.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let first = silent.local_addr().unwrap();
+        let second = SocketAddr::new([127, 0, 0, 2].into(), first.port());
+        let stage = Stage::new(&[first, serve_tls(second, &[], pair).await]);
+        let to = To { upstream: &config.upstream, tls: tls.as_ref(), ..stage.to() };
+        let request = Request::builder().uri("/").header("host", "crm").body(Body::empty()).unwrap();
+        let passing = async {
+            let _open = silent.accept().await.unwrap();
+            settle().await;
+            stage.expiry.pass(6);
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            answer = stage.pool.send(request, to) => assert_eq!(answer.unwrap().0.status(), StatusCode::OK),
+            never = passing => match never {},
+        }
+        let dialled = ["timeout", "connected"].map(|end| format!("connects_total{{result=\"{end}\"}}"));
+        assert_eq!(dialled.map(|series| stage.metric(&series)), [1.0, 1.0]);
+    });
 }
