@@ -1,15 +1,13 @@
 //! The side towards the CRM, through the whole sidecar: how many connections, what is sent again, HTTP/2.
 
 use std::{
-    io::{BufReader, Write},
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, mpsc},
     thread,
 };
 
 use crate::support::{
-    CONFIG, CREATE, Client, LEAD, Message, Running, Upstream, answer, copy_folder, created, shipped_model,
-    wait,
+    CONFIG, CREATE, Client, LEAD, Running, Upstream, answer, copy_folder, created, shipped_model, wait,
 };
 
 /// A CRM that speaks nothing but HTTP/2, and keeps the heads it saw.
@@ -129,51 +127,6 @@ fn beyond_the_bound_a_request_waits_and_is_then_turned_away() {
     assert_eq!(statuses.iter().filter(|status| **status == 503).count() as f64, full(), "{statuses:?}");
     assert_eq!(sidecar.metric("leadwire_upstream_waiting "), 0.0);
     assert_eq!(sidecar.metric(r#"leadwire_requests_total{route="unmatched",outcome="failed"}"#), full());
-}
-
-#[test]
-fn an_idle_connection_that_closes_under_a_request_costs_a_get_nothing_and_sends_no_post_twice() {
-    // Each connection answers once, and the next request closes it.
-    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = upstream.local_addr().unwrap();
-    let (heard, requests) = mpsc::channel();
-    thread::spawn(move || {
-        for stream in upstream.incoming().map_while(Result::ok) {
-            let heard = heard.clone();
-            thread::spawn(move || {
-                let mut stream = BufReader::new(stream);
-                let Some(first) = Message::read(&mut stream, false) else { return };
-                heard.send(first.start).unwrap();
-                stream.get_mut().write_all(&answer("200 OK", &[], "ok")).unwrap();
-                if let Some(second) = Message::read(&mut stream, false) {
-                    heard.send(second.start).unwrap();
-                }
-            });
-        }
-    });
-    let sidecar = Running::start(address);
-    let retried = || sidecar.metric(r#"leadwire_upstream_retries_total{reason="broken"}"#);
-    let idle = || sidecar.metric("leadwire_upstream_connections_idle ");
-    let mut client = sidecar.client();
-    assert_eq!(client.exchange("GET", "/1", &[], b"").text(), "ok");
-    // Told by a sweep, which is far enough from the request before.
-    wait("the connection to be idle", || idle() == 1.0);
-    wait("some time", {
-        let started = std::time::Instant::now();
-        move || started.elapsed().as_millis() > 500
-    });
-    assert_eq!(client.exchange("GET", "/2", &[], b"").text(), "ok");
-    assert_eq!(retried(), 1.0);
-    wait("some time", {
-        let started = std::time::Instant::now();
-        move || started.elapsed().as_millis() > 500
-    });
-    assert_eq!(client.exchange("POST", "/3", &[], b"{}").status(), 502);
-    assert_eq!(retried(), 1.0);
-    drop(client);
-    let seen: Vec<String> = requests.try_iter().collect();
-    let count = |path: &str| seen.iter().filter(|start| start.contains(path)).count();
-    assert_eq!([count("/1"), count("/2"), count("/3")], [1, 2, 1], "{seen:?}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Pool {
         Self { common, lines: RefCell::default(), told_idle: Cell::new(0) }
     }
 
-    /// The line to a target; the one used last is looked at first.
+    /// The line to a target. There are few, and the CRM's is mostly the first.
     pub(super) fn line(&self, to: &To<'_>) -> Rc<Line> {
         let mut lines = self.lines.borrow_mut();
         let now = self.common.expiry.now();

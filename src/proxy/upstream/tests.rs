@@ -6,6 +6,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,9 +24,9 @@ use crate::{
     proxy::{
         body::{Body, Read},
         expiry::Expiry,
-        tls::{TlsFiles, TlsSides},
+        tls::{Originate, TlsFiles, TlsSides},
     },
-    telemetry::Metrics,
+    telemetry::{Latency, Levels, Metrics, render},
 };
 
 /// What a server speaks over.
@@ -117,6 +118,7 @@ struct Stage {
     pool: Rc<Pool>,
     expiry: Rc<Expiry>,
     names: Rc<RefCell<Vec<SocketAddr>>>,
+    metrics: Metrics,
     upstream: Upstream,
     most: usize,
 }
@@ -124,10 +126,10 @@ struct Stage {
 impl Stage {
     fn new(names: &[SocketAddr]) -> Self {
         let (expiry, names) = (Rc::<Expiry>::default(), Rc::new(RefCell::new(names.to_vec())));
-        let (metrics, resolver) = (Metrics::default().upstream, Resolver::Fixed(names.clone()));
-        let pool = Rc::new(Pool::with_resolver(expiry.clone(), metrics, 1, resolver));
+        let (metrics, resolver) = (Metrics::default(), Resolver::Fixed(names.clone()));
+        let pool = Rc::new(Pool::with_resolver(expiry.clone(), metrics.upstream.clone(), 1, resolver));
         let upstream = Upstream { authority: "crm".parse().unwrap(), port: 80, tls: None, h2c: false };
-        Self { pool, expiry, names, upstream, most: 10 }
+        Self { pool, expiry, names, metrics, upstream, most: 10 }
     }
 
     fn to(&self) -> To<'_> {
@@ -155,6 +157,15 @@ impl Stage {
 
     fn line(&self) -> Rc<super::line::Line> {
         self.pool.line(&self.to())
+    }
+
+    /// The value of a metric by what follows `leadwire_upstream_`.
+    fn metric(&self, series: &str) -> f64 {
+        let levels = Levels { queue_depth: 0, leads_known: 0 };
+        let text = render(&self.metrics, &Latency::default(), &[], levels);
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("leadwire_upstream_"));
+        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series}")).trim().parse().unwrap()
     }
 
     fn sweep(&self) {
@@ -235,6 +246,8 @@ fn check_ejection(act: Act, is_left_out: bool) {
             assert!(!is_left_out || answer.is_ok_and(|status| status == 200), "{act:?}");
         }
         assert_eq!(bad.requests.get() == 5, is_left_out, "{act:?}");
+        let out = f64::from(u8::from(is_left_out));
+        assert_eq!([stage.metric("ejections_total"), stage.metric("ejected")], [out, out]);
         stage.expiry.pass(290);
         stage.sweep();
         let before = bad.requests.get();
@@ -244,6 +257,7 @@ fn check_ejection(act: Act, is_left_out: bool) {
         stage.sweep();
         _ = (ask().await, ask().await);
         assert!(bad.requests.get() > before, "it gets another chance");
+        assert_eq!([stage.metric("ejections_total"), stage.metric("ejected")], [out, 0.0]);
     });
 }
 
@@ -340,6 +354,7 @@ fn a_name_without_an_address_is_asked_for_again() {
         for _ in 0..2 {
             assert_eq!(stage.get().await, Err("cannot connect to the upstream".into()));
         }
+        assert_eq!(stage.metric("connects_total{result=\"unresolved\"}"), 2.0);
         stage.names.replace(vec![server.address]);
         assert_eq!(stage.get().await, Ok(200));
     });
@@ -379,6 +394,8 @@ fn check_retry(method: Method, body: &'static str, idle: u64, expected: (Result<
         let got = stage.ask(method.clone(), body).await;
         let got = got.as_ref().map(|status| *status).map_err(String::as_str);
         assert_eq!((got, server.requests.get() - 1), expected, "{method} after {idle}");
+        let retried = stage.metric("retries_total{reason=\"broken\"}");
+        assert_eq!(retried, if expected.1 == 2 { 1.0 } else { 0.0 });
     });
 }
 
@@ -430,6 +447,7 @@ fn beyond_the_bound_requests_wait_for_their_turn() {
         let waiting = [wait(1), wait(2), wait(3)];
         settle().await;
         assert_eq!((server.connections.get(), order.borrow().len()), (1, 0));
+        assert_eq!([stage.metric("waiting"), stage.metric("connections")], [3.0, 1.0]);
         assert!(matches!(first.into_body().read(9).await, Read::Whole(_)));
         for waiting in waiting {
             waiting.await.unwrap();
@@ -454,6 +472,7 @@ fn who_waits_too_long_is_turned_away_and_takes_nobodys_turn() {
         let error = second.await.unwrap().unwrap_err();
         assert!(matches!(error, UpstreamError::Full));
         assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!([stage.metric("waiting"), stage.metric("connects_total{result=\"full\"}")], [0.0, 1.0]);
         // One that breaks off frees its place as well.
         drop(first);
         assert_eq!(stage.get().await, Ok(200));
@@ -613,6 +632,8 @@ fn check2(method: Method, acts: &'static [Act2], expected: (Result<u16, &str>, u
         let got = stage.ask(method.clone(), Body::full("body")).await;
         let got = got.as_ref().map(|status| *status).map_err(String::as_str);
         assert_eq!((got, server.seen.borrow().len()), expected, "{method} {acts:?}");
+        let again = u32::try_from(expected.1 - 1).unwrap();
+        assert_eq!(stage.metric("retries_total{reason=\"refused\"}"), f64::from(again));
     });
 }
 
@@ -742,16 +763,20 @@ fn idle_connections_of_the_other_kind_make_room() {
 }
 
 /// A server that chooses among protocols, first come, first served, and says which it was.
-async fn serve_tls(protocols: &[&str], pair: rcgen::CertifiedKey<rcgen::KeyPair>) -> SocketAddr {
+async fn serve_tls(
+    at: SocketAddr,
+    protocols: &[&str],
+    pair: rcgen::CertifiedKey<rcgen::KeyPair>,
+) -> SocketAddr {
     let key = rustls::pki_types::PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config =
         rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config =
         config.with_no_client_auth().with_single_cert(vec![pair.cert.der().clone()], key).unwrap();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(at).await.unwrap();
     let address = listener.local_addr().unwrap();
     spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -772,6 +797,18 @@ async fn serve_tls(protocols: &[&str], pair: rcgen::CertifiedKey<rcgen::KeyPair>
     address
 }
 
+/// A certificate for `crm`, and what trusts it.
+fn trust() -> (Config, Option<Arc<Originate>>, rcgen::CertifiedKey<rcgen::KeyPair>) {
+    let pair = rcgen::generate_simple_self_signed(vec!["crm".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    std::fs::write(&ca, pair.cert.pem()).unwrap();
+    let yaml = format!("upstream: https://crm\nupstream_tls: {{ca: {}}}", ca.display());
+    let config = Config::parse(&yaml, &|_| None).unwrap();
+    let tls = TlsFiles::read(&config).build(&TlsSides::default()).unwrap().upstream;
+    (config, tls, pair)
+}
+
 /// What requests in these versions are answered in, by a server that speaks these protocols, and over how many
 /// connections.
 fn check_tls(
@@ -781,14 +818,8 @@ fn check_tls(
     open: usize,
 ) {
     run(async move {
-        let pair = rcgen::generate_simple_self_signed(vec!["crm".to_owned()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let ca = folder.path().join("ca.crt");
-        std::fs::write(&ca, pair.cert.pem()).unwrap();
-        let yaml = format!("upstream: https://crm\nupstream_tls: {{ca: {}}}", ca.display());
-        let config = Config::parse(&yaml, &|_| None).unwrap();
-        let tls = TlsFiles::read(&config).build(&TlsSides::default()).unwrap().upstream;
-        let stage = Stage::new(&[serve_tls(protocols, pair).await]);
+        let (config, tls, pair) = trust();
+        let stage = Stage::new(&[serve_tls("127.0.0.1:0".parse().unwrap(), protocols, pair).await]);
         let to = To { upstream: &config.upstream, tls: tls.as_ref(), ..stage.to() };
         let mut answered = Vec::new();
         for version in asked {
@@ -813,4 +844,30 @@ fn over_tls_a_request_goes_on_in_what_it_came_in_where_the_other_side_agrees() {
     check_tls(&["h2", "http/1.1"], &[TWO, TWO, ONE, ONE], &[TWO, TWO, ONE, ONE], 2);
     check_tls(&["http/1.1"], &[TWO, TWO, ONE], &[ONE, ONE, ONE], 1);
     check_tls(&[], &[ONE, TWO], &[ONE, ONE], 2);
+}
+
+#[test]
+fn an_address_that_says_nothing_leaves_the_next_one_its_share_of_the_time() {
+    run(async {
+        let (config, tls, pair) = trust();
+        // It takes connections, and never shakes hands.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let first = silent.local_addr().unwrap();
+        let second = SocketAddr::new([127, 0, 0, 2].into(), first.port());
+        let stage = Stage::new(&[first, serve_tls(second, &[], pair).await]);
+        let to = To { upstream: &config.upstream, tls: tls.as_ref(), ..stage.to() };
+        let request = Request::builder().uri("/").header("host", "crm").body(Body::empty()).unwrap();
+        let passing = async {
+            let _open = silent.accept().await.unwrap();
+            settle().await;
+            stage.expiry.pass(6);
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            answer = stage.pool.send(request, to) => assert_eq!(answer.unwrap().0.status(), StatusCode::OK),
+            never = passing => match never {},
+        }
+        let dialled = ["timeout", "connected"].map(|end| format!("connects_total{{result=\"{end}\"}}"));
+        assert_eq!(dialled.map(|series| stage.metric(&series)), [1.0, 1.0]);
+    });
 }
