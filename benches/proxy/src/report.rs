@@ -19,6 +19,7 @@ pub struct Report {
     pub rows: Vec<Row>,
     pub latency: Vec<Latency>,
     pub real_time: bool,
+    pub lead_log: Vec<LeadLog>,
     pub memory: Vec<Memory>,
 }
 
@@ -60,6 +61,15 @@ pub struct Memory {
     pub idle: u64,
     pub at_64: u64,
     pub at_1000: u64,
+}
+
+/// What became of the records of all leads that were scored.
+#[derive(Serialize)]
+pub struct LeadLog {
+    pub contender: String,
+    pub scored: f64,
+    /// Since the thread that writes could not follow.
+    pub dropped: f64,
 }
 
 impl fmt::Display for Ratio {
@@ -114,18 +124,31 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Latency of direct requests first, then of each contender.
 pub fn latency(contenders: &[Contender], paced: &Paced) -> Vec<Latency> {
-    let of = |contender: String, percents: &[[f64; 2]]| {
-        let at = |pick: fn(&[f64; 2]) -> f64, of: &[[f64; 2]]| median(of.iter().map(pick).collect());
-        let (p50, p99): (fn(&[f64; 2]) -> f64, fn(&[f64; 2]) -> f64) = (|[p50, _]| *p50, |[_, p99]| *p99);
-        let (direct, own) =
-            ([at(p50, &paced.direct), at(p99, &paced.direct)], [at(p50, percents), at(p99, percents)]);
-        let ([p50, p99], [direct_p50, direct_p99]) = (own, direct);
+    let percents = |rounds: &[[f64; 2]]| {
+        let p50 = median(rounds.iter().map(|[p50, _]| *p50).collect());
+        let p99 = median(rounds.iter().map(|[_, p99]| *p99).collect());
+        [p50, p99]
+    };
+    let [direct_p50, direct_p99] = percents(&paced.direct);
+    let names = contenders.iter().map(|contender| contender.name.clone());
+    let all = [("direct".to_owned(), &paced.direct)].into_iter().chain(names.zip(&paced.contenders));
+    let of = |(contender, rounds): (String, &Vec<[f64; 2]>)| {
+        let [p50, p99] = percents(rounds);
         Latency { contender, p50, p99, added_p50: p50 - direct_p50, added_p99: p99 - direct_p99 }
     };
-    let mut all = vec![of("direct".into(), &paced.direct)];
-    let names = contenders.iter().map(|contender| contender.name.clone());
-    all.extend(names.zip(&paced.contenders).map(|(name, percents)| of(name, percents)));
-    all
+    all.map(of).collect()
+}
+
+/// Asks whoever scores.
+pub fn lead_log(contenders: &[Contender]) -> anyhow::Result<Vec<LeadLog>> {
+    let of = |contender: &Contender| {
+        Ok(LeadLog {
+            contender: contender.name.clone(),
+            scored: contender.metric("leadwire_requests_total", "outcome=\"scored\"")?,
+            dropped: contender.metric("leadwire_leadlog_dropped_total", "")?,
+        })
+    };
+    contenders.iter().filter(|contender| contender.scores()).map(of).collect()
 }
 
 /// What the kernel said of each contender.
@@ -152,6 +175,9 @@ impl Report {
         let Self { machine, rounds, versions, .. } = self;
         writeln!(out, "{machine}; {}; {rounds} rounds.\n", versions.join(", "))?;
         self.write_leads(out)?;
+        for LeadLog { contender, scored, dropped } in &self.lead_log {
+            writeln!(out, "{contender}: {scored} leads scored, {dropped} of their records dropped.\n")?;
+        }
         self.write_records(out)?;
         self.write_latency(out)?;
         self.write_memory(out)

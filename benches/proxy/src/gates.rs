@@ -10,7 +10,7 @@ use std::{
     ffi::OsString,
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
 };
 
 use anyhow::Context;
@@ -33,9 +33,19 @@ const SLACK: f64 = 0.05;
 /// the kernel.
 const NEVER: [&str; 6] = ["futex", "read", "write", "timerfd_settime", "mmap", "madvise"];
 
-/// What is asked, how it is called, and the most instructions it may take.
-const CASES: [(Asked, &str, f64); 2] =
-    [(Asked::Case, "pass-through", 32_000.0), (Asked::Lead, "score + inject", 46_000.0)];
+/// What is asked, how it is called, the most instructions it may take, and how few it should.
+const CASES: [Case; 2] = [
+    Case { asked: Asked::Case, name: "pass-through", most: 44_000.0, goal: 32_000.0 },
+    Case { asked: Asked::Lead, name: "score + inject", most: 87_000.0, goal: 46_000.0 },
+];
+
+struct Case {
+    asked: Asked,
+    name: &'static str,
+    /// A change that takes more fails; one that takes less lowers this.
+    most: f64,
+    goal: f64,
+}
 
 /// Requests of the short run and of the long one.
 const TRACED: [u64; 2] = [500, 2_500];
@@ -48,6 +58,8 @@ pub struct Gate {
     pub measures: &'static str,
     pub value: f64,
     pub most: f64,
+    /// What it should be.
+    pub goal: f64,
     /// What it is made of.
     pub detail: String,
     pub passes: bool,
@@ -55,71 +67,72 @@ pub struct Gate {
 
 impl Gate {
     pub fn told(&self) -> String {
-        let Self { case, measures, value, most, detail, passes } = self;
+        let Self { case, measures, value, most, goal, detail, passes } = self;
         let verdict = if *passes { "ok" } else { "TOO MANY" };
-        format!("| {case} | {measures} | {value:.1} | {most:.1} | {verdict} | {detail} |")
+        format!("| {case} | {measures} | {value:.1} | {verdict} | {most} | {goal} | {detail} |")
     }
 }
 
 /// Measures all that can be; what cannot is said and left out.
 pub fn run(program: &Path, place: &Place<'_>) -> anyhow::Result<Vec<Gate>> {
     let mut gates = Vec::new();
-    for (asked, case, most) in CASES {
-        let run = Run { program, place, asked };
-        if has("strace") {
-            gates.push(run.calls(case)?);
+    let has_strace = works("strace", &["-o", "/dev/null"]);
+    let has_valgrind = works("valgrind", &["--tool=none"]);
+    for case in &CASES {
+        let run = Run { program, place, case };
+        if has_strace {
+            gates.push(run.calls()?);
         }
-        if has("valgrind") {
-            gates.push(run.instructions(case, most)?);
+        if has_valgrind {
+            gates.push(run.instructions()?);
         }
     }
     Ok(gates)
 }
 
-fn has(tool: &str) -> bool {
-    let has = Command::new(tool).arg("--version").stdout(Stdio::null()).status().is_ok();
-    if !has {
-        eprintln!("{tool} is not installed: what it measures is not checked");
+/// Whether a tool is there and allowed to do its work.
+fn works(tool: &str, arguments: &[&str]) -> bool {
+    let output = Command::new(tool).args(arguments).arg("true").output();
+    let works = output.is_ok_and(|output| output.status.success());
+    if !works {
+        eprintln!("{tool} is not installed or not allowed to work here: what it counts is not checked");
     }
-    has
+    works
 }
 
 /// Runs of one kind of request.
 struct Run<'r> {
     program: &'r Path,
     place: &'r Place<'r>,
-    asked: Asked,
-}
-
-/// A process under a tool, after its last request.
-struct Served {
-    worker: u32,
+    case: &'r Case,
 }
 
 impl Run<'_> {
-    fn calls(&self, case: &'static str) -> anyhow::Result<Gate> {
+    fn calls(&self) -> anyhow::Result<Gate> {
         let [short, long] = TRACED;
         let (before, after) = (self.trace(short)?, self.trace(long)?);
         let each = |name: &str| {
             let of = |calls: &BTreeMap<String, u64>| calls.get(name).copied().unwrap_or(0) as f64;
             (of(&after) - of(&before)) / (long - short) as f64
         };
-        let value = after.keys().map(|name| each(name)).sum();
+        let value: f64 = after.keys().map(|name| each(name)).sum();
         let detail: Vec<String> = after
             .keys()
             .filter(|name| each(name).abs() >= 0.005)
             .map(|name| format!("{name} {:.2}", each(name)))
             .collect();
+        anyhow::ensure!(value >= 1.0, "no calls of the worker's in what strace wrote");
         let passes = value <= CALLS + SLACK && NEVER.iter().all(|name| each(name) < SLACK);
-        Ok(Gate { case, measures: "system calls", value, most: CALLS, detail: detail.join(", "), passes })
+        let (case, detail) = (self.case.name, detail.join(", "));
+        Ok(Gate { case, measures: "system calls", value, most: CALLS, goal: CALLS, detail, passes })
     }
 
     /// The worker's system calls by name.
     fn trace(&self, requests: u64) -> anyhow::Result<BTreeMap<String, u64>> {
         let file = self.place.folder.join("trace");
         let tool = ["strace", "-f", "-qq", "-s", "0", "-o"].map(OsString::from);
-        let served = self.serve(&[&tool[..], &[file.clone().into()]].concat(), requests)?;
-        let (text, worker) = (fs::read_to_string(file)?, served.worker.to_string());
+        let worker = self.serve(&[&tool[..], &[file.clone().into()]].concat(), requests)?;
+        let (text, worker) = (fs::read_to_string(file)?, worker.to_string());
         let mut calls = BTreeMap::new();
         for line in text.lines() {
             let call = line.strip_prefix(&worker).map(str::trim_start);
@@ -133,13 +146,15 @@ impl Run<'_> {
         Ok(calls)
     }
 
-    fn instructions(&self, case: &'static str, most: f64) -> anyhow::Result<Gate> {
+    fn instructions(&self) -> anyhow::Result<Gate> {
         let [short, long] = COUNTED;
         let (before, after) = (self.count(short)?, self.count(long)?);
         let each = |of: fn(&Counted) -> u64| (of(&after) as f64 - of(&before) as f64) / (long - short) as f64;
         let (value, log) = (each(|counted| counted.worker), each(|counted| counted.lead_log));
+        anyhow::ensure!(value >= 1_000.0, "no requests in what callgrind wrote");
         let detail = format!("and {log:.0} of the lead log's thread");
-        Ok(Gate { case, measures: "instructions", value, most, detail, passes: value <= most })
+        let Case { name: case, most, goal, .. } = *self.case;
+        Ok(Gate { case, measures: "instructions", value, most, goal, detail, passes: value <= most })
     }
 
     fn count(&self, requests: u64) -> anyhow::Result<Counted> {
@@ -154,39 +169,35 @@ impl Run<'_> {
         counted
     }
 
-    /// Starts the program under a tool, asks so often, and stops it.
-    fn serve(&self, tool: &[OsString], requests: u64) -> anyhow::Result<Served> {
-        eprintln!(
-            "{:?} {requests} times under {}",
-            self.asked,
-            tool.first().map_or("", |tool| tool.to_str().unwrap_or(""))
-        );
+    /// Starts the program under a tool, asks so often, and stops it; the id of its worker thread.
+    fn serve(&self, tool: &[OsString], requests: u64) -> anyhow::Result<u32> {
         let listen = free()?;
         // A folder of its own, since Leadwire watches it: what a tool wrote there about its reads it would read again.
         let folder = self.place.folder.join("leadwire");
         fs::create_dir_all(&folder)?;
-        let place = Place { folder: &folder, upstream: self.place.upstream };
+        let place = Place { folder: &folder, upstream: self.place.upstream, admin: free()? };
         let command = Leadwire { workers: 1, deadline: "1s" }.command(self.program, &place, listen)?;
         let (name, rest) = tool.split_first().context("no tool")?;
+        eprintln!("{}: {requests} requests under {}", self.case.name, name.display());
         let log = self.place.folder.join("log");
         let mut under = Command::new(name);
         under.args(rest).arg(command.get_program()).args(command.get_args());
         under.env("LEADWIRE_LOG", "warn").stderr(fs::File::create(&log)?);
         let mut child = Stopped(under.spawn().with_context(|| format!("cannot start {}", name.display()))?);
         listens(listen, &mut child.0)?;
-        let mut client = Client::connect(listen, self.asked)?;
+        let mut client = Client::connect(listen, self.case.asked)?;
         for _ in 0..requests {
             client.ask()?;
         }
         let answer = String::from_utf8_lossy(client.ask()?).into_owned();
-        check(&answer, self.asked == Asked::Lead)?;
+        check(&answer, self.case.asked == Asked::Lead)?;
         let worker = child.worker()?;
         drop(client);
         let status = child.stop()?;
         anyhow::ensure!(status.success(), "{status}:\n{}", fs::read_to_string(log)?);
         // The next run starts with an empty lead log too.
         fs::remove_dir_all(folder)?;
-        Ok(Served { worker })
+        Ok(worker)
     }
 }
 
@@ -243,7 +254,6 @@ impl Counted {
                 counted.worker = counted.worker.max(total);
             }
         }
-        anyhow::ensure!(counted.worker > 0, "callgrind wrote nothing");
         Ok(counted)
     }
 }

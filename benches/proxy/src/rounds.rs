@@ -1,10 +1,14 @@
 //! Rounds: each contender in turn, again and again, so that what else the machine does falls on all of them.
 
-use std::time::Duration;
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use super::{
     load::{Client, Closed},
     peers::{Contender, LEAD_LOG},
+    usage::Tree,
     wire::Asked,
 };
 
@@ -91,7 +95,7 @@ fn series(
 
 fn sample(contender: &Contender, length: Length, asked: Asked, connections: usize) -> anyhow::Result<Sample> {
     let (tree, Length { lasts, .. }) = (contender.tree(), length);
-    let written = std::cell::RefCell::new(Vec::new());
+    let written = RefCell::new(Vec::new());
     let meter = || {
         written.borrow_mut().push(tree.cpu(&|name| name == LEAD_LOG)?);
         tree.cpu(&|_| true)
@@ -111,25 +115,16 @@ fn sample(contender: &Contender, length: Length, asked: Asked, connections: usiz
 /// Resident bytes of each contender: idle, then at the end of a load over each of [`HELD`] connections.
 pub fn memory(contenders: &[Contender]) -> anyhow::Result<Vec<[u64; 3]>> {
     let under_load = |contender: &Contender, connections: usize| {
-        let tree = contender.tree();
-        let meter = || tree.memory();
-        let peak = std::cell::Cell::new(0);
+        let at_the_end = Cell::new(0);
         let meter = || {
-            peak.set(meter()?);
+            at_the_end.set(contender.tree().memory()?);
             Ok(0)
         };
-        let (warm_up, lasts) = (WARM_UP, Duration::from_secs(1));
-        Closed {
-            address: contender.address,
-            asked: contender.asked,
-            connections,
-            warm_up,
-            lasts,
-            meter: &meter,
-        }
-        .run()
-        .map_err(|error| error.context(contender.name.clone()))?;
-        anyhow::Ok(peak.get())
+        let (address, asked, lasts) = (contender.address, contender.asked, Duration::from_secs(1));
+        Closed { address, asked, connections, warm_up: WARM_UP, lasts, meter: &meter }
+            .run()
+            .map_err(|error| error.context(contender.name.clone()))?;
+        anyhow::Ok(at_the_end.get())
     };
     let of = |contender: &Contender| {
         let [few, many] = HELD;
@@ -141,9 +136,9 @@ pub fn memory(contenders: &[Contender]) -> anyhow::Result<Vec<[u64; 3]>> {
 
 /// What each contender adds to the time of an answer.
 pub fn paced(contenders: &[Contender], direct: Client, length: Length) -> anyhow::Result<Paced> {
-    let trees = contenders.iter().map(Contender::tree).chain([super::usage::Tree(std::process::id())]);
-    let mut paced =
-        Paced { real_time: trees.clone().all(|tree| tree.schedule("--fifo", 1)), ..Paced::default() };
+    // The contenders are this process's children.
+    let everybody = Tree(std::process::id());
+    let mut paced = Paced { real_time: everybody.schedule("--fifo", 1), ..Paced::default() };
     let (mut direct, mut clients) = (direct, Vec::new());
     for contender in contenders {
         clients.push(Client::connect(contender.address, contender.asked)?);
@@ -157,7 +152,7 @@ pub fn paced(contenders: &[Contender], direct: Client, length: Length) -> anyhow
         }
     }
     // Only fails where the first call did.
-    trees.for_each(|tree| _ = tree.schedule("--other", 0));
+    everybody.schedule("--other", 0);
     Ok(paced)
 }
 

@@ -1,6 +1,6 @@
-//! What the proxy costs beside nginx, HAProxy and Envoy, in one run: `benches/proxy/run`, which fetches what is missing, or
-//! `cargo bench --bench proxy`. `--quick` takes a minute instead of six, `--gates` checks system calls and instructions
-//! only, `--beside FILE` sets another build of Leadwire beside this one. `docs/performance.md` says what the rows mean.
+//! What the proxy costs beside nginx, HAProxy and Envoy, in one run: `benches/proxy/run`, which fetches and builds what is
+//! missing. `--quick` takes a minute instead of six, `--gates` checks system calls and instructions only, `--beside FILE`
+//! sets another build of Leadwire beside this one. `docs/performance.md` says what the rows mean.
 //!
 //! Client and upstream are threads of this process, proxies processes of their own with two workers. Contenders take turns
 //! within each round, and a ratio is taken round by round. CPU time is the kernel's account of a contender's threads.
@@ -39,21 +39,18 @@ struct Options {
     /// Print JSON instead of Markdown.
     #[arg(long)]
     json: bool,
-    /// The Leadwire to measure; that of this build without it.
-    #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_leadwire"))]
+    /// The Leadwire to measure; `benches/proxy/run` builds one where none is named.
+    #[arg(long, value_name = "FILE")]
     bin: PathBuf,
     /// Another one, to set beside it.
     #[arg(long, value_name = "FILE")]
     beside: Option<PathBuf>,
-    /// Cargo says so to every bench.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let folder = tempfile::tempdir()?;
-    let place = Place { folder: folder.path(), upstream: load::upstream()? };
+    let place = Place { folder: folder.path(), upstream: load::upstream()?, admin: peers::free()? };
     if options.gates { gates(&options, &place) } else { compare(&options, &place) }
 }
 
@@ -62,9 +59,8 @@ fn gates(options: &Options, place: &Place<'_>) -> anyhow::Result<ExitCode> {
     if options.json {
         println!("{}", serde_json::to_string_pretty(&gates)?);
     } else {
-        println!(
-            "| one kept connection, one worker | measures | a request | at most | | |\n|---|---|---|---|---|---|"
-        );
+        println!("| one kept connection, one worker | counted | a request | | at most | goal | |");
+        println!("|---|---|---|---|---|---|---|");
         gates.iter().for_each(|gate| println!("{}", gate.told()));
     }
     let passes = gates.iter().all(|gate| gate.passes);
@@ -81,7 +77,8 @@ fn compare(options: &Options, place: &Place<'_>) -> anyhow::Result<ExitCode> {
         envoy: found("ENVOY", "envoy"),
     };
     let contenders = place.start(&programs)?;
-    let idle_first = rounds::memory(&contenders)?;
+    // First, while idle is idle.
+    let memory = rounds::memory(&contenders)?;
     let series = rounds::cpu(&contenders, length)?;
     let paced = rounds::paced(&contenders, Client::connect(place.upstream, Asked::Case)?, length)?;
     let report = Report {
@@ -91,7 +88,8 @@ fn compare(options: &Options, place: &Place<'_>) -> anyhow::Result<ExitCode> {
         rows: series.iter().flat_map(|series| report::rows(&contenders, series)).collect(),
         latency: report::latency(&contenders, &paced),
         real_time: paced.real_time,
-        memory: report::memory(&contenders, &idle_first),
+        lead_log: report::lead_log(&contenders)?,
+        memory: report::memory(&contenders, &memory),
     };
     let text = if options.json { serde_json::to_string_pretty(&report)? } else { report.markdown() };
     println!("{}", text.trim_end());

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -36,10 +37,21 @@ pub struct Contender {
     pub address: SocketAddr,
     /// What it is asked where leads are posted: the proxies that read nothing could be asked either.
     pub asked: Asked,
+    admin: SocketAddr,
     child: Child,
 }
 
 impl Contender {
+    /// The sum of a metric of Leadwire's over all labels that hold a text.
+    pub fn metric(&self, name: &str, label: &str) -> anyhow::Result<f64> {
+        let mut stream = TcpStream::connect(self.admin)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let ours = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        Ok(ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     pub fn tree(&self) -> Tree {
         Tree(self.child.id())
     }
@@ -67,6 +79,8 @@ pub fn terminate(process: u32) {
 pub struct Place<'p> {
     pub folder: &'p Path,
     pub upstream: SocketAddr,
+    /// Where Leadwire's metrics are.
+    pub admin: SocketAddr,
 }
 
 impl Place<'_> {
@@ -104,12 +118,13 @@ impl Place<'_> {
     ) -> anyhow::Result<Contender> {
         let folder = self.folder.join(name.replace([' ', ','], "-"));
         fs::create_dir_all(&folder)?;
-        let address = free()?;
+        let (address, admin) = (free()?, free()?);
         let log = fs::File::create(folder.join("log"))?;
-        let mut command = starter(program, &Place { folder: &folder, upstream: self.upstream }, address)?;
+        let mut command =
+            starter(program, &Place { folder: &folder, upstream: self.upstream, admin }, address)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let mut contender = Contender { name, address, asked, child };
+        let mut contender = Contender { name, address, asked, admin, child };
         ready(&mut contender).with_context(|| {
             let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
             format!("{} does not serve:\n{log}", contender.name)
@@ -166,7 +181,7 @@ fn written(place: &Place<'_>, name: &str, text: &str) -> anyhow::Result<PathBuf>
 }
 
 fn nginx(program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Result<Command> {
-    let Place { folder, upstream } = place;
+    let Place { folder, upstream, .. } = place;
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {}/{kind};", folder.display()))
         .join(" ");
@@ -274,12 +289,12 @@ pub struct Leadwire {
 
 impl Leadwire {
     pub fn command(&self, program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Result<Command> {
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        let text = include_str!("../../config/leadwire.yaml");
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").canonicalize()?;
+        let text = include_str!("../../../config/leadwire.yaml");
         let changes = [
             ("listen: 127.0.0.1:8080", format!("listen: {listen}")),
             ("upstream: http://127.0.0.1:8069", format!("upstream: http://{}", place.upstream)),
-            ("admin: 127.0.0.1:9901", "admin: 127.0.0.1:0".into()),
+            ("admin: 127.0.0.1:9901", format!("admin: {}", place.admin)),
             ("models: models", format!("models: {}", models.display())),
             ("state: state", format!("state: {}", place.folder.join("state").display())),
             ("deadline: 10ms", format!("deadline: {}", self.deadline)),
