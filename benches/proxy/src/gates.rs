@@ -35,8 +35,8 @@ const NEVER: [&str; 6] = ["futex", "read", "write", "timerfd_settime", "mmap", "
 
 /// What is asked, how it is called, the most instructions it may take, and how few it should.
 const CASES: [Case; 2] = [
-    Case { asked: Asked::Case, name: "pass-through", most: 44_000.0, goal: 32_000.0 },
-    Case { asked: Asked::Lead, name: "score + inject", most: 87_000.0, goal: 46_000.0 },
+    Case { asked: Asked::Case, name: "pass-through", most: 44_000.0, goal: 32_000.0, stretch: 24_000.0 },
+    Case { asked: Asked::Lead, name: "score + inject", most: 87_000.0, goal: 46_000.0, stretch: 34_000.0 },
 ];
 
 struct Case {
@@ -45,6 +45,7 @@ struct Case {
     /// A change that takes more fails; one that takes less lowers this.
     most: f64,
     goal: f64,
+    stretch: f64,
 }
 
 /// Requests of the short run and of the long one.
@@ -60,6 +61,8 @@ pub struct Gate {
     pub most: f64,
     /// What it should be.
     pub goal: f64,
+    /// What prototypes have reached.
+    pub stretch: f64,
     /// What it is made of.
     pub detail: String,
     pub passes: bool,
@@ -67,9 +70,9 @@ pub struct Gate {
 
 impl Gate {
     pub fn told(&self) -> String {
-        let Self { case, measures, value, most, goal, detail, passes } = self;
+        let Self { case, measures, value, most, goal, stretch, detail, passes } = self;
         let verdict = if *passes { "ok" } else { "TOO MANY" };
-        format!("| {case} | {measures} | {value:.1} | {verdict} | {most} | {goal} | {detail} |")
+        format!("| {case} | {measures} | {value:.1} | {verdict} | {most} | {goal} | {stretch} | {detail} |")
     }
 }
 
@@ -124,7 +127,16 @@ impl Run<'_> {
         anyhow::ensure!(value >= 1.0, "no calls of the worker's in what strace wrote");
         let passes = value <= CALLS + SLACK && NEVER.iter().all(|name| each(name) < SLACK);
         let (case, detail) = (self.case.name, detail.join(", "));
-        Ok(Gate { case, measures: "system calls", value, most: CALLS, goal: CALLS, detail, passes })
+        Ok(Gate {
+            case,
+            measures: "system calls",
+            value,
+            most: CALLS,
+            goal: CALLS,
+            stretch: CALLS,
+            detail,
+            passes,
+        })
     }
 
     /// The worker's system calls by name.
@@ -153,8 +165,8 @@ impl Run<'_> {
         let (value, log) = (each(|counted| counted.worker), each(|counted| counted.lead_log));
         anyhow::ensure!(value >= 1_000.0, "no requests in what callgrind wrote");
         let detail = format!("and {log:.0} of the lead log's thread");
-        let Case { name: case, most, goal, .. } = *self.case;
-        Ok(Gate { case, measures: "instructions", value, most, goal, detail, passes: value <= most })
+        let Case { name: case, most, goal, stretch, .. } = *self.case;
+        Ok(Gate { case, measures: "instructions", value, most, goal, stretch, detail, passes: value <= most })
     }
 
     fn count(&self, requests: u64) -> anyhow::Result<Counted> {

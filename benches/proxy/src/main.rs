@@ -6,6 +6,7 @@
 //! within each round, and a ratio is taken round by round. CPU time is the kernel's account of a contender's threads.
 
 mod gates;
+mod goals;
 mod load;
 mod peers;
 mod report;
@@ -59,8 +60,8 @@ fn gates(options: &Options, place: &Place<'_>) -> anyhow::Result<ExitCode> {
     if options.json {
         println!("{}", serde_json::to_string_pretty(&gates)?);
     } else {
-        println!("| one kept connection, one worker | counted | a request | | at most | goal | |");
-        println!("|---|---|---|---|---|---|---|");
+        println!("| one kept connection, one worker | counted | a request | | at most | goal | stretch | |");
+        println!("|---|---|---|---|---|---|---|---|");
         gates.iter().for_each(|gate| println!("{}", gate.told()));
     }
     let passes = gates.iter().all(|gate| gate.passes);
@@ -81,7 +82,7 @@ fn compare(options: &Options, place: &Place<'_>) -> anyhow::Result<ExitCode> {
     let memory = rounds::memory(&contenders)?;
     let series = rounds::cpu(&contenders, length)?;
     let paced = rounds::paced(&contenders, Client::connect(place.upstream, Asked::Case)?, length)?;
-    let report = Report {
+    let mut report = Report {
         machine: machine(),
         versions: versions(&programs),
         rounds: length.rounds,
@@ -90,7 +91,9 @@ fn compare(options: &Options, place: &Place<'_>) -> anyhow::Result<ExitCode> {
         real_time: paced.real_time,
         lead_log: report::lead_log(&contenders)?,
         memory: report::memory(&contenders, &memory),
+        goals: Vec::new(),
     };
+    report.goals = goals::goals(&report);
     let text = if options.json { serde_json::to_string_pretty(&report)? } else { report.markdown() };
     println!("{}", text.trim_end());
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use serde::Serialize;
 
 use super::{
+    goals::Goal,
     peers::{Contender, LEAD_LOG},
     rounds::{CONNECTIONS, HELD, PACE, Paced, Sample, Series},
     wire::Asked,
@@ -21,6 +22,7 @@ pub struct Report {
     pub real_time: bool,
     pub lead_log: Vec<LeadLog>,
     pub memory: Vec<Memory>,
+    pub goals: Vec<Goal>,
 }
 
 /// One contender's requests of one kind over so many connections.
@@ -180,7 +182,10 @@ impl Report {
         }
         self.write_records(out)?;
         self.write_latency(out)?;
-        self.write_memory(out)
+        self.write_memory(out)?;
+        writeln!(out, "\n| goal | measured | target | stretch | reached | of the stretch |")?;
+        writeln!(out, "|---|---|---|---|---|---|")?;
+        self.goals.iter().try_for_each(|goal| writeln!(out, "{}", goal.told()))
     }
 
     fn write_leads(&self, out: &mut String) -> fmt::Result {
