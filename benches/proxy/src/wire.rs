@@ -115,3 +115,43 @@ pub fn header<'h>(head: &'h [u8], name: &[u8]) -> Option<&'h [u8]> {
         start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_as_long_as_the_tables_say() {
+        let body =
+            |message: &[u8]| length(message).unwrap() - memmem::find(message, b"\r\n\r\n").unwrap() - 4;
+        for (asked, request, answer) in
+            [(Asked::Lead, 736, 300), (Asked::Case, 736, 300), (Asked::Record, 0, 2048)]
+        {
+            let message = asked.request();
+            assert_eq!(body(&message), request, "{asked:?}");
+            assert_eq!(length(&message), Some(message.len()), "{asked:?}");
+            assert_eq!(body(Answers::new().to(&message)), answer, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn each_record_has_an_id_of_its_own() {
+        let (mut answers, request) = (Answers::new(), Asked::Lead.request());
+        let first = String::from_utf8(answers.to(&request).to_vec()).unwrap();
+        let second = String::from_utf8(answers.to(&request).to_vec()).unwrap();
+        assert!(first.contains(r#""id": "00Q5g0000000000001""#), "{first}");
+        assert!(second.contains(r#""id": "00Q5g0000000000002""#), "{second}");
+    }
+
+    #[test]
+    fn a_message_ends_where_its_head_says() {
+        let check = |message: &str, expected| assert_eq!(length(message.as_bytes()), expected, "{message:?}");
+        check("HTTP/1.1 200 OK\r\nContent-Le", None);
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{", None);
+        check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", Some(40));
+        check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}HTTP", Some(40));
+        check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n", None);
+        check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", Some(59));
+        check("GET / HTTP/1.1\r\n\r\n", Some(18));
+    }
+}
