@@ -4,7 +4,9 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -12,18 +14,20 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::upstream::Lease;
+use super::{connection::Pulse, expiry::Expiry, upstream::Lease};
 
 /// A request's or an answer's body.
 #[derive(Debug)]
 pub(super) enum Body {
     /// As it comes in.
     Streamed(Incoming),
+    /// As it comes in from a client, whose connection hears how it goes on.
+    Received(Incoming, Arc<Pulse>),
     /// As it comes in; the upstream connection is given back at the end.
     Leased(Incoming, Lease),
     /// Read whole.
     Whole(Whole),
-    /// Too large to be read whole: what was read, then the rest.
+    /// Too large or too slow to be read whole: what was read, then the rest.
     Resumed(Option<Bytes>, Box<Body>),
     /// Tells how far it has been taken.
     Watched(Box<Body>, Rc<Cell<Taken>>),
@@ -56,11 +60,21 @@ pub(super) enum Read {
     Whole(Whole),
     /// More than the limit; nothing is lost.
     TooLarge(Body),
+    /// Not all of it within the time; nothing is lost.
+    Slow(Body),
     /// The sender broke off.
     Broken,
 }
 
 impl Body {
+    /// A request's body.
+    pub(super) fn received(incoming: Incoming, pulse: &Arc<Pulse>) -> Self {
+        if incoming.is_end_stream() {
+            return Body::Streamed(incoming);
+        }
+        Body::Received(incoming, Arc::clone(pulse))
+    }
+
     /// An answer's body. One that is empty is never polled, so its connection is given back at once.
     pub(super) fn leased(incoming: Incoming, mut lease: Lease) -> Self {
         if incoming.is_end_stream() {
@@ -89,31 +103,79 @@ impl Body {
     }
 
     /// Reads the body whole if it is at most `limit` bytes long.
-    pub(super) async fn read(mut self, limit: usize) -> Read {
-        if self.size_hint().lower() > limit as u64 {
-            return Read::TooLarge(self);
+    pub(super) async fn read(self, limit: usize) -> Read {
+        let mut reading = Reading::new(self);
+        let end = reading.run(limit).await;
+        reading.end(end)
+    }
+
+    /// The same, if it also comes within `time`.
+    pub(super) async fn read_within(self, limit: usize, expiry: &Expiry, time: Duration) -> Read {
+        let mut reading = Reading::new(self);
+        let end = expiry.within(time, || true, reading.run(limit)).await;
+        reading.end(end.unwrap_or(End::Slow))
+    }
+}
+
+/// A body that is being read.
+struct Reading {
+    body: Body,
+    /// The first piece, while it is the only one. A body that comes in one piece is not copied.
+    first: Bytes,
+    all: BytesMut,
+    trailers: Option<HeaderMap>,
+}
+
+/// How reading ended.
+enum End {
+    Whole,
+    TooLarge,
+    Slow,
+    Broken,
+}
+
+impl Reading {
+    fn new(body: Body) -> Self {
+        Self { body, first: Bytes::new(), all: BytesMut::new(), trailers: None }
+    }
+
+    async fn run(&mut self, limit: usize) -> End {
+        if self.body.size_hint().lower() > limit as u64 {
+            return End::TooLarge;
         }
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
-        let mut trailers = None;
-        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
+        while let Some(frame) =
+            std::future::poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await
         {
-            let Ok(frame) = frame else { return Read::Broken };
+            let Ok(frame) = frame else { return End::Broken };
             match frame.into_data() {
-                // A body that comes in one piece is not copied.
-                Ok(data) if first.is_empty() && all.is_empty() => first = data,
+                Ok(data) if self.first.is_empty() && self.all.is_empty() => self.first = data,
                 Ok(data) => {
-                    all.extend_from_slice(&std::mem::take(&mut first));
-                    all.extend_from_slice(&data);
+                    self.all.extend_from_slice(&std::mem::take(&mut self.first));
+                    self.all.extend_from_slice(&data);
                 }
-                Err(frame) => trailers = frame.into_trailers().ok(),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
             }
-            if first.len() + all.len() > limit {
-                let read = if all.is_empty() { first } else { all.freeze() };
-                return Read::TooLarge(Body::Resumed(Some(read), Box::new(self)));
+            if self.first.len() + self.all.len() > limit {
+                return End::TooLarge;
             }
         }
-        Read::Whole(Whole { bytes: if all.is_empty() { first } else { all.freeze() }, trailers })
+        End::Whole
+    }
+
+    fn end(self, end: End) -> Read {
+        let Self { body, first, all, trailers } = self;
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        let resumed = |bytes: Bytes| match bytes.is_empty() {
+            true => body,
+            false => Body::Resumed(Some(bytes), Box::new(body)),
+        };
+        match end {
+            End::Broken => Read::Broken,
+            End::TooLarge => Read::TooLarge(resumed(bytes)),
+            // Nothing follows trailers.
+            End::Slow if trailers.is_none() => Read::Slow(resumed(bytes)),
+            End::Whole | End::Slow => Read::Whole(Whole { bytes, trailers }),
+        }
     }
 }
 
@@ -134,8 +196,17 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Body::Streamed(incoming) => Pin::new(incoming).poll_frame(context),
+            Body::Received(incoming, pulse) => {
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
+                if frame.is_none() || incoming.is_end_stream() {
+                    pulse.received();
+                } else {
+                    pulse.moved();
+                }
+                Poll::Ready(frame)
+            }
             Body::Leased(incoming, lease) => {
-                let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(context));
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
                 if frame.is_none() || incoming.is_end_stream() {
                     lease.release();
                 }
@@ -148,7 +219,7 @@ impl HttpBody for Body {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
             }
             Body::Watched(body, taken) => {
-                let frame = std::task::ready!(Pin::new(&mut **body).poll_frame(context));
+                let frame = ready!(Pin::new(&mut **body).poll_frame(context));
                 match &frame {
                     Some(Err(_)) => taken.set(Taken::Broken),
                     None => taken.set(Taken::Whole),
@@ -166,7 +237,9 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Body::Streamed(incoming) | Body::Leased(incoming, _) => incoming.is_end_stream(),
+            Body::Streamed(incoming) | Body::Received(incoming, _) | Body::Leased(incoming, _) => {
+                incoming.is_end_stream()
+            }
             Body::Whole(Whole { bytes, trailers }) => bytes.is_empty() && trailers.is_none(),
             Body::Watched(body, _) => body.is_end_stream(),
             Body::Resumed(read, rest) => read.is_none() && rest.is_end_stream(),
@@ -175,8 +248,12 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Body::Streamed(incoming) | Body::Leased(incoming, _) => incoming.size_hint(),
+            Body::Streamed(incoming) | Body::Received(incoming, _) | Body::Leased(incoming, _) => {
+                incoming.size_hint()
+            }
             Body::Watched(body, _) => body.size_hint(),
+            // Nothing can follow a body that is framed by its length.
+            Body::Whole(Whole { trailers: Some(_), .. }) => SizeHint::new(),
             Body::Whole(Whole { bytes, .. }) => SizeHint::with_exact(bytes.len() as u64),
             Body::Resumed(read, rest) => {
                 let (read, rest) = (read.as_ref().map_or(0, Bytes::len) as u64, rest.size_hint());

@@ -2,20 +2,17 @@
 //!
 //! h2c is not passed on: behind it the client would speak HTTP/2 with the CRM, past everything that recognises leads.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional, task::spawn_local};
 
 use super::{
     body::Body,
-    connection::Open,
+    connection::{Open, Pulse},
     hop,
     pipeline::origin_form,
     upstream::{Lease, UpstreamError},
@@ -31,7 +28,7 @@ pub(super) struct Wish {
 impl Wish {
     /// What a request asks for, if it does. One with a body, or to no path, is a request like any other: a handshake has
     /// neither, and nothing that carries a lead gets past by asking.
-    pub(super) fn of(request: &mut Request<Incoming>) -> Option<Self> {
+    pub(super) fn of(request: &mut Request<Body>) -> Option<Self> {
         let protocol = request.headers().get(header::UPGRADE)?.clone();
         let names_it = || names_upgrade(request.headers());
         let is_h2c = || protocol.as_bytes().trim_ascii().eq_ignore_ascii_case(b"h2c");
@@ -49,6 +46,7 @@ impl Wish {
         self,
         worker: Rc<Worker>,
         mut request: Request<Body>,
+        pulse: &Arc<Pulse>,
     ) -> Result<Response<Body>, UpstreamError> {
         hop::strip(request.headers_mut());
         if request.uri().authority().is_some() {
@@ -65,7 +63,7 @@ impl Wish {
         let protocol = response.headers_mut().remove(header::UPGRADE);
         let upstream = hyper::upgrade::on(&mut response);
         let tunnel = Tunnel {
-            _open: Open::new(&worker.connections, worker.expiry.now()).keep(),
+            open: Open::left(&worker.connections, Arc::clone(pulse)),
             _lease: lease,
             client: self.client,
             upstream,
@@ -77,9 +75,10 @@ impl Wish {
     }
 }
 
-/// Two connections that have left HTTP. It counts as an open connection, so a drain waits for it as long as it may.
+/// Two connections that have left HTTP. It counts as an open connection, so a drain waits for it as long as it may, and it
+/// is cut where nothing moves for longer than `limits.stall`.
 struct Tunnel {
-    _open: Open,
+    open: Open,
     _lease: Lease,
     client: OnUpgrade,
     upstream: OnUpgrade,
@@ -92,7 +91,7 @@ impl Tunnel {
             let (mut client, mut upstream) = (io(self.client.await?), io(self.upstream.await?));
             Ok::<_, Box<dyn std::error::Error>>(copy_bidirectional(&mut client, &mut upstream).await?)
         };
-        if let Err(error) = tunnelled.await {
+        if let Some(Err(error)) = self.open.unless_cut(tunnelled).await {
             tracing::debug!(%error, "tunnel ended");
         }
     }

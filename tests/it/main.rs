@@ -13,6 +13,9 @@ mod tidy; // the house rules
 mod transparent; // traffic that is not ours
 mod scoring; // traffic that is
 mod connections; // how many, and how long without a request
+mod limits; // what takes too long or is too much
+mod http2; // many requests on one connection
+mod frames; // its frames, one by one
 mod upgrade; // connections that leave HTTP
 mod tls; // https on both sides
 mod smuggling; // requests with two readings

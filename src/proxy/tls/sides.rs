@@ -20,7 +20,8 @@ use super::{
 };
 use crate::config::{ClientCa, Tls, TlsVersion, UpstreamTls};
 
-/// The one protocol that is spoken inside.
+/// What is spoken inside. Clients may choose, and the first of these that they know is taken.
+pub(super) const HTTP2: &[u8] = b"h2";
 const ALPN: &[u8] = b"http/1.1";
 
 /// Sessions of clients that keep no tickets.
@@ -85,7 +86,7 @@ fn terminate(files: &TlsFiles<'_>, tls: &Tls) -> Result<TlsAcceptor, TlsError> {
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(pairs));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), ALPN.to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::SetUp)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
