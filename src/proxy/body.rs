@@ -127,6 +127,7 @@ struct Reading {
 }
 
 /// How reading ended.
+#[derive(Clone, Copy)]
 enum End {
     Whole,
     TooLarge,

@@ -60,7 +60,7 @@ pub(super) async fn serve<S: Stream>(open: Open, stream: S, first: First, worker
         }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
-    match open.run(connection.as_mut(), |connection| connection.graceful_shutdown()).await {
+    match open.run(connection.as_mut(), http2::Connection::graceful_shutdown).await {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "client connection ended"),
         None => {

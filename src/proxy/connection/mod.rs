@@ -119,7 +119,7 @@ impl Open {
         });
         let io = Listened::new(stream, first, Arc::clone(&self.0.pulse));
         let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-        let ended = self.run(connection, |connection| connection.graceful_shutdown()).await;
+        let ended = self.run(connection, http1::UpgradeableConnection::graceful_shutdown).await;
         if let Some(Err(error)) = ended {
             if error.is_parse_too_large() {
                 self.0.connections.refused_head(HttpVersion::Http1);
