@@ -1,21 +1,25 @@
 //! Clients that speak HTTP/2: leads are scored as over HTTP/1.1, and the CRM sees HTTP/1.1.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex, mpsc},
+    task::{Context, Poll},
     time::Instant,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper::{client::conn::http2, rt::bounds::Http2ClientConnExec};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, runtime::Runtime};
 
 use crate::support::{
     CONFIG, CREATE, LEAD, Running, Upstream, answer, copy_folder, created,
-    http2::{DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, RST_STREAM, block},
+    http2::{self as wire, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, block},
     shipped_model,
     tls::Ca,
     wait,
@@ -57,7 +61,6 @@ impl Client {
     fn over<S>(stream: impl Future<Output = S>) -> Self
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-        TokioExecutor: Http2ClientConnExec<Sent, TokioIo<S>>,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (sender, connection) = runtime.block_on(async {
@@ -77,6 +80,21 @@ impl Client {
         let request = Request::post(format!("http://crm.example.test{path}"))
             .header("content-type", "application/json");
         self.exchange(request.body(full(body)).unwrap())
+    }
+}
+
+/// A body of no known length.
+struct Pieces(VecDeque<Frame<Bytes>>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.pop_front().map(Ok))
     }
 }
 
@@ -154,9 +172,9 @@ fn the_crm_sees_http_1() {
         &[host, ("content-length", "5")],
         "hello",
     );
-    let sum =
-        async { Some(Ok(HeaderMap::from_iter([("x-sum".parse().unwrap(), HeaderValue::from_static("5"))]))) };
-    let streamed = Full::new(Bytes::from("hello")).with_trailers(sum).boxed();
+    let sum = HeaderMap::from_iter([("x-sum".parse().unwrap(), HeaderValue::from_static("5"))]);
+    let frames = [Frame::data(Bytes::from("hel")), Frame::data(Bytes::from("lo")), Frame::trailers(sum)];
+    let streamed = Pieces(frames.into()).boxed();
     let streamed =
         Request::put("http://crm.example.test/c").header("trailer", "x-sum").body(streamed).unwrap();
     check(
@@ -283,7 +301,7 @@ fn at_the_drain_open_requests_finish_and_the_connection_ends() {
     let told = frames.next_of(&[GOAWAY]).unwrap();
     assert_eq!(told.code(), 0);
     let ping = frames.next_of(&[PING]).unwrap();
-    frames.send(&Frame::new(PING, 1, 0, ping.payload).bytes());
+    frames.send(&wire::Frame::new(PING, 1, 0, ping.payload).bytes());
     let last = frames.next_of(&[GOAWAY]).unwrap();
     assert_eq!(last.payload[..4], [0, 0, 0, 1], "the last stream that is answered");
     go.send(()).unwrap();
@@ -305,7 +323,11 @@ fn an_idle_connection_is_told_to_go_and_a_working_one_is_not() {
     let sidecar = Running::with(upstream.address, &config, |_| {});
     let mut working = Client::connect(sidecar.listen);
     let slow = working.sender.send_request(get("/").body(full("")).unwrap());
-    working.runtime.block_on(async { tokio::task::yield_now().await });
+    working.runtime.block_on(async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    });
     wait("the request to be on its way", || upstream.connections() == 1);
     let mut idle = Frames::connect(sidecar.listen);
     assert_eq!(idle.next_of(&[GOAWAY]).unwrap().code(), 0);
@@ -323,10 +345,10 @@ fn an_idle_connection_is_told_to_go_and_a_working_one_is_not() {
     assert!(!working.connection.is_finished());
 }
 
-fn request(stream: u32, path: &str) -> Frame {
+fn request(stream: u32, path: &str) -> wire::Frame {
     let headers: [(&[u8], &[u8]); 4] =
         [(b":method", b"GET"), (b":scheme", b"http"), (b":path", path.as_bytes()), (b":authority", b"crm")];
-    Frame::new(HEADERS, END_HEADERS | END_STREAM, stream, block(&headers))
+    wire::Frame::new(HEADERS, END_HEADERS | END_STREAM, stream, block(&headers))
 }
 
 #[test]
@@ -355,7 +377,7 @@ fn a_stream_that_stalls_or_takes_too_long_is_reset_and_the_others_go_on() {
         assert!(started.elapsed().as_secs() >= 1);
         assert_eq!(sidecar.metric(&format!("leadwire_connections_cut_total{{reason=\"{reason}\"}}")), 1.0);
         // What the first has taken of the connection's window stays taken.
-        frames.send(&Frame::new(8, 0, 0, 65_535u32.to_be_bytes()).bytes());
+        frames.send(&wire::Frame::new(8, 0, 0, 65_535u32.to_be_bytes()).bytes());
         frames.send(&request(3, "/").bytes());
         assert_eq!(frames.next_of(&[DATA, RST_STREAM, GOAWAY]).unwrap().payload, b"ok", "{reason}");
     }
@@ -397,9 +419,9 @@ fn a_client_that_takes_its_request_back_costs_the_crm_nothing_more() {
         (b":path", CREATE.as_bytes()),
         (b":authority", b"crm"),
     ];
-    frames.send(&Frame::new(HEADERS, END_HEADERS, 1, block(&post)).bytes());
-    frames.send(&Frame::new(DATA, 0, 1, b"{\"age__c\":".as_slice()).bytes());
-    frames.send(&Frame::new(RST_STREAM, 0, 1, 8u32.to_be_bytes()).bytes());
+    frames.send(&wire::Frame::new(HEADERS, END_HEADERS, 1, block(&post)).bytes());
+    frames.send(&wire::Frame::new(DATA, 0, 1, b"{\"age__c\":".as_slice()).bytes());
+    frames.send(&wire::Frame::new(RST_STREAM, 0, 1, 8u32.to_be_bytes()).bytes());
     frames.send(&request(3, "/").bytes());
     assert_eq!(frames.next_of(&[DATA, RST_STREAM]).unwrap().payload, b"ok");
     assert_eq!(upstream.request().start, "GET / HTTP/1.1");

@@ -140,7 +140,7 @@ fn an_exchange_has_an_end_and_a_tunnel_has_none() {
     assert_eq!(Message::read_head(&mut tunnel.stream).unwrap().status(), 101);
     assert!(ends(&mut sidecar.client()), "an idle connection that began later");
     assert_eq!((cut(&sidecar, "total"), cut(&sidecar, "idle")), (0.0, 1.0));
-    assert_eq!(sidecar.metric("leadwire_connections "), 1.0);
+    wait("the tunnel to be the only one", || sidecar.metric("leadwire_connections ") == 1.0);
 }
 
 #[test]

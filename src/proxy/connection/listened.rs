@@ -180,7 +180,6 @@ mod tests {
         let bytes: Vec<&[u8]> = PREFACE.chunks(1).collect();
         check(&bytes, (PREFACE.len(), true)).await;
         check(&[b"\0"], (1, false)).await;
-        check(&[&[b'P'; 2 * FIRST]], (1, false)).await;
     }
 
     #[tokio::test]
