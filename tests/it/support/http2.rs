@@ -52,7 +52,7 @@ impl Frame {
 /// Headers as HPACK literals that no table remembers.
 pub fn block(headers: &[(&[u8], &[u8])]) -> Vec<u8> {
     let mut block = Vec::new();
-    let mut text = |text: &[u8], block: &mut Vec<u8>| {
+    let text = |text: &[u8], block: &mut Vec<u8>| {
         match u8::try_from(text.len()) {
             Ok(length @ ..127) => block.push(length),
             _ => {
