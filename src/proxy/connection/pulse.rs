@@ -255,7 +255,7 @@ mod tests {
         check(|_, pulse| pulse.heard(), Some((31, Cut::Head)));
         let waits = |now, pulse: &Pulse| {
             if now == 0 {
-                begin(pulse, now)
+                begin(pulse, now);
             }
         };
         check(waits, Some((101, Cut::Total)));
@@ -289,7 +289,7 @@ mod tests {
         check(
             |now, pulse| {
                 if now == 3 {
-                    pulse.leaves()
+                    pulse.leaves();
                 }
             },
             Some((24, Cut::Stall)),
