@@ -280,7 +280,7 @@ mod tests {
         };
         check(early, Some((26, Cut::Stall)));
         check(|_, pulse| pulse.wrote(true), Some((21, Cut::Stall)));
-        check(|now, pulse| pulse.wrote(now > 5), Some((26, Cut::Stall)));
+        check(|now, pulse| pulse.wrote(now > 5), Some((27, Cut::Stall)));
     }
 
     #[test]
