@@ -171,6 +171,18 @@ pub(super) struct RawLimits {
     pub(super) head: String,
     /// Longest time that a connection may be open without a request, 1s to 1d; past it the connection is cut.
     pub(super) idle: String,
+    /// Headers of one request at most, 16 to 10000; one with more is answered with 431.
+    #[schemars(range(min = 16, max = 10_000))]
+    pub(super) headers: u32,
+    /// Longest head of a request, 8KiB to 1MiB; a longer one is answered with 431.
+    #[schemars(schema_with = "size_schema")]
+    pub(super) head_size: RawSize,
+    /// Longest wait for a body that is read for leads, 100ms to 10m; past it the request goes on unscored.
+    pub(super) read: String,
+    /// Longest time that nothing of a body or a tunnel moves, 1s to 1d; past it the connection is cut.
+    pub(super) stall: String,
+    /// Longest time from a request's head to the end of its answer, 1s to 30d; past it the connection is cut.
+    pub(super) total: String,
     /// Longest wait for open requests when the process is told to stop, 0s to 10m.
     pub(super) drain: String,
     /// How long an injection rests after refusals, 1s to 1d; twice as long each time in a row.
@@ -198,6 +210,11 @@ impl Default for RawLimits {
             in_flight: 1_000,
             head: "30s".into(),
             idle: "10m".into(),
+            headers: 512,
+            head_size: RawSize::Text("128KiB".into()),
+            read: "5s".into(),
+            stall: "5m".into(),
+            total: "1h".into(),
             drain: "30s".into(),
             pause: "10m".into(),
             refusals: 1,

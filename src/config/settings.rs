@@ -115,6 +115,16 @@ pub struct Limits {
     pub head: Duration,
     /// Longest time that a connection may be open without a request.
     pub idle: Duration,
+    /// Headers of one request at most; at least 16.
+    pub headers: usize,
+    /// Longest head of a request, in bytes; at least 8 KiB.
+    pub head_size: usize,
+    /// Longest wait for a body that is read for leads, of requests and of answers alike.
+    pub read: Duration,
+    /// Longest time that nothing of a request's body, of an answer's or of a tunnel moves.
+    pub stall: Duration,
+    /// Longest time from a request's head to the end of its answer. Tunnels have no such end.
+    pub total: Duration,
     /// Longest wait for open requests when the process is told to stop.
     pub drain: Duration,
     /// How long an injection rests after the CRM refused what it wrote.

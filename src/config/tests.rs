@@ -509,6 +509,11 @@ fn settings_have_their_defaults() {
         in_flight: 1_000,
         head: 30 * second,
         idle: 600 * second,
+        headers: 512,
+        head_size: 128 << 10,
+        read: 5 * second,
+        stall: 300 * second,
+        total: 3_600 * second,
         drain: 30 * second,
         pause: 600 * second,
         refusals: 1,
@@ -704,6 +709,11 @@ fn problems_of_rules() {
         ("limits: {refusals: ▸0}", "limits.refusals: 0 is less than 1"),
         ("limits: {upstream: ▸0}", "limits.upstream: 0 is less than 1"),
         ("limits: {resolve: ▸10ms}", "limits.resolve: must be from 1s to 1h"),
+        ("limits: {headers: ▸15}", "limits.headers: 15 is less than 16"),
+        ("limits: {head_size: ▸4KiB}", "limits.head_size: must be from 8KiB to 1MiB"),
+        ("limits: {read: ▸1ms}", "limits.read: must be from 100ms to 10m"),
+        ("limits: {stall: ▸0s}", "limits.stall: must be from 1s to 1d"),
+        ("limits: {total: ▸31d}", "limits.total: must be from 1s to 30d"),
         ("limits: {known_age: ▸1s}", "limits.known_age: must be from 1m to 3650d"),
     ] {
         let told = told(&rules(&text.replace('▸', "")));

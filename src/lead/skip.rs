@@ -7,6 +7,8 @@ pub enum Skip {
     Overload,
     /// The body, or the answer's where that was to be read, is larger than `limits.body`, or would be once it is decoded.
     Body,
+    /// The body, or the answer's where that was to be read, takes longer than `limits.read` to come.
+    Slow,
     /// The body is compressed in a way that is not known here, or broken.
     Encoding,
     /// The body is of no form that the route reads.
@@ -35,9 +37,10 @@ pub enum Skip {
 
 impl Skip {
     /// Every reason, so that each has its counter from the start.
-    pub const ALL: [Skip; 14] = [
+    pub const ALL: [Skip; 15] = [
         Skip::Overload,
         Skip::Body,
+        Skip::Slow,
         Skip::Encoding,
         Skip::Content,
         Skip::Parse,
@@ -57,6 +60,7 @@ impl Skip {
         match self {
             Skip::Overload => "overload",
             Skip::Body => "body",
+            Skip::Slow => "slow",
             Skip::Encoding => "encoding",
             Skip::Content => "content",
             Skip::Parse => "parse",

@@ -7,9 +7,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts
 
 use super::{
     body::{Body, Read},
+    expiry::Expiry,
     inspect::Judged,
 };
 use crate::{
+    config::Limits,
     lead::Skip,
     recognise::{Answer, Doc, Route, Tape, View, decode, decodes},
 };
@@ -35,7 +37,12 @@ enum Json {
 
 impl Heard {
     /// Takes in an answer; `None` where its body breaks off while it is read.
-    pub(super) async fn listen(answer: Response<Body>, route: &Route, limit: usize) -> Option<Self> {
+    pub(super) async fn listen(
+        answer: Response<Body>,
+        route: &Route,
+        limits: &Limits,
+        expiry: &Expiry,
+    ) -> Option<Self> {
         let (parts, body) = answer.into_parts();
         let mut heard = Self { parts, body: Body::empty(), json: None, tape: Tape::default(), unread: None };
         if !route.needs_answer() || !heard.parts.status.is_success() {
@@ -47,14 +54,18 @@ impl Heard {
             heard.body = body;
             return Some(heard);
         }
-        match body.read(limit).await {
+        match body.read_within(limits.body, expiry, limits.read).await {
             Read::Broken => return None,
             Read::TooLarge(body) => {
                 heard.unread = Some(Skip::Body);
                 heard.body = body;
             }
+            Read::Slow(body) => {
+                heard.unread = Some(Skip::Slow);
+                heard.body = body;
+            }
             Read::Whole(whole) => {
-                match catch_unwind(AssertUnwindSafe(|| heard.understand(&whole.bytes, limit))) {
+                match catch_unwind(AssertUnwindSafe(|| heard.understand(&whole.bytes, limits.body))) {
                     Ok(Ok(json)) => heard.json = json,
                     Ok(Err(reason)) => heard.unread = Some(reason),
                     Err(_) => heard.unread = Some(Skip::Panic),

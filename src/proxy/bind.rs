@@ -1,8 +1,16 @@
 //! Listeners: one socket per worker on the same port, bound before anything runs.
 
-use std::net::{SocketAddr, TcpListener};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+/// After how long without a byte the kernel asks whether a peer is still there, and how long it waits for each of a few
+/// answers. Connections have that from their listener, so that it costs them nothing.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(15);
 
 /// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +51,7 @@ fn shared(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE_ANSWER))?;
     socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(socket.into())
@@ -51,6 +60,18 @@ fn shared(address: SocketAddr) -> std::io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_asks_after_peers_that_have_vanished() {
+        let listeners = Listeners::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let _client = std::net::TcpStream::connect(listeners.address).unwrap();
+        let listener = &listeners.sockets[0];
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEP_ALIVE);
+    }
 
     #[test]
     fn workers_share_a_port_and_strangers_do_not() {

@@ -4,7 +4,9 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -13,6 +15,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{
+    connection::Pulse,
+    expiry::Expiry,
     h1::{Broken, ClientBody, Outgoing},
     upstream::{Lease, Stream},
 };
@@ -22,6 +26,8 @@ use super::{
 pub(super) enum Body {
     /// A client's, as it comes in.
     Client(ClientBody),
+    /// A client's in HTTP/2, as it comes in; its stream hears how it goes on.
+    Received(Incoming, Arc<Pulse>),
     /// An answer's, as it comes in; the upstream connection is given back at the end.
     Upstream(Box<Outgoing>, Lease),
     /// An answer's whose connection has been given back.
@@ -32,7 +38,7 @@ pub(super) enum Body {
     Watched(Box<Body>, Rc<Cell<Taken>>),
     /// Read whole.
     Whole(Whole),
-    /// Too large to be read whole: what was read, then the rest.
+    /// Too large or too slow to be read whole: what was read, then the rest.
     Resumed(Option<Bytes>, Box<Body>),
 }
 
@@ -63,11 +69,21 @@ pub(super) enum Read {
     Whole(Whole),
     /// More than the limit; nothing is lost.
     TooLarge(Body),
+    /// Not all of it within the time; nothing is lost.
+    Slow(Body),
     /// The sender broke off.
     Broken,
 }
 
 impl Body {
+    /// A request's body in HTTP/2.
+    pub(super) fn received(incoming: Incoming, pulse: &Arc<Pulse>) -> Self {
+        if incoming.is_end_stream() {
+            return Body::empty();
+        }
+        Body::Received(incoming, Arc::clone(pulse))
+    }
+
     /// An answer's body in HTTP/2.
     pub(super) fn leased(incoming: Incoming, stream: Stream) -> Self {
         Body::Leased(incoming, stream)
@@ -101,31 +117,80 @@ impl Body {
     }
 
     /// Reads the body whole if it is at most `limit` bytes long.
-    pub(super) async fn read(mut self, limit: usize) -> Read {
-        if self.size_hint().lower() > limit as u64 {
-            return Read::TooLarge(self);
+    pub(super) async fn read(self, limit: usize) -> Read {
+        let mut reading = Reading::new(self);
+        let end = reading.run(limit).await;
+        reading.end(end)
+    }
+
+    /// The same, if it also comes within `time`.
+    pub(super) async fn read_within(self, limit: usize, expiry: &Expiry, time: Duration) -> Read {
+        let mut reading = Reading::new(self);
+        let end = expiry.within(time, || true, reading.run(limit)).await;
+        reading.end(end.unwrap_or(End::Slow))
+    }
+}
+
+/// A body that is being read.
+struct Reading {
+    body: Body,
+    /// The first piece, while it is the only one. A body that comes in one piece is not copied.
+    first: Bytes,
+    all: BytesMut,
+    trailers: Option<HeaderMap>,
+}
+
+/// How reading ended.
+#[derive(Clone, Copy)]
+enum End {
+    Whole,
+    TooLarge,
+    Slow,
+    Broken,
+}
+
+impl Reading {
+    fn new(body: Body) -> Self {
+        Self { body, first: Bytes::new(), all: BytesMut::new(), trailers: None }
+    }
+
+    async fn run(&mut self, limit: usize) -> End {
+        if self.body.size_hint().lower() > limit as u64 {
+            return End::TooLarge;
         }
-        let mut first = Bytes::new();
-        let mut all = BytesMut::new();
-        let mut trailers = None;
-        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
+        while let Some(frame) =
+            std::future::poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await
         {
-            let Ok(frame) = frame else { return Read::Broken };
+            let Ok(frame) = frame else { return End::Broken };
             match frame.into_data() {
-                // A body that comes in one piece is not copied.
-                Ok(data) if first.is_empty() && all.is_empty() => first = data,
+                Ok(data) if self.first.is_empty() && self.all.is_empty() => self.first = data,
                 Ok(data) => {
-                    all.extend_from_slice(&std::mem::take(&mut first));
-                    all.extend_from_slice(&data);
+                    self.all.extend_from_slice(&std::mem::take(&mut self.first));
+                    self.all.extend_from_slice(&data);
                 }
-                Err(frame) => trailers = frame.into_trailers().ok(),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
             }
-            if first.len() + all.len() > limit {
-                let read = if all.is_empty() { first } else { all.freeze() };
-                return Read::TooLarge(Body::Resumed(Some(read), Box::new(self)));
+            if self.first.len() + self.all.len() > limit {
+                return End::TooLarge;
             }
         }
-        Read::Whole(Whole { bytes: if all.is_empty() { first } else { all.freeze() }, trailers })
+        End::Whole
+    }
+
+    fn end(self, end: End) -> Read {
+        let Self { body, first, all, trailers } = self;
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        let resumed = |bytes: Bytes| match bytes.is_empty() {
+            true => body,
+            false => Body::Resumed(Some(bytes), Box::new(body)),
+        };
+        match end {
+            End::Broken => Read::Broken,
+            End::TooLarge => Read::TooLarge(resumed(bytes)),
+            // Nothing follows trailers.
+            End::Slow if trailers.is_none() => Read::Slow(resumed(bytes)),
+            End::Whole | End::Slow => Read::Whole(Whole { bytes, trailers }),
+        }
     }
 }
 
@@ -153,8 +218,17 @@ impl HttpBody for Body {
         let this = self.get_mut();
         match this {
             Body::Client(body) => body.poll_frame(context),
+            Body::Received(incoming, pulse) => {
+                let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
+                if frame.is_none() || incoming.is_end_stream() {
+                    pulse.received();
+                } else {
+                    pulse.moved();
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Broken::from)))
+            }
             Body::Upstream(outgoing, _) => {
-                let frame = std::task::ready!(outgoing.poll_frame(context));
+                let frame = ready!(outgoing.poll_frame(context));
                 if outgoing.is_done()
                     && let Body::Upstream(outgoing, lease) = std::mem::replace(this, Body::Ended)
                 {
@@ -167,7 +241,7 @@ impl HttpBody for Body {
                 .poll_frame(context)
                 .map(|frame| frame.map(|frame| frame.map_err(Broken::from))),
             Body::Watched(body, taken) => {
-                let frame = std::task::ready!(Pin::new(&mut **body).poll_frame(context));
+                let frame = ready!(Pin::new(&mut **body).poll_frame(context));
                 match &frame {
                     Some(Err(_)) => taken.set(Taken::Broken),
                     None => taken.set(Taken::Whole),
@@ -194,7 +268,7 @@ impl HttpBody for Body {
             Body::Client(body) => body.is_end_stream(),
             Body::Upstream(outgoing, _) => outgoing.is_done(),
             Body::Ended => true,
-            Body::Leased(incoming, _) => incoming.is_end_stream(),
+            Body::Received(incoming, _) | Body::Leased(incoming, _) => incoming.is_end_stream(),
             Body::Watched(body, _) => body.is_end_stream(),
             Body::Whole(Whole { bytes, trailers }) => bytes.is_empty() && trailers.is_none(),
             Body::Resumed(read, rest) => read.is_none() && rest.is_end_stream(),
@@ -206,8 +280,10 @@ impl HttpBody for Body {
             Body::Client(body) => body.left(),
             Body::Upstream(outgoing, _) => outgoing.left(),
             Body::Ended => Some(0),
-            Body::Leased(incoming, _) => return incoming.size_hint(),
+            Body::Received(incoming, _) | Body::Leased(incoming, _) => return incoming.size_hint(),
             Body::Watched(body, _) => return body.size_hint(),
+            // Nothing can follow a body that is framed by its length.
+            Body::Whole(Whole { trailers: Some(_), .. }) => None,
             Body::Whole(Whole { bytes, .. }) => Some(bytes.len() as u64),
             Body::Resumed(read, rest) => {
                 let read = read.as_ref().map_or(0, Bytes::len) as u64;

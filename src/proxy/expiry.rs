@@ -11,7 +11,8 @@ use std::{
 };
 
 /// How late a time-out may be.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+const TICK_MILLIS: u64 = 100;
 
 /// The time-outs of one worker.
 #[derive(Debug, Default)]
@@ -33,7 +34,8 @@ impl Expiry {
 
     /// The ticks after which `limit` has surely passed: one more than fit, because the current one is partly over.
     pub(super) fn ticks(limit: Duration) -> u64 {
-        u64::try_from(limit.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX / 2) + 1
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 2);
+        millis.div_ceil(TICK_MILLIS) + 1
     }
 
     /// What is left of `limit` since a tick.

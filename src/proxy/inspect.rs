@@ -240,7 +240,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let version = crate::registry::Version::load(&fixture::write(root.path(), "lead", "1", 0.5)).unwrap();
         let yaml = format!(
-            "upstream: http://127.0.0.1:1\nlimits: {{deadline: 1m}}\nroutes: [{{name: r, method: [POST], path: /r, action: create, \
+            "upstream: http://127.0.0.1:1\nlimits: {{deadline: 1s}}\nroutes: [{{name: r, method: [POST], path: /r, action: create, \
              leads: '$[*]', inject: {inject}}}]\nfeatures: {{budget: {{from: [/b], type: number}}}}"
         );
         let config = Config::parse(&yaml, &|_| None).unwrap();

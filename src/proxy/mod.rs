@@ -23,6 +23,7 @@ mod upstream; // connections to the CRM
 mod expiry; // coarse time-outs
 mod body; // bodies, streamed or whole
 mod hop; // hop-by-hop headers
+mod downgrade; // heads that came over HTTP/2
 mod respond; // errors become answers, in one place
 mod rehearse; // a recorded exchange, without the network
 

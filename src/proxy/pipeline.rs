@@ -3,10 +3,13 @@
 use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use http::{HeaderMap, Request, Response, Uri, Version, request::Parts};
+use hyper::body::Incoming;
 
 use super::{
     answer::{Heard, Reply, body_changed},
     body::{Body, Read, Whole},
+    connection::Pulse,
+    downgrade::{Odd, downgrade},
     h1::Head,
     hop,
     inspect::{Inspection, Subject},
@@ -21,8 +24,20 @@ use crate::{
     enrich,
     lead::Skip,
     recognise::{Candidates, Redact, RequestHead, Route, Skipped, offer},
-    telemetry::{RequestOutcome, Stage},
+    telemetry::{HttpVersion, RequestOutcome, Stage},
 };
+
+impl Worker {
+    /// Answers one request of a stream of HTTP/2.
+    pub(super) async fn serve(&self, request: Request<Incoming>, pulse: &Arc<Pulse>) -> Response<Body> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let snapshot = self.snapshot();
+        let answer = Exchange::new(self, &snapshot, None).run(parts, Body::received(body, pulse)).await;
+        self.stages.borrow_mut().record(Stage::Total, started.elapsed());
+        answer
+    }
+}
 
 /// One request under one snapshot.
 pub(super) struct Exchange<'w> {
@@ -65,6 +80,11 @@ impl<'w> Exchange<'w> {
     }
 
     pub(super) async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
+        if parts.version == Version::HTTP_2
+            && let Err(odd) = downgrade(&mut parts, &self.snapshot.config.limits)
+        {
+            return self.refuse(odd);
+        }
         if parts.uri.path().is_empty() {
             self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
@@ -96,6 +116,19 @@ impl<'w> Exchange<'w> {
         }
     }
 
+    /// Answers a request over HTTP/2 that cannot be passed on.
+    fn refuse(&self, odd: Odd) -> Response<Body> {
+        self.snapshot.metrics(None).count(RequestOutcome::Failed);
+        match odd {
+            Odd::Large => {
+                self.worker.connections.refused_head(HttpVersion::Http2);
+                respond::head_too_large()
+            }
+            Odd::Path => respond::not_forwardable(),
+            Odd::Host => respond::not_one_host(),
+        }
+    }
+
     /// What is made of a request before anything is sent.
     pub(super) async fn plan(&self, parts: &Parts, body: Body) -> Plan<'_> {
         let Parts { method, uri, headers, .. } = parts;
@@ -104,23 +137,19 @@ impl<'w> Exchange<'w> {
         if let Err(skipped) = candidates.precheck() {
             return Plan::Skip(skipped, body);
         }
-        let Some(place) = self.worker.place(&self.snapshot.config.limits) else {
-            return match candidates.likely() {
-                Some(route) => Plan::Skip(Skipped { route, reason: Skip::Overload }, body),
-                None => Plan::Pass(body),
-            };
+        let unread = |reason, body| match candidates.likely() {
+            Some(route) => Plan::Skip(Skipped { route, reason }, body),
+            None => Plan::Pass(body),
         };
+        let limits = &self.snapshot.config.limits;
+        let Some(place) = self.worker.place(limits) else { return unread(Skip::Overload, body) };
         if !candidates.needs_body() {
             return plan(self.inspect(&candidates, headers, b""), body, place);
         }
-        let whole = match body.read(self.snapshot.config.limits.body).await {
+        let whole = match body.read_within(limits.body, &self.worker.expiry, limits.read).await {
             Read::Broken => return Plan::Broken(candidates.likely()),
-            Read::TooLarge(body) => {
-                return match candidates.likely() {
-                    Some(route) => Plan::Skip(Skipped { route, reason: Skip::Body }, body),
-                    None => Plan::Pass(body),
-                };
-            }
+            Read::TooLarge(body) => return unread(Skip::Body, body),
+            Read::Slow(body) => return unread(Skip::Slow, body),
             Read::Whole(whole) => whole,
         };
         let inspected = self.inspect(&candidates, headers, &whole.bytes);
@@ -248,8 +277,8 @@ impl<'w> Exchange<'w> {
 
     async fn hear(&self, request: Request<Body>, route: &Route) -> Result<Heard, UpstreamError> {
         let response = self.forward(request).await?;
-        let limit = self.snapshot.config.limits.body;
-        Heard::listen(response, route, limit).await.ok_or(UpstreamError::BrokenBody)
+        let (limits, expiry) = (&self.snapshot.config.limits, &self.worker.expiry);
+        Heard::listen(response, route, limits, expiry).await.ok_or(UpstreamError::BrokenBody)
     }
 }
 

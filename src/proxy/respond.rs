@@ -20,6 +20,16 @@ pub(super) fn not_forwardable() -> Response<Body> {
     answer(StatusCode::BAD_REQUEST, "not a request to a path")
 }
 
+/// `400`: for two hosts at once, or for somebody at a host.
+pub(super) fn not_one_host() -> Response<Body> {
+    answer(StatusCode::BAD_REQUEST, "not a request to one host")
+}
+
+/// `431`: a head over `limits.headers` or `limits.head_size`.
+pub(super) fn head_too_large() -> Response<Body> {
+    answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too large")
+}
+
 fn answer(status: StatusCode, text: &str) -> Response<Body> {
     let body = format!("{{\"error\":\"{text}\"}}\n");
     let mut response = Response::new(Body::full(body));

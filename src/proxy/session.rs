@@ -7,19 +7,20 @@ use std::{pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
 
 use http::{Method, StatusCode, header};
 use http_body::Body as _;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
 use super::{
     body::Body,
-    connection::{Answering, Connections, Pulse},
-    h1::{Begun, Client, Ending, Framing, Head, HeadLimits, Io, NoRequest, Role, Target, Wire, Writer},
+    connection::{Answering, Connections, First, Listened, Pulse},
+    h1::{Begun, Client, Ending, Framing, Head, HeadLimits, NoRequest, Refusal, Role, Target, Wire, Writer},
     pipeline::Exchange,
     respond,
     snapshot::Snapshot,
     upstream::{Answered, Call, Lease, To, UpstreamError},
     worker::{BUFFER, MAX_HEADERS, Worker},
 };
-use crate::telemetry::{RequestOutcome, Stage};
+use crate::telemetry::{HttpVersion, RequestOutcome, Stage};
 
 /// More of an answer than this is not taken from the CRM before the client has it.
 const AHEAD: usize = 64 << 10;
@@ -49,9 +50,9 @@ enum Next {
 struct Gone;
 
 impl Session {
-    pub(super) fn new(io: Io, worker: &Rc<Worker>, pulse: &Arc<Pulse>) -> Self {
+    pub(super) fn new(wire: Wire, worker: &Rc<Worker>, pulse: &Arc<Pulse>) -> Self {
         Self {
-            client: Client::new(io),
+            client: Client::new(wire, pulse),
             request: Head::default(),
             answer: Head::default(),
             worker: Rc::clone(worker),
@@ -68,15 +69,19 @@ impl Session {
                 Err(NoRequest::End) => return self.client.end().await,
                 Err(NoRequest::Refused(refusal)) => {
                     tracing::debug!(%refusal, "no request");
+                    if refusal == Refusal::TooLarge {
+                        self.connections.refused_head(HttpVersion::Http1);
+                    }
                     self.refuse(refusal.status()).await;
                     return self.client.end().await;
                 }
             }
-            let answering = Answering::new(&self.pulse, &self.worker.expiry);
+            let has_body = Framing::of_request(&self.request) != Ok(Framing::NONE);
+            let answering = Answering::new(&self.pulse, &self.worker.expiry, has_body);
             match self.serve().await {
                 Ok(Next::Request) => self.client.settle(),
                 Ok(Next::End) => return self.client.end().await,
-                Ok(Next::Tunnel(upstream)) => return tunnel(self.client, upstream.0).await,
+                Ok(Next::Tunnel(upstream)) => return tunnel(self.client, upstream.0, self.pulse).await,
                 Err(Gone) => return,
             }
             drop(answering);
@@ -85,9 +90,11 @@ impl Session {
 
     /// Waits for a request. Who is told to end while nothing has come of one has no more.
     async fn next(&mut self) -> Result<(), NoRequest> {
-        let Self { client, request, connections, pulse, .. } = self;
+        let limits = &self.worker.snapshot().config.limits;
+        let limits = HeadLimits { fields: limits.headers, bytes: limits.head_size };
+        let Self { client, request, connections, .. } = self;
         std::future::poll_fn(|context| {
-            let polled = client.poll_head(context, request, HEAD, || pulse.heard());
+            let polled = client.poll_head(context, request, limits);
             match polled.is_pending() && connections.is_draining() && client.is_silent() {
                 true => Poll::Ready(Err(NoRequest::End)),
                 false => polled,
@@ -246,6 +253,7 @@ impl Session {
     /// Sends an answer's body as it comes.
     async fn send(&self, mut body: Body, chunked: bool) -> Result<(), Gone> {
         let client = &self.client;
+        self.pulse.answers();
         let mut ended = false;
         std::future::poll_fn(|context| {
             loop {
@@ -253,7 +261,10 @@ impl Session {
                 let mut broke_off = false;
                 while !ended && client.unsent() < AHEAD {
                     let frame = match Pin::new(&mut body).poll_frame(context) {
-                        Poll::Ready(frame) => frame,
+                        Poll::Ready(frame) => {
+                            self.pulse.moved();
+                            frame
+                        }
                         Poll::Pending => {
                             waits = true;
                             break;
@@ -387,14 +398,16 @@ fn body(begun: Begun) -> Body {
     }
 }
 
-/// Carries bytes both ways, unread, until either side closes.
-async fn tunnel(client: Client, mut upstream: Wire) {
+/// Carries bytes both ways, unread, until either side closes, or nothing moves for longer than it may.
+async fn tunnel(client: Client, mut upstream: Wire, pulse: Arc<Pulse>) {
     let tunnelled = async {
         std::future::poll_fn(|context| client.poll_write(context)).await?;
         let Some(mut client) = client.into_wire() else { return Ok(()) };
         upstream.io.write_all(&client.input).await?;
         client.io.write_all(&upstream.input).await?;
-        copy_bidirectional(&mut client.io, &mut upstream.io).await.map(drop)
+        pulse.leaves();
+        let mut client = TokioIo::new(Listened::new(client.io, First::default(), pulse));
+        copy_bidirectional(&mut client, &mut upstream.io).await.map(drop)
     };
     if let Err(error) = tunnelled.await {
         tracing::debug!(%error, "tunnel ended");

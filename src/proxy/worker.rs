@@ -20,7 +20,6 @@ use super::{
     bind::Listeners,
     connection::{Connections, Open},
     expiry::Expiry,
-    h1::Io,
     inspect::Scratch,
     snapshot::Snapshot,
     upstream::Pool,
@@ -31,11 +30,11 @@ use crate::{
     telemetry::{ConnectionMetrics, HandshakeMetrics, Latency, StageRecorder, UpstreamMetrics},
 };
 
-/// Most of a message that is held at a time, and so the longest head. hyper's 400 KiB on both sides of both connections
-/// would be most of the process's memory.
+/// Most of an answer that is held at a time, and so the longest head of one. hyper's 400 KiB on both sides of both
+/// connections would be most of the process's memory.
 pub(super) const BUFFER: usize = 128 << 10;
 
-/// Headers of one message; hyper's own limit of 100 is below what some answers carry.
+/// Headers of one answer; hyper's own limit of 100 is below what some carry. For requests, `limits` says both.
 pub(super) const MAX_HEADERS: usize = 512;
 
 /// A worker that is told to stop goes on as usual until nobody has connected for this long, and at most ten times as
@@ -178,8 +177,8 @@ impl Worker {
         listener.accept().await
     }
 
-    /// Cuts clients' connections that have been without a request for too long, and sees to those to upstreams; runs as long
-    /// as the worker.
+    /// Cuts clients' connections on which nothing happens for too long, and sees to those to upstreams; runs as long as the
+    /// worker.
     async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -217,7 +216,7 @@ impl Worker {
         _ = stream.set_nodelay(true);
         let open = Open::new(&self.connections, self.expiry.now());
         match self.snapshot().tls.clients.clone() {
-            None => spawn_local(open.serve(Io::Plain(stream), self)),
+            None => spawn_local(open.listen(stream, self)),
             Some(tls) => spawn_local(open.secure(stream, tls, self)),
         };
     }

@@ -92,11 +92,7 @@ impl Default for Metrics {
         });
         let [leadlog_dropped, config_reloads, config_refused, tls_reloads, tls_refused] = counters;
         let outcomes_unmatched = with_local_recorder(&recorder, || gauge!("leadwire_outcomes_unmatched"));
-        let connections = with_local_recorder(&recorder, || ConnectionMetrics {
-            open: gauge!("leadwire_connections"),
-            cut: [Cut::Head, Cut::Idle]
-                .map(|cut| counter!("leadwire_connections_cut_total", "reason" => cut.as_str())),
-        });
+        let connections = with_local_recorder(&recorder, ConnectionMetrics::new);
         let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
         let upstream = with_local_recorder(&recorder, UpstreamMetrics::new);
         Self {
@@ -171,8 +167,16 @@ fn describe() {
     describe_counter!("leadwire_leadlog_dropped_total", "Records lost before they reached the lead log.");
     describe_gauge!("leadwire_connections", "Clients' open connections.");
     describe_counter!(
+        "leadwire_connections_total",
+        "Clients' connections that have begun to speak, by what they speak."
+    );
+    describe_counter!(
         "leadwire_connections_cut_total",
-        "Clients' connections that were cut: a head that took too long, or no request for too long."
+        "Clients' connections, tunnels and single streams of HTTP/2 that were cut, by the limit that was over."
+    );
+    describe_counter!(
+        "leadwire_heads_refused_total",
+        "Requests answered with 431: too many headers, or too long ones."
     );
     describe_counter!("leadwire_tls_handshakes_total", "Clients' TLS handshakes, by what became of them.");
     describe_counter!(
@@ -207,13 +211,43 @@ pub enum Cut {
     Head,
     /// No request for too long.
     Idle,
+    /// Nothing of a body or a tunnel moved for too long.
+    Stall,
+    /// A request took too long as a whole.
+    Total,
 }
 
 impl Cut {
+    /// Every reason, in the order of the variants.
+    const ALL: [Cut; 4] = [Cut::Head, Cut::Idle, Cut::Stall, Cut::Total];
+
     fn as_str(self) -> &'static str {
         match self {
             Cut::Head => "head",
             Cut::Idle => "idle",
+            Cut::Stall => "stall",
+            Cut::Total => "total",
+        }
+    }
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1, or 1.0.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl HttpVersion {
+    /// Both, in the order of the variants.
+    const ALL: [HttpVersion; 2] = [HttpVersion::Http1, HttpVersion::Http2];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            HttpVersion::Http1 => "http1",
+            HttpVersion::Http2 => "http2",
         }
     }
 }
@@ -222,10 +256,38 @@ impl Cut {
 #[derive(Clone, Debug)]
 pub struct ConnectionMetrics {
     open: Gauge,
-    cut: [Counter; 2],
+    made: [Counter; HttpVersion::ALL.len()],
+    cut: [Counter; Cut::ALL.len()],
+    heads_refused: [Counter; HttpVersion::ALL.len()],
 }
 
 impl ConnectionMetrics {
+    fn new() -> Self {
+        let versions = |name: &'static str| {
+            HttpVersion::ALL.map(|version| counter!(name, "protocol" => version.as_str()))
+        };
+        Self {
+            open: gauge!("leadwire_connections"),
+            made: versions("leadwire_connections_total"),
+            cut: Cut::ALL.map(|cut| counter!("leadwire_connections_cut_total", "reason" => cut.as_str())),
+            heads_refused: versions("leadwire_heads_refused_total"),
+        }
+    }
+
+    /// One has begun to speak.
+    pub fn speaks(&self, version: HttpVersion) {
+        if let Some(counter) = self.made.get(version as usize) {
+            counter.increment(1);
+        }
+    }
+
+    /// A head was answered with 431.
+    pub fn head_refused(&self, version: HttpVersion) {
+        if let Some(counter) = self.heads_refused.get(version as usize) {
+            counter.increment(1);
+        }
+    }
+
     /// One more.
     pub fn opened(&self) {
         self.open.increment(1.0);

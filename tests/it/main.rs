@@ -14,6 +14,9 @@ mod transparent; // traffic that is not ours
 mod scoring; // traffic that is
 mod connections; // how many, and how long without a request
 mod upstream; // the CRM's side: bounds, what is sent again, HTTP/2
+mod limits; // what takes too long or is too much
+mod http2; // many requests on one connection
+mod frames; // its frames, one by one
 mod upgrade; // connections that leave HTTP
 mod tls; // https on both sides
 mod smuggling; // requests with two readings

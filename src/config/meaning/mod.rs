@@ -124,6 +124,7 @@ fn folder(file: &str, names: (&str, &str), env: Env<'_>, findings: &mut Findings
 fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
     let at = KeyPath::default().key("limits");
     let body = findings.take(&at.key("body"), text::size(&raw.body, ("1KiB", "64MiB")));
+    let head_size = findings.take(&at.key("head_size"), text::size(&raw.head_size, ("8KiB", "1MiB")));
     let mut time = |key, text, range| findings.take(&at.key(key), text::duration(text, range));
     let deadline = time("deadline", &raw.deadline, ("100us", "1s"));
     let connect = time("connect", &raw.connect, ("10ms", "2m"));
@@ -131,6 +132,9 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
     let answer = time("answer", &raw.answer, ("100ms", "1h"));
     let head = time("head", &raw.head, ("1s", "10m"));
     let idle = time("idle", &raw.idle, ("1s", "1d"));
+    let read = time("read", &raw.read, ("100ms", "10m"));
+    let stall = time("stall", &raw.stall, ("1s", "1d"));
+    let total = time("total", &raw.total, ("1s", "30d"));
     let drain = time("drain", &raw.drain, ("0s", "10m"));
     let pause = time("pause", &raw.pause, ("1s", "1d"));
     let known_age = time("known_age", &raw.known_age, ("1m", "3650d"));
@@ -145,6 +149,11 @@ fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {
         in_flight: usize::try_from(raw.in_flight).unwrap_or(usize::MAX),
         head: head?,
         idle: idle?,
+        headers: usize::try_from(raw.headers).unwrap_or(usize::MAX),
+        head_size: head_size?,
+        read: read?,
+        stall: stall?,
+        total: total?,
         drain: drain?,
         pause: pause?,
         refusals: raw.refusals,

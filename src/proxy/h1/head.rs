@@ -54,6 +54,24 @@ pub(crate) enum Target<'h> {
     Odd,
 }
 
+/// What a head may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    pub(crate) fields: usize,
+    pub(crate) bytes: usize,
+}
+
+impl HeadLimits {
+    /// The head's length, once it is whole; `held` bytes have come.
+    fn length(self, parsed: httparse::Status<usize>, held: usize) -> Result<Option<usize>, Refusal> {
+        match parsed {
+            httparse::Status::Complete(length) if length <= self.bytes => Ok(Some(length)),
+            httparse::Status::Partial if held < self.bytes => Ok(None),
+            _ => Err(Refusal::TooLarge),
+        }
+    }
+}
+
 /// What is at the start of a buffer.
 pub(crate) enum Parsed {
     /// A whole head, which has been taken out.
@@ -64,12 +82,16 @@ pub(crate) enum Parsed {
 
 impl Head {
     /// Takes a request's head out of `input`. `self` is overwritten, its memory used again.
-    pub(crate) fn take_request(&mut self, input: &mut BytesMut, most: usize) -> Result<Parsed, Refusal> {
+    pub(crate) fn take_request(
+        &mut self,
+        input: &mut BytesMut,
+        limits: HeadLimits,
+    ) -> Result<Parsed, Refusal> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut []);
-        let space = fields.get_mut(..most.min(MAX_FIELDS)).unwrap_or_default();
+        let space = fields.get_mut(..limits.fields.min(MAX_FIELDS)).unwrap_or_default();
         let parsed = request.parse_with_uninit_headers(input, space).map_err(Refusal::from)?;
-        let httparse::Status::Complete(length) = parsed else { return Ok(Parsed::Partly) };
+        let Some(length) = limits.length(parsed, input.len())? else { return Ok(Parsed::Partly) };
         let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
         let base = input.as_ptr() as usize;
         (self.first, self.second) = (range(base, method.as_bytes()), range(base, target.as_bytes()));
@@ -81,14 +103,18 @@ impl Head {
     }
 
     /// Takes an answer's head out of `input`.
-    pub(crate) fn take_answer(&mut self, input: &mut BytesMut, most: usize) -> Result<Parsed, Refusal> {
+    pub(crate) fn take_answer(
+        &mut self,
+        input: &mut BytesMut,
+        limits: HeadLimits,
+    ) -> Result<Parsed, Refusal> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut answer = httparse::Response::new(&mut []);
-        let space = fields.get_mut(..most.min(MAX_FIELDS)).unwrap_or_default();
+        let space = fields.get_mut(..limits.fields.min(MAX_FIELDS)).unwrap_or_default();
         let config = httparse::ParserConfig::default();
         let parsed =
             config.parse_response_with_uninit_headers(&mut answer, input, space).map_err(Refusal::from)?;
-        let httparse::Status::Complete(length) = parsed else { return Ok(Parsed::Partly) };
+        let Some(length) = limits.length(parsed, input.len())? else { return Ok(Parsed::Partly) };
         let base = input.as_ptr() as usize;
         self.first = range(base, answer.reason.unwrap_or_default().as_bytes());
         self.second = 0..0;

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     io,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,9 +14,10 @@ use http_body::Frame;
 use super::{
     Broken,
     framing::{Decoder, Framing, Piece},
-    head::{Head, Parsed},
-    io::{Io, Wire},
+    head::{Head, HeadLimits, Parsed},
+    io::Wire,
 };
+use crate::proxy::connection::Pulse;
 
 /// A client's connection. Its request's body and its answer are read and written in turn by one task, each as far as it
 /// goes, so that neither waits for the other.
@@ -28,6 +30,8 @@ struct Inner {
     body: Decoder,
     /// It waits to be told to send its body.
     waits: bool,
+    /// Hears what comes and goes.
+    pulse: Arc<Pulse>,
 }
 
 /// What came instead of a request.
@@ -40,29 +44,25 @@ pub(crate) enum NoRequest {
 }
 
 impl Client {
-    pub(crate) fn new(io: Io) -> Self {
-        let (wire, body) = (Wire::new(io), Decoder::new(Framing::NONE));
-        Self(Rc::new(RefCell::new(Inner { wire, body, waits: false })))
+    pub(crate) fn new(wire: Wire, pulse: &Arc<Pulse>) -> Self {
+        let (body, pulse) = (Decoder::new(Framing::NONE), Arc::clone(pulse));
+        Self(Rc::new(RefCell::new(Inner { wire, body, waits: false, pulse })))
     }
 
-    /// The next request's head, and `heard` whenever something of it came.
+    /// The next request's head.
     pub(crate) fn poll_head(
         &self,
         context: &mut Context<'_>,
         head: &mut Head,
         limits: HeadLimits,
-        heard: impl Fn(),
     ) -> Poll<Result<(), NoRequest>> {
         let mut inner = self.0.borrow_mut();
         loop {
             if !inner.wire.input.is_empty() {
-                heard();
-                match head.take_request(&mut inner.wire.input, limits.fields) {
+                inner.pulse.heard();
+                match head.take_request(&mut inner.wire.input, limits) {
                     Ok(Parsed::Head) => return Poll::Ready(Ok(())),
-                    Ok(Parsed::Partly) if inner.wire.input.len() < limits.bytes => {}
-                    Ok(Parsed::Partly) => {
-                        return Poll::Ready(Err(NoRequest::Refused(super::Refusal::TooLarge)));
-                    }
+                    Ok(Parsed::Partly) => {}
                     Err(refusal) => return Poll::Ready(Err(NoRequest::Refused(refusal))),
                 }
             }
@@ -119,7 +119,10 @@ impl Client {
 
     /// Sends what waits.
     pub(crate) fn poll_write(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().wire.poll_write(context)
+        let mut inner = self.0.borrow_mut();
+        let written = inner.wire.poll_write(context);
+        inner.pulse.wrote(written.is_pending());
+        written
     }
 
     /// What has been sent is forgotten.
@@ -161,13 +164,6 @@ impl Client {
     }
 }
 
-/// What a head may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HeadLimits {
-    pub(crate) fields: usize,
-    pub(crate) bytes: usize,
-}
-
 /// A request's body, as far as it is known when its head has come.
 #[derive(Debug)]
 pub(crate) enum Begun {
@@ -189,12 +185,15 @@ impl ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut inner = self.client.0.borrow_mut();
-        let Inner { wire, body, waits } = &mut *inner;
+        let Inner { wire, body, waits, pulse } = &mut *inner;
         loop {
             match body.decode(&mut wire.input) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::End) => {
+                    pulse.received();
+                    return Poll::Ready(None);
+                }
                 Ok(Piece::More) => {}
                 Err(_) => return Poll::Ready(Some(Err(Broken::Misframed))),
             }
@@ -208,7 +207,7 @@ impl ClientBody {
             }
             match std::task::ready!(wire.poll_read(context)) {
                 Ok(0) => return Poll::Ready(Some(Err(Broken::Closed))),
-                Ok(_) => {}
+                Ok(_) => pulse.moved(),
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
         }

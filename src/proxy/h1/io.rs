@@ -86,6 +86,11 @@ impl Wire {
         Self { io, input: BytesMut::new(), room: FIRST, output: Vec::new(), written: 0 }
     }
 
+    /// A connection of which something was read already.
+    pub(crate) fn with(io: Io, read: &[u8]) -> Self {
+        Self { input: BytesMut::from(read), ..Self::new(io) }
+    }
+
     /// Reads more. Zero bytes are the other side's end.
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // A little is not worth a read of its own, and a new piece of memory is not worth a little.

@@ -15,8 +15,8 @@ mod tests;
 
 pub(super) use self::{
     framing::{Broken, Framing, Refusal},
-    head::{Head, Role, Target},
-    incoming::{Begun, Client, ClientBody, HeadLimits, NoRequest},
+    head::{Head, HeadLimits, Role, Target},
+    incoming::{Begun, Client, ClientBody, NoRequest},
     io::{Io, Wire},
     outgoing::Outgoing,
     write::{Ending, Writer},

@@ -12,8 +12,8 @@ use http_body::{Body as _, Frame};
 use super::{
     Broken,
     framing::{Decoder, Framing, Piece},
-    head::{Head, Parsed},
-    incoming::{Client, HeadLimits},
+    head::{Head, HeadLimits, Parsed},
+    incoming::Client,
     io::Wire,
     write::Writer,
 };
@@ -104,10 +104,9 @@ impl Outgoing {
     ) -> Poll<Result<(), Broken>> {
         loop {
             if !self.wire.input.is_empty() {
-                match head.take_answer(&mut self.wire.input, limits.fields) {
+                match head.take_answer(&mut self.wire.input, limits) {
                     Ok(Parsed::Head) => return Poll::Ready(Ok(())),
-                    Ok(Parsed::Partly) if self.wire.input.len() < limits.bytes => {}
-                    Ok(Parsed::Partly) => return Poll::Ready(Err(Broken::Head(super::Refusal::TooLarge))),
+                    Ok(Parsed::Partly) => {}
                     Err(refusal) => return Poll::Ready(Err(Broken::Head(refusal))),
                 }
             }

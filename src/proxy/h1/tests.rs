@@ -5,11 +5,13 @@ use http::HeaderMap;
 
 use super::{
     framing::{Decoder, Framing, Misframed, Piece, Refusal},
-    head::{Head, Parsed, Role, Target},
+    head::{Head, HeadLimits, Parsed, Role, Target},
     write::{Ending, Writer},
 };
 
 const MOST: usize = 8;
+
+const LIMITS: HeadLimits = HeadLimits { fields: MOST, bytes: 400 };
 
 fn lines(text: &str) -> BytesMut {
     BytesMut::from(text.replace('\n', "\r\n").as_str())
@@ -17,7 +19,7 @@ fn lines(text: &str) -> BytesMut {
 
 fn request(text: &str) -> Result<Head, Refusal> {
     let (mut head, mut input) = (Head::default(), lines(text));
-    match head.take_request(&mut input, MOST)? {
+    match head.take_request(&mut input, LIMITS)? {
         Parsed::Head => Ok(head),
         Parsed::Partly => panic!("{text:?} is no whole head"),
     }
@@ -25,7 +27,7 @@ fn request(text: &str) -> Result<Head, Refusal> {
 
 fn answer(text: &str) -> Result<Head, Refusal> {
     let (mut head, mut input) = (Head::default(), lines(text));
-    match head.take_answer(&mut input, MOST)? {
+    match head.take_answer(&mut input, LIMITS)? {
         Parsed::Head => Ok(head),
         Parsed::Partly => panic!("{text:?} is no whole head"),
     }
@@ -87,6 +89,8 @@ fn heads_are_refused_with_their_reason() {
     assert_eq!(refused("GET / HTTP/1.1\nA: b\n c\n\n"), Err(Refusal::Head));
     assert_eq!(refused(&format!("GET / HTTP/1.1\n{}\n", "A: b\n".repeat(MOST))), Ok(()));
     assert_eq!(refused(&format!("GET / HTTP/1.1\n{}\n", "A: b\n".repeat(MOST + 1))), Err(Refusal::TooLarge));
+    assert_eq!(refused(&format!("GET / HTTP/1.1\nA: {}\n\n", "b".repeat(400))), Err(Refusal::TooLarge));
+    assert_eq!(refused(&format!("GET / HTTP/1.1\nA: {}", "b".repeat(400))), Err(Refusal::TooLarge));
     assert_eq!(answer("HTTP/1.1 99 Low\n\n").map(drop), Err(Refusal::Head));
 }
 

@@ -86,6 +86,13 @@ impl Writer<'_> {
         }
     }
 
+    /// The headers of a map that came over HTTP/2, where names are in lower case.
+    pub(crate) fn lower(&mut self, map: &HeaderMap, framing: Framing) {
+        for (name, value) in map.iter().filter(|(name, _)| is_framing(name, framing)) {
+            self.line(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+
     /// The header that frames the body, where the map has none for it.
     pub(crate) fn framing(&mut self, framing: Framing, map: &HeaderMap, even_zero: bool) {
         match framing {

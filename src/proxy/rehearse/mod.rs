@@ -69,7 +69,7 @@ impl StandIn {
         let (parts, body) = request.into_parts();
         let body = match body.read(usize::MAX).await {
             Read::Whole(whole) => whole.bytes.to_vec(),
-            Read::TooLarge(_) | Read::Broken => return Err(UpstreamError::BrokenBody),
+            Read::TooLarge(_) | Read::Slow(_) | Read::Broken => return Err(UpstreamError::BrokenBody),
         };
         self.sent.borrow_mut().push((parts, body));
         Ok(self.answer.clone().unwrap_or_default().map(Body::full))
@@ -196,13 +196,11 @@ impl Stage<'_> {
             None if inspection.leads.is_empty() => Told::passed(),
             None => Told::scored(),
         };
-        let limit = self.snapshot.config.limits.body;
+        let (limits, expiry) = (&self.snapshot.config.limits, &self.worker.expiry);
         let response = self.recording.response.clone();
         told.supposed = response.is_none();
-        let Some(heard) = Heard::listen(response.unwrap_or_default().map(Body::full), &route, limit).await
-        else {
-            return;
-        };
+        let response = response.unwrap_or_default().map(Body::full);
+        let Some(heard) = Heard::listen(response, &route, limits, expiry).await else { return };
         let nothing = HeaderMap::new();
         // Where no answer was recorded, one is supposed that accepts all.
         let answer = match told.supposed {

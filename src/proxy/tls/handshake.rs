@@ -16,6 +16,11 @@ pub(in crate::proxy) fn success(stream: &TlsStream<TcpStream>) -> Handshake {
     }
 }
 
+/// Whether both sides chose HTTP/2 in it.
+pub(in crate::proxy) fn agreed_on_http2(stream: &TlsStream<TcpStream>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(super::sides::HTTP2)
+}
+
 /// Of one that did not.
 pub(in crate::proxy) fn failure(error: &io::Error) -> Handshake {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {

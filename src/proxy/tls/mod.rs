@@ -15,4 +15,7 @@ pub use self::{
     files::{TlsDigests, TlsFiles},
     sides::TlsSides,
 };
-pub(super) use self::{handshake::failure, handshake::success, sides::Originate};
+pub(super) use self::{
+    handshake::{agreed_on_http2, failure, success},
+    sides::Originate,
+};

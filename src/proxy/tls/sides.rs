@@ -20,11 +20,9 @@ use super::{
 };
 use crate::config::{ClientCa, Tls, TlsVersion, UpstreamTls};
 
-/// What is spoken inside.
+/// What is spoken inside. Clients may choose, and the first of these that they know is taken.
+pub(super) const HTTP2: &[u8] = b"h2";
 const ALPN: &[u8] = b"http/1.1";
-
-/// HTTP/2, which an upstream may choose where it is offered.
-const ALPN_HTTP2: &[u8] = b"h2";
 
 /// Sessions of clients that keep no tickets.
 const SESSIONS: usize = 4096;
@@ -88,7 +86,7 @@ fn terminate(files: &TlsFiles<'_>, tls: &Tls) -> Result<TlsAcceptor, TlsError> {
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(pairs));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), ALPN.to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::SetUp)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
@@ -131,7 +129,7 @@ impl Originate {
         };
         config.alpn_protocols = vec![ALPN.to_vec()];
         let mut with_http2 = config.clone();
-        with_http2.alpn_protocols.insert(0, ALPN_HTTP2.to_vec());
+        with_http2.alpn_protocols.insert(0, HTTP2.to_vec());
         let (connector, with_http2) = (Arc::new(config).into(), Arc::new(with_http2).into());
         Ok(Self { connector, with_http2, name: tls.server_name.clone() })
     }

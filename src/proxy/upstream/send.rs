@@ -88,7 +88,10 @@ impl Pool {
             let mut writer = Writer(out);
             let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
             writer.request_line(parts.method.as_str(), target.as_bytes());
-            writer.map(&parts.headers, spelling, framing);
+            match spelling {
+                Some(spelling) => writer.map(&parts.headers, Some(spelling), framing),
+                None => writer.lower(&parts.headers, framing),
+            }
             writer.framing(framing, &parts.headers, false);
             writer.end(Ending::Open);
         };

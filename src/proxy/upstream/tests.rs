@@ -864,7 +864,7 @@ fn an_address_that_says_nothing_leaves_the_next_one_its_share_of_the_time() {
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-            answer = stage.pool.send(request, to) => assert_eq!(answer.unwrap().0.status(), StatusCode::OK),
+            answer = stage.pool.send(request, None, to) => assert_eq!(answer.unwrap().0.status(), StatusCode::OK),
             never = passing => match never {},
         }
         let dialled = ["timeout", "connected"].map(|end| format!("connects_total{{result=\"{end}\"}}"));

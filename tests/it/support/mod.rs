@@ -1,6 +1,7 @@
 //! A raw client, a raw upstream and a sidecar between them: bytes in, bytes out, nothing in between that could tidy up.
 
 mod command;
+pub mod http2;
 mod model;
 pub mod tls;
 mod upstream;
