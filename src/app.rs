@@ -349,7 +349,9 @@ impl Control {
     /// reason to refuse it.
     fn tls_of(&self, config: &Config) -> Result<(TlsSides, TlsDigests), TlsError> {
         let old = self.config.load();
-        if old.tls == config.tls && old.upstream.tls == config.upstream.tls {
+        let mirror = |config: &Config| config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.clone());
+        if old.tls == config.tls && old.upstream.tls == config.upstream.tls && mirror(&old) == mirror(config)
+        {
             return Ok((self.tls.clone(), self.tls_digests));
         }
         let files = TlsFiles::read(config);

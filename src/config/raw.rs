@@ -26,6 +26,8 @@ pub(super) struct RawConfig {
     pub(super) upstream: Option<String>,
     /// How an https upstream is spoken to; without it, its certificate is checked against the system's CAs.
     pub(super) upstream_tls: Option<RawUpstreamTls>,
+    /// A second upstream, such as a staging CRM, that gets copies of requests on routes as the client sent them: with its authorization, cookies and personal data.
+    pub(super) mirror: Option<RawMirror>,
     /// Health, metrics and rollouts: never on the CRM's port. LEADWIRE_ADMIN overrides it.
     pub(super) admin: String,
     /// File that holds the admin listener's bearer token; without one, admin stays on a loopback address.
@@ -60,6 +62,7 @@ impl Default for RawConfig {
             tls: None,
             upstream: None,
             upstream_tls: None,
+            mirror: None,
             admin: "127.0.0.1:9901".into(),
             admin_token: None,
             models: "models".into(),
@@ -136,6 +139,41 @@ pub(super) struct RawUpstreamTls {
     /// Oldest TLS that is spoken, 1.2 or 1.3.
     #[schemars(schema_with = "version_schema")]
     pub(super) min_version: Option<serde_json::Value>,
+}
+
+/// A second upstream that gets copies of requests on routes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Mirror")]
+pub(super) struct RawMirror {
+    /// Who gets the copies, as http://host:port or https://host:port.
+    pub(super) upstream: String,
+    /// CAs in PEM that are trusted for an https mirror; without it, those of upstream_tls, or the system's.
+    #[serde(default)]
+    pub(super) ca: Option<String>,
+    /// Of a hundred requests that routes take, how many are copied, 0 to 100.
+    #[serde(default = "all_percent")]
+    #[schemars(range(max = 100))]
+    pub(super) percent: u32,
+    /// Longest time for one copy and its answer, 100ms to 10m.
+    #[serde(default = "mirror_timeout")]
+    pub(super) timeout: String,
+    /// Copies on their way at most, 1MiB to 1GiB; what does not fit is dropped. Each counts as 16KiB more than it has.
+    #[serde(default = "mirror_bytes")]
+    #[schemars(schema_with = "size_schema")]
+    pub(super) bytes: RawSize,
+}
+
+fn all_percent() -> u32 {
+    100
+}
+
+fn mirror_timeout() -> String {
+    "5s".into()
+}
+
+fn mirror_bytes() -> RawSize {
+    RawSize::Text("16MiB".into())
 }
 
 fn version_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

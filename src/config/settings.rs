@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     at::{Lookup, Pointer, Predicate, Selector},
+    mirror::Mirror,
     route::Route,
     tls::{Tls, UpstreamTls},
 };
@@ -23,6 +24,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// The CRM.
     pub upstream: Upstream,
+    /// Who gets copies of what routes take.
+    pub mirror: Option<Mirror>,
     /// Health and metrics. On a loopback address unless `admin_token` is set.
     pub admin: SocketAddr,
     /// File that holds the bearer token of the admin listener.

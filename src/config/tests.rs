@@ -53,6 +53,23 @@ fn problems_of_the_whole() {
             "2:29: upstream_tls.server_name: \"a b\" is not a name that a certificate can hold\n\
              2:40: upstream_tls.ca: expected the name of a file",
         ),
+        (&with("mirror: {percent: 10}"), "2:9: mirror.upstream: required key is missing"),
+        (&with("mirror: {upstream: 'http://s', percent: 101}"), "2:41: mirror.percent: 101 is more than 100"),
+        (
+            &with("mirror: {upstream: 's', timeout: 1ms, bytes: 1KiB}"),
+            "2:20: mirror.upstream: not a URL such as http://127.0.0.1:8069\n\
+             2:34: mirror.timeout: must be from 100ms to 10m\n\
+             2:46: mirror.bytes: must be from 1MiB to 1GiB",
+        ),
+        (
+            &with("mirror: {upstream: 'http://127.0.0.1:8080'}"),
+            "2:20: mirror.upstream: is Leadwire's own listen address",
+        ),
+        (
+            &with("mirror: {upstream: 'http://s', ca: a.pem}"),
+            "2:36: mirror.ca: has no meaning where the mirror's upstream is http://",
+        ),
+        (&with("mirror: {upstream: 'https://s', ca: ''}"), "2:37: mirror.ca: expected the name of a file"),
         (&with("tls: {cert: a.pem}"), "2:6: tls.key: required key is missing"),
         (&with("tls: {cert: '', key: k.pem}"), "2:13: tls.cert: expected the name of a file"),
         (
@@ -472,6 +489,31 @@ fn tls_is_what_its_keys_say() {
     assert_eq!((tls.server_name.to_str(), tls.min_version), ("crm".into(), TlsVersion::Tls12));
     let config = parse("upstream: http://crm\ntls: {cert: a, key: b, client_ca: c}").unwrap();
     assert!(config.upstream.tls.is_none() && config.tls.unwrap().clients.unwrap().required);
+}
+
+#[test]
+fn a_mirror_trusts_whom_the_upstream_trusts_unless_it_says_otherwise() {
+    let mirror = |text: &str| parse(text).unwrap().mirror.unwrap();
+    let least = mirror("upstream: http://crm\nmirror: {upstream: 'http://staging'}");
+    let second = Duration::from_secs(1);
+    assert_eq!((least.percent, least.timeout, least.bytes), (100, 5 * second, 16 << 20));
+    assert_eq!((least.upstream.host(), least.upstream.port, &least.upstream.tls), ("staging", 80, &None));
+    let ca = |more: &str| {
+        let mirror = mirror(&format!("upstream: https://crm\n{more}"));
+        let tls = mirror.upstream.tls.unwrap();
+        assert_eq!((tls.server_name.to_str(), tls.pair), ("staging".into(), None));
+        tls.ca.map(|ca| ca.display().to_string())
+    };
+    assert_eq!(ca("mirror: {upstream: 'https://staging:8443'}"), None);
+    let upstream_tls = "upstream_tls: {ca: a.pem, cert: c, key: k, server_name: crm2}\n";
+    assert_eq!(
+        ca(&format!("{upstream_tls}mirror: {{upstream: 'https://staging'}}")).as_deref(),
+        Some("a.pem")
+    );
+    assert_eq!(
+        ca(&format!("{upstream_tls}mirror: {{upstream: 'https://staging', ca: b.pem}}")).as_deref(),
+        Some("b.pem")
+    );
 }
 
 #[test]

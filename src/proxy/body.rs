@@ -88,6 +88,14 @@ impl Body {
         Body::Whole(Whole { bytes: bytes.into(), trailers: None })
     }
 
+    /// The same bytes once more, where all of them are at hand.
+    pub(super) fn copy(&self) -> Option<Self> {
+        match self {
+            Body::Whole(whole) => Some(Body::Whole(whole.clone())),
+            body => body.is_end_stream().then(Body::empty),
+        }
+    }
+
     /// Reads the body whole if it is at most `limit` bytes long.
     pub(super) async fn read(mut self, limit: usize) -> Read {
         if self.size_hint().lower() > limit as u64 {

@@ -19,6 +19,7 @@ mod answer; // the CRM's answer, read as far as needed
 mod verdict; // what is written into it, and what is recorded
 mod upgrade; // connections that leave HTTP
 mod upstream; // connections to the CRM
+mod mirror; // copies for a second upstream
 mod expiry; // coarse time-outs
 mod body; // bodies, streamed or whole
 mod hop; // hop-by-hop headers

@@ -14,7 +14,7 @@ use super::{
     respond,
     snapshot::Snapshot,
     upgrade::Wish,
-    upstream::{Lease, UpstreamError},
+    upstream::{Lease, To, UpstreamError},
     verdict::Verdict,
     worker::{Place, Worker},
 };
@@ -82,6 +82,7 @@ impl Exchange<'_> {
         if parts.uri.authority().is_some() {
             parts.uri = origin_form(&parts.uri);
         }
+        self.mirror(&parts, &plan);
         match plan {
             Plan::Broken(route) => {
                 self.snapshot.metrics(route.as_deref()).count(RequestOutcome::Failed);
@@ -143,10 +144,20 @@ impl Exchange<'_> {
         subject.inspect(&mut self.worker.scratch.borrow_mut(), &mut self.worker.stages.borrow_mut())
     }
 
+    /// Copies what a route took for the mirror, if there is one.
+    fn mirror(&self, parts: &Parts, plan: &Plan<'_>) {
+        if let Some(_) = self.snapshot.config.mirror
+            && let Plan::Skip(_, body) | Plan::Judge(_, body, _) = plan
+            && self.stand_in.is_none()
+        {
+            self.worker.mirror.copy(parts, body, self.worker.snapshot());
+        }
+    }
+
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let started = Instant::now();
         let sent = match self.stand_in {
-            None => self.worker.pool.send(request, self.snapshot).await.map(leased),
+            None => self.worker.pool.send(request, To::crm(self.snapshot)).await.map(leased),
             Some(stand_in) => stand_in.send(request).await,
         };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());

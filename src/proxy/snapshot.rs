@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     recognise::{Recogniser, Route},
     registry::Version,
-    telemetry::{Metrics, RouteMetrics, UNMATCHED},
+    telemetry::{Metrics, MirrorMetrics, RouteMetrics, UNMATCHED},
 };
 
 /// An immutable set of routes, features and models. Requests in flight keep the one they started with.
@@ -27,6 +27,7 @@ pub struct Snapshot {
     unmatched: RouteMetrics,
     models: Vec<Bound>,
     pub(super) tls: TlsSides,
+    pub(super) mirrored: MirrorMetrics,
     made: Instant,
 }
 
@@ -60,6 +61,7 @@ impl Snapshot {
             unmatched: metrics.route(UNMATCHED),
             models,
             tls: TlsSides::default(),
+            mirrored: metrics.mirror.clone(),
             made: Instant::now(),
             config,
         })

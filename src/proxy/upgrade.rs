@@ -18,7 +18,7 @@ use super::{
     connection::Open,
     hop,
     pipeline::origin_form,
-    upstream::{Lease, UpstreamError},
+    upstream::{Lease, To, UpstreamError},
     worker::Worker,
 };
 
@@ -56,7 +56,7 @@ impl Wish {
         }
         announce(request.headers_mut(), self.protocol);
         let snapshot = worker.snapshot();
-        let (mut response, lease) = worker.pool.send(request, &snapshot).await?;
+        let (mut response, lease) = worker.pool.send(request, To::crm(&snapshot)).await?;
         *response.version_mut() = Version::HTTP_11;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             hop::strip(response.headers_mut());

@@ -112,6 +112,25 @@ impl Target {
     }
 }
 
+/// Where a request is sent, and how long that may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct To<'t> {
+    pub(super) upstream: &'t Upstream,
+    pub(super) tls: Option<&'t Arc<Originate>>,
+    /// Longest wait for a connection.
+    pub(super) connect: Duration,
+    /// Longest wait for the answer's head.
+    pub(super) answer: Duration,
+}
+
+impl<'t> To<'t> {
+    /// The CRM.
+    pub(super) fn crm(snapshot: &'t Snapshot) -> Self {
+        let (upstream, limits) = (&snapshot.config.upstream, &snapshot.config.limits);
+        Self { upstream, tls: snapshot.tls.upstream.as_ref(), connect: limits.connect, answer: limits.answer }
+    }
+}
+
 /// A connection in use. Given back when the answer's body has ended; closed when it is dropped before.
 #[derive(Debug)]
 pub(super) struct Lease {
@@ -142,10 +161,9 @@ impl Pool {
     pub(super) async fn send(
         self: &Rc<Self>,
         request: Request<Body>,
-        snapshot: &Snapshot,
+        to: To<'_>,
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
-        let (upstream, limits) = (&snapshot.config.upstream, &snapshot.config.limits);
-        let tls = snapshot.tls.upstream.as_ref();
+        let To { upstream, tls, .. } = to;
         self.aim(upstream, tls);
         let (head, body) = request.into_parts();
         let (body, sent) = body.watched();
@@ -158,11 +176,11 @@ impl Pool {
             let mut sender = match pooled {
                 Some(sender) => sender,
                 None => {
-                    let connected = self.expiry.within(limits.connect, || true, connect(upstream, tls)).await;
+                    let connected = self.expiry.within(to.connect, || true, connect(upstream, tls)).await;
                     connected.map_err(|_| UpstreamError::ConnectTimeout)??
                 }
             };
-            let answer = self.expiry.within(limits.answer, is_sent, sender.try_send_request(request)).await;
+            let answer = self.expiry.within(to.answer, is_sent, sender.try_send_request(request)).await;
             match answer.map_err(|_| UpstreamError::AnswerTimeout)? {
                 Ok(response) => {
                     let lease =

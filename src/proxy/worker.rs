@@ -21,6 +21,7 @@ use super::{
     connection::{Connections, Open},
     expiry::Expiry,
     inspect::Scratch,
+    mirror::Mirror,
     snapshot::Snapshot,
     upstream::Pool,
 };
@@ -101,6 +102,7 @@ impl Proxy {
 pub(super) struct Worker {
     snapshots: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pub(super) pool: Rc<Pool>,
+    pub(super) mirror: Rc<Mirror>,
     pub(super) expiry: Rc<Expiry>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) stages: RefCell<StageRecorder>,
@@ -118,9 +120,11 @@ impl Worker {
     /// A worker that serves nothing yet.
     pub(super) fn new(shared: &Shared, index: usize) -> Self {
         let expiry = Rc::new(Expiry::default());
+        let share = shared.workers.max(1);
         Self {
             snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
             pool: Rc::new(Pool::new(expiry.clone())),
+            mirror: Rc::new(Mirror::new(&expiry, share)),
             expiry,
             scratch: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
@@ -128,7 +132,7 @@ impl Worker {
             known: shared.known.clone(),
             connections: Rc::new(Connections::new(shared.connections.clone())),
             handshakes: shared.handshakes.clone(),
-            share: shared.workers.max(1),
+            share,
             judging: Cell::new(0),
         }
     }

@@ -53,6 +53,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// Their TLS handshakes.
     pub handshakes: HandshakeMetrics,
+    /// Copies of requests for the mirror.
+    pub mirror: MirrorMetrics,
     /// Changes of certificates and keys that were taken.
     pub tls_reloads: Counter,
     /// Changes of certificates and keys that were refused.
@@ -95,6 +97,7 @@ impl Default for Metrics {
                 .map(|cut| counter!("leadwire_connections_cut_total", "reason" => cut.as_str())),
         });
         let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
+        let mirror = with_local_recorder(&recorder, MirrorMetrics::new);
         Self {
             recorder,
             handle,
@@ -102,6 +105,7 @@ impl Default for Metrics {
             outcomes_unmatched,
             connections,
             handshakes,
+            mirror,
             tls_reloads,
             tls_refused,
             config_reloads,
@@ -170,6 +174,7 @@ fn describe() {
         "Clients' connections that were cut: a head that took too long, or no request for too long."
     );
     describe_counter!("leadwire_tls_handshakes_total", "Clients' TLS handshakes, by what became of them.");
+    describe_counter!("leadwire_mirror_total", "Copies of requests for the mirror, by what became of them.");
     describe_counter!(
         "leadwire_tls_reloads_total",
         "Changes of certificate and key files, taken or refused."
@@ -302,6 +307,50 @@ impl HandshakeMetrics {
 
     /// Counts one.
     pub fn count(&self, end: Handshake) {
+        if let Some(counter) = self.0.get(end as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// What became of a copy for the mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    /// It was answered, with whatever status.
+    Sent,
+    /// There was no connection, or it broke.
+    Failed,
+    /// It took too long.
+    Timeout,
+    /// It was not sent: too many were on their way, or its body was not read whole.
+    Dropped,
+}
+
+impl Mirrored {
+    /// Every one, in the order of the variants.
+    pub const ALL: [Mirrored; 4] = [Mirrored::Sent, Mirrored::Failed, Mirrored::Timeout, Mirrored::Dropped];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Mirrored::Sent => "sent",
+            Mirrored::Failed => "failed",
+            Mirrored::Timeout => "timeout",
+            Mirrored::Dropped => "dropped",
+        }
+    }
+}
+
+/// Counts copies for the mirror.
+#[derive(Clone, Debug)]
+pub struct MirrorMetrics([Counter; Mirrored::ALL.len()]);
+
+impl MirrorMetrics {
+    fn new() -> Self {
+        Self(Mirrored::ALL.map(|end| counter!("leadwire_mirror_total", "result" => end.as_str())))
+    }
+
+    /// Counts one.
+    pub fn count(&self, end: Mirrored) {
         if let Some(counter) = self.0.get(end as usize) {
             counter.increment(1);
         }

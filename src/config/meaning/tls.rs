@@ -81,6 +81,18 @@ fn upstream_tls(
     Some(UpstreamTls { ca, pair, server_name: server_name?, min_version: min_version? })
 }
 
+/// How a server is spoken to of which nothing is known but its CAs, `ca_at`, and its URL, `url`.
+pub(super) fn trusting(
+    ca: Option<&String>,
+    host: &str,
+    (ca_at, url): (&KeyPath, &KeyPath),
+    findings: &mut Findings,
+) -> Option<UpstreamTls> {
+    let ca = ca.and_then(|file| findings.take(ca_at, text::file(file)));
+    let server_name = findings.take(url, server_name(host));
+    Some(UpstreamTls { ca, pair: None, server_name: server_name?, min_version: TlsVersion::default() })
+}
+
 fn pair(cert: &str, key: &str, at: &KeyPath, findings: &mut Findings) -> Option<PairFiles> {
     let cert = findings.take(&at.key("cert"), text::file(cert));
     let key = findings.take(&at.key("key"), text::file(key));

@@ -28,13 +28,14 @@ const MOST: u64 = 4 << 20;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The digests of the clients' and of the upstream's settings and files; `None` where TLS is not spoken.
-pub type TlsDigests = [Option<[u8; 32]>; 2];
+/// The digests of the clients', the upstream's and the mirror's settings and files; `None` where TLS is not spoken.
+pub type TlsDigests = [Option<[u8; 32]>; 3];
 
 /// The files of a configuration, read.
 pub struct TlsFiles<'c> {
     pub(super) clients: Option<&'c Tls>,
     pub(super) upstream: Option<&'c UpstreamTls>,
+    pub(super) mirror: Option<&'c UpstreamTls>,
     contents: BTreeMap<PathBuf, Result<Vec<u8>, String>>,
     pub(super) digests: TlsDigests,
 }
@@ -47,20 +48,23 @@ impl std::fmt::Debug for TlsFiles<'_> {
 }
 
 impl<'c> TlsFiles<'c> {
-    /// Their names, of both sides.
+    /// Their names, of all sides.
     pub fn names(config: &Config) -> impl Iterator<Item = &Path> {
         let clients = config.tls.iter().flat_map(Tls::files);
-        clients.chain(config.upstream.tls.iter().flat_map(UpstreamTls::files))
+        let mirror = config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.as_ref());
+        clients.chain(config.upstream.tls.iter().chain(mirror).flat_map(UpstreamTls::files))
     }
 
     /// Reads them. What cannot be read is told by whoever needs it.
     pub fn read(config: &'c Config) -> Self {
         let (clients, upstream) = (config.tls.as_ref(), config.upstream.tls.as_ref());
+        let mirror = config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.as_ref());
         let contents = Self::names(config).map(|path| (path.to_owned(), read(path))).collect();
-        let mut files = Self { clients, upstream, contents, digests: [None; 2] };
+        let mut files = Self { clients, upstream, mirror, contents, digests: [None; 3] };
         files.digests = [
             clients.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
             upstream.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
+            mirror.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
         ];
         files
     }
@@ -95,7 +99,8 @@ impl<'c> TlsFiles<'c> {
         let pairs = self.pairs().filter_map(|pair| self.pair(pair).err());
         let client_ca = self.clients.and_then(|tls| tls.clients.as_ref()).map(|clients| &clients.file);
         let upstream_ca = self.upstream.and_then(|tls| tls.ca.as_ref());
-        let cas = client_ca.into_iter().chain(upstream_ca);
+        let mirror_ca = self.mirror.and_then(|tls| tls.ca.as_ref()).filter(|ca| Some(*ca) != upstream_ca);
+        let cas = client_ca.into_iter().chain(upstream_ca).chain(mirror_ca);
         let cas = cas.filter_map(|path| self.roots(path).err());
         let mut problems: Vec<TlsError> =
             pairs.chain(cas).chain(self.untimely(&TlsSides::default())).collect();

@@ -33,6 +33,7 @@ pub struct TlsSides {
     shown: Arc<[CertificateDer<'static>]>,
     pub(in crate::proxy) clients: Option<TlsAcceptor>,
     pub(in crate::proxy) upstream: Option<Arc<Originate>>,
+    pub(in crate::proxy) mirror: Option<Arc<Originate>>,
 }
 
 impl std::fmt::Debug for TlsSides {
@@ -50,8 +51,13 @@ impl PartialEq for TlsSides {
 
 impl TlsSides {
     pub(super) fn build(files: &TlsFiles<'_>, before: &Self) -> Result<Self, TlsError> {
-        let [of_clients, of_upstream] = before.digests;
-        let [clients, upstream] = files.digests;
+        let [of_clients, of_upstream, of_mirror] = before.digests;
+        let [clients, upstream, mirror] = files.digests;
+        let originate = |tls: Option<&UpstreamTls>, same: bool, before: &Option<Arc<Originate>>| match tls {
+            Some(_) if same => Ok(before.clone()),
+            Some(tls) => Originate::new(files, tls).map(|made| Some(Arc::new(made))),
+            None => Ok(None),
+        };
         Ok(Self {
             digests: files.digests,
             shown: files.shown().into(),
@@ -60,11 +66,8 @@ impl TlsSides {
                 Some(tls) => Some(terminate(files, tls)?),
                 None => None,
             },
-            upstream: match files.upstream {
-                Some(_) if upstream == of_upstream => before.upstream.clone(),
-                Some(tls) => Some(Arc::new(Originate::new(files, tls)?)),
-                None => None,
-            },
+            upstream: originate(files.upstream, upstream == of_upstream, &before.upstream)?,
+            mirror: originate(files.mirror, mirror == of_mirror, &before.mirror)?,
         })
     }
 
