@@ -29,13 +29,15 @@ pub enum Skip {
     Deadline,
     /// Our own code panicked.
     Panic,
+    /// The model's version panicked too often, and is out of service.
+    Poisoned,
     /// The CRM did not accept the write.
     Refused,
 }
 
 impl Skip {
     /// Every reason, so that each has its counter from the start.
-    pub const ALL: [Skip; 14] = [
+    pub const ALL: [Skip; 15] = [
         Skip::Overload,
         Skip::Body,
         Skip::Encoding,
@@ -49,6 +51,7 @@ impl Skip {
         Skip::Score,
         Skip::Deadline,
         Skip::Panic,
+        Skip::Poisoned,
         Skip::Refused,
     ];
 
@@ -68,6 +71,7 @@ impl Skip {
             Skip::Score => "score",
             Skip::Deadline => "deadline",
             Skip::Panic => "panic",
+            Skip::Poisoned => "poisoned",
             Skip::Refused => "refused",
         }
     }
