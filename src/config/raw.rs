@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     at::JsonType,
+    egress::Others,
     route::{Action, Field, Mode, OnRefused, Per, WriteAs},
     settings::{Derive, Phase},
 };
@@ -28,6 +29,8 @@ pub(super) struct RawConfig {
     pub(super) upstream_tls: Option<RawUpstreamTls>,
     /// A second upstream, such as a staging CRM, that gets copies of requests on routes as the client sent them: with its authorization, cookies and personal data.
     pub(super) mirror: Option<RawMirror>,
+    /// For clients that insist on https and take listen for their proxy (HTTPS_PROXY): whose https is read. Without it CONNECT is refused.
+    pub(super) egress: Option<RawEgress>,
     /// Health, metrics and rollouts: never on the CRM's port. LEADWIRE_ADMIN overrides it.
     pub(super) admin: String,
     /// File that holds the admin listener's bearer token; without one, admin stays on a loopback address.
@@ -63,6 +66,7 @@ impl Default for RawConfig {
             upstream: None,
             upstream_tls: None,
             mirror: None,
+            egress: None,
             admin: "127.0.0.1:9901".into(),
             admin_token: None,
             models: "models".into(),
@@ -162,6 +166,32 @@ pub(super) struct RawMirror {
     #[serde(default = "mirror_bytes")]
     #[schemars(schema_with = "size_schema")]
     pub(super) bytes: RawSize,
+}
+
+/// Whose https is read, on its way from clients that take Leadwire for their proxy.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Egress")]
+pub(super) struct RawEgress {
+    /// Hosts whose https is read: a name, or *. for any one label before it; port 443 unless one is written.
+    #[schemars(length(max = 1000))]
+    pub(super) hosts: Vec<String>,
+    /// The CA that signs certificates for them. Clients must trust it, and it must be nobody else's.
+    pub(super) ca: RawEgressCa,
+    /// What becomes of all other hosts: tunnel (bytes pass unread) or refuse. Must be said where listen is no loopback address.
+    #[serde(default)]
+    pub(super) others: Option<Others>,
+}
+
+/// The CA for egress.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EgressCa")]
+pub(super) struct RawEgressCa {
+    /// Its certificate in PEM. Where neither file exists, both are made at the start.
+    pub(super) cert: String,
+    /// Its private key in PEM.
+    pub(super) key: String,
 }
 
 fn all_percent() -> u32 {

@@ -53,6 +53,31 @@ fn problems_of_the_whole() {
             "2:29: upstream_tls.server_name: \"a b\" is not a name that a certificate can hold\n\
              2:40: upstream_tls.ca: expected the name of a file",
         ),
+        (&with("egress: {hosts: [a.b]}"), "2:9: egress.ca: required key is missing"),
+        (
+            &with("egress: {hosts: [], ca: {cert: '', key: ''}}"),
+            "2:17: egress.hosts: names no host whose https is read\n\
+             2:32: egress.ca.cert: expected the name of a file\n\
+             2:41: egress.ca.key: expected the name of a file",
+        ),
+        (
+            &with("egress: {hosts: ['*.com'], ca: {cert: c, key: k}}"),
+            "2:18: egress.hosts[0]: \"*.com\" is not a host such as api.example.com or *.example.com:8443",
+        ),
+        (
+            &with("egress: {hosts: [a.b, 'https://a.b'], ca: {cert: c, key: k}, others: refuse}"),
+            "2:23: egress.hosts[1]: \"https://a.b\" is not a host such as api.example.com or *.example.com:8443",
+        ),
+        (
+            &with("egress: {hosts: ['a:0'], ca: {cert: c, key: k}, others: pass}"),
+            "2:18: egress.hosts[0]: \"a:0\" is not a host such as api.example.com or *.example.com:8443\n\
+             2:57: egress.others: \"pass\" is not known here; expected one of tunnel, refuse",
+        ),
+        (
+            &with("listen: 0.0.0.0:8080\negress: {hosts: [a.b], ca: {cert: c, key: k}}"),
+            "3:9: egress: must say what becomes of other hosts where listen is open to the network; \
+             write others: refuse, or others: tunnel if that is meant",
+        ),
         (&with("mirror: {percent: 10}"), "2:9: mirror.upstream: required key is missing"),
         (&with("mirror: {upstream: 'http://s', percent: 101}"), "2:41: mirror.percent: 101 is more than 100"),
         (
@@ -514,6 +539,33 @@ fn a_mirror_trusts_whom_the_upstream_trusts_unless_it_says_otherwise() {
         ca(&format!("{upstream_tls}mirror: {{upstream: 'https://staging', ca: b.pem}}")).as_deref(),
         Some("b.pem")
     );
+}
+
+#[test]
+fn egress_reads_the_hosts_that_it_names() {
+    let text = "upstream: http://crm\nupstream_tls: {ca: a.pem, min_version: 1.3}\nlisten: 0.0.0.0:8080\negress: \
+         {hosts: ['*.My.Salesforce.com', api.hubapi.com, 'crm:8443', '[::1]:8443', '::2', 10.0.0.1], \
+         ca: {cert: c, key: k}, others: refuse}";
+    let egress = parse(text).unwrap().egress.unwrap();
+    for (host, port, expected) in [
+        ("acme.my.salesforce.com", 443, true),
+        ("acme.my.salesforce.com", 8443, false),
+        ("my.salesforce.com", 443, false),
+        ("api.hubapi.com", 443, true),
+        ("hubapi.com", 443, false),
+        ("crm", 8443, true),
+        ("crm", 443, false),
+        ("::1", 8443, true),
+        ("::2", 443, true),
+        ("10.0.0.1", 443, true),
+    ] {
+        assert_eq!(egress.reads(host, port), expected, "{host}:{port}");
+    }
+    assert_eq!(egress.files().collect::<Vec<_>>(), ["c", "k", "a.pem"].map(Path::new));
+    assert_eq!((egress.others, egress.min_version), (Others::Refuse, TlsVersion::Tls13));
+    let least = "upstream: http://crm\negress: {hosts: [a.b], ca: {cert: c, key: k}}";
+    let egress = parse(least).unwrap().egress.unwrap();
+    assert_eq!((egress.others, egress.roots, egress.min_version), (Others::Tunnel, None, TlsVersion::Tls12));
 }
 
 #[test]

@@ -24,13 +24,13 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     body::Body,
+    egress::Via,
     expiry::{Expired, Expiry},
     tls,
     worker::{BUFFER, MAX_HEADERS, Worker},
@@ -198,7 +198,13 @@ impl Open {
     }
 
     /// Shakes hands first, no longer than a head may take. Nobody waits for that but the client.
-    pub(super) async fn secure(self, stream: TcpStream, tls: TlsAcceptor, worker: Rc<Worker>) {
+    pub(super) async fn secure<S: Stream>(
+        self,
+        stream: S,
+        tls: TlsAcceptor,
+        worker: Rc<Worker>,
+        via: Option<Rc<Via>>,
+    ) {
         let (limit, expiry) = (worker.snapshot().config.limits.head, &worker.expiry);
         // Not a connection without a request yet, so the sweep leaves it alone.
         let shaking = Answering::new(&self.pulse, expiry);
@@ -212,20 +218,20 @@ impl Open {
         };
         worker.handshakes.count(end);
         match shaken {
-            Ok(Ok(stream)) => self.serve(stream, worker).await,
+            Ok(Ok(stream)) => self.serve(stream, worker, via).await,
             Ok(Err(error)) => tracing::debug!(%error, result = end.as_str(), "no TLS connection"),
             Err(Expired) => tracing::debug!(result = end.as_str(), "no TLS connection"),
         }
     }
 
-    /// Answers its requests until it ends, is cut, or is told to end.
-    pub(super) async fn serve<S: Stream>(self, stream: S, worker: Rc<Worker>) {
+    /// Answers its requests until it ends, is cut, or is told to end. They go to the CRM, or `via` to another host.
+    pub(super) async fn serve<S: Stream>(self, stream: S, worker: Rc<Worker>, via: Option<Rc<Via>>) {
         let (pulse, expiry) = (Arc::clone(&self.pulse), Rc::clone(&worker.expiry));
         let service = service_fn(move |request| {
             let answering = Answering::new(&pulse, &expiry);
-            let worker = Rc::clone(&worker);
+            let (worker, via) = (Rc::clone(&worker), via.clone());
             async move {
-                let answer = worker.serve(request).await;
+                let answer = worker.serve(request, via).await;
                 Ok::<_, Infallible>(answer.map(|body| Reply { body, _answering: answering }))
             }
         });

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use super::{
     answer::{Heard, Reply, body_changed},
     body::{Body, Read, Whole},
+    egress::{self, Via},
     hop,
     inspect::{Inspection, Subject},
     rehearse::StandIn,
@@ -26,18 +27,25 @@ use crate::{
 };
 
 impl Worker {
-    /// Answers one request.
-    pub(super) async fn serve(self: Rc<Self>, mut request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request, from the CRM or from the host that it came for.
+    pub(super) async fn serve(
+        self: Rc<Self>,
+        mut request: Request<Incoming>,
+        via: Option<Rc<Via>>,
+    ) -> Response<Body> {
         let started = Instant::now();
         let snapshot = self.snapshot();
-        let exchange = Exchange { worker: &self, snapshot: &snapshot, stand_in: None };
+        let exchange = Exchange { worker: &self, snapshot: &snapshot, via: via.as_deref(), stand_in: None };
         let answer = match Wish::of(&mut request) {
+            None if via.is_none() && egress::is_asked(&request, &snapshot) => {
+                egress::connect(Rc::clone(&self), &snapshot, request).await
+            }
             None => {
                 let (parts, body) = request.into_parts();
                 exchange.run(parts, Body::Streamed(body)).await
             }
             Some(wish) => {
-                let answer = wish.ask(Rc::clone(&self), request.map(Body::Streamed)).await;
+                let answer = wish.ask(&exchange, Rc::clone(&self), request.map(Body::Streamed)).await;
                 exchange.finish(None, answer, |_| RequestOutcome::Passed)
             }
         };
@@ -50,6 +58,8 @@ impl Worker {
 pub(super) struct Exchange<'w> {
     pub(super) worker: &'w Worker,
     pub(super) snapshot: &'w Snapshot,
+    /// The host that it goes to instead of the CRM.
+    pub(super) via: Option<&'w Via>,
     /// Who takes the CRM's part in a rehearsal.
     pub(super) stand_in: Option<&'w StandIn>,
 }
@@ -154,10 +164,21 @@ impl Exchange<'_> {
         }
     }
 
+    /// Sends a request to where it belongs.
+    pub(super) async fn send(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+        match self.via {
+            None => self.worker.pool.send(request, To::crm(self.snapshot)).await,
+            Some(via) => via.pool.send(request, via.to(self.snapshot)).await,
+        }
+    }
+
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let started = Instant::now();
         let sent = match self.stand_in {
-            None => self.worker.pool.send(request, To::crm(self.snapshot)).await.map(leased),
+            None => self.send(request).await.map(leased),
             Some(stand_in) => stand_in.send(request).await,
         };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());

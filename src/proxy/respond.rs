@@ -20,6 +20,11 @@ pub(super) fn not_forwardable() -> Response<Body> {
     answer(StatusCode::BAD_REQUEST, "not a request to a path")
 }
 
+/// `403`: a host that clients are not connected to.
+pub(super) fn not_connected() -> Response<Body> {
+    answer(StatusCode::FORBIDDEN, "not a host that clients are connected to")
+}
+
 /// `400`: codings of the transfer that only another server would read like this one.
 pub(super) fn framed_oddly() -> Response<Body> {
     answer(StatusCode::BAD_REQUEST, "not a transfer coding that is passed on")

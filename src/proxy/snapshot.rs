@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     recognise::{Recogniser, Route},
     registry::Version,
-    telemetry::{Metrics, MirrorMetrics, RouteMetrics, UNMATCHED},
+    telemetry::{ConnectMetrics, Metrics, MirrorMetrics, RouteMetrics, UNMATCHED},
 };
 
 /// An immutable set of routes, features and models. Requests in flight keep the one they started with.
@@ -28,6 +28,7 @@ pub struct Snapshot {
     models: Vec<Bound>,
     pub(super) tls: TlsSides,
     pub(super) mirrored: MirrorMetrics,
+    pub(super) connects: ConnectMetrics,
     made: Instant,
 }
 
@@ -62,6 +63,7 @@ impl Snapshot {
             models,
             tls: TlsSides::default(),
             mirrored: metrics.mirror.clone(),
+            connects: metrics.connects.clone(),
             made: Instant::now(),
             config,
         })

@@ -17,8 +17,8 @@ use super::{
     body::Body,
     connection::Open,
     hop,
-    pipeline::origin_form,
-    upstream::{Lease, To, UpstreamError},
+    pipeline::{Exchange, origin_form},
+    upstream::{Lease, UpstreamError},
     worker::Worker,
 };
 
@@ -47,6 +47,7 @@ impl Wish {
     /// does not, its answer is one like any other.
     pub(super) async fn ask(
         self,
+        exchange: &Exchange<'_>,
         worker: Rc<Worker>,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, UpstreamError> {
@@ -55,8 +56,7 @@ impl Wish {
             *request.uri_mut() = origin_form(request.uri());
         }
         announce(request.headers_mut(), self.protocol);
-        let snapshot = worker.snapshot();
-        let (mut response, lease) = worker.pool.send(request, To::crm(&snapshot)).await?;
+        let (mut response, lease) = exchange.send(request).await?;
         *response.version_mut() = Version::HTTP_11;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             hop::strip(response.headers_mut());

@@ -216,8 +216,8 @@ impl Worker {
         _ = stream.set_nodelay(true);
         let open = Open::new(&self.connections, self.expiry.now());
         match self.snapshot().tls.clients.clone() {
-            None => spawn_local(open.serve(stream, self)),
-            Some(tls) => spawn_local(open.secure(stream, tls, self)),
+            None => spawn_local(open.serve(stream, self, None)),
+            Some(tls) => spawn_local(open.secure(stream, tls, self, None)),
         };
     }
 

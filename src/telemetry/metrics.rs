@@ -53,6 +53,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     /// Their TLS handshakes.
     pub handshakes: HandshakeMetrics,
+    /// Clients' wishes to be connected to a host.
+    pub connects: ConnectMetrics,
     /// Copies of requests for the mirror.
     pub mirror: MirrorMetrics,
     /// Changes of certificates and keys that were taken.
@@ -97,6 +99,7 @@ impl Default for Metrics {
                 .map(|cut| counter!("leadwire_connections_cut_total", "reason" => cut.as_str())),
         });
         let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
+        let connects = with_local_recorder(&recorder, ConnectMetrics::new);
         let mirror = with_local_recorder(&recorder, MirrorMetrics::new);
         Self {
             recorder,
@@ -105,6 +108,7 @@ impl Default for Metrics {
             outcomes_unmatched,
             connections,
             handshakes,
+            connects,
             mirror,
             tls_reloads,
             tls_refused,
@@ -174,6 +178,10 @@ fn describe() {
         "Clients' connections that were cut: a head that took too long, or no request for too long."
     );
     describe_counter!("leadwire_tls_handshakes_total", "Clients' TLS handshakes, by what became of them.");
+    describe_counter!(
+        "leadwire_connect_total",
+        "CONNECT requests where egress is set, by what came of them."
+    );
     describe_counter!("leadwire_mirror_total", "Copies of requests for the mirror, by what became of them.");
     describe_counter!(
         "leadwire_tls_reloads_total",
@@ -307,6 +315,50 @@ impl HandshakeMetrics {
 
     /// Counts one.
     pub fn count(&self, end: Handshake) {
+        if let Some(counter) = self.0.get(end as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// What came of a client's wish to be connected to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connect {
+    /// Its requests are read.
+    Read,
+    /// Its bytes pass unread.
+    Tunnel,
+    /// The configuration does not allow it, or nobody could understand it.
+    Refused,
+    /// The host cannot be reached, or not stood in for.
+    Failed,
+}
+
+impl Connect {
+    /// Every one, in the order of the variants.
+    pub const ALL: [Connect; 4] = [Connect::Read, Connect::Tunnel, Connect::Refused, Connect::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Connect::Read => "read",
+            Connect::Tunnel => "tunnel",
+            Connect::Refused => "refused",
+            Connect::Failed => "failed",
+        }
+    }
+}
+
+/// Counts clients' wishes to be connected.
+#[derive(Clone, Debug)]
+pub struct ConnectMetrics([Counter; Connect::ALL.len()]);
+
+impl ConnectMetrics {
+    fn new() -> Self {
+        Self(Connect::ALL.map(|end| counter!("leadwire_connect_total", "result" => end.as_str())))
+    }
+
+    /// Counts one.
+    pub fn count(&self, end: Connect) {
         if let Some(counter) = self.0.get(end as usize) {
             counter.increment(1);
         }

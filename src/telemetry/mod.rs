@@ -13,7 +13,7 @@ pub use self::{
     latency::{Latency, Stage, StageRecorder, StageReport},
     logging::{LogFormat, init as init_logging},
     metrics::{
-        ConnectionMetrics, Cut, Handshake, HandshakeMetrics, Metrics, MirrorMetrics, Mirrored,
-        RequestOutcome, RouteMetrics, UNMATCHED,
+        Connect, ConnectMetrics, ConnectionMetrics, Cut, Handshake, HandshakeMetrics, Metrics, MirrorMetrics,
+        Mirrored, RequestOutcome, RouteMetrics, UNMATCHED,
     },
 };

@@ -15,6 +15,7 @@ mod scoring; // traffic that is
 mod connections; // how many, and how long without a request
 mod upgrade; // connections that leave HTTP
 mod tls; // https on both sides
+mod egress; // clients that take the sidecar for their proxy
 mod mirror; // copies for a second upstream
 mod smuggling; // requests with two readings
 mod faults; // whatever goes wrong, the CRM's answer comes through

@@ -11,10 +11,12 @@ mod features; // what a model may know of a lead
 mod rules; // outcomes and aliases
 mod tls; // certificates and keys
 mod mirror; // where copies go
+mod egress; // for which hosts Leadwire stands in
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
+    egress::Egress,
     findings::{Complaint, Findings, KeyPath},
     mirror::Mirror,
     preset,
@@ -44,12 +46,13 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let limits = limits(&raw.limits, findings);
     let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
-    let Network { listen, tls, upstream, mirror, admin, admin_token } = network?;
+    let Network { listen, tls, upstream, mirror, egress, admin, admin_token } = network?;
     Some(Config {
         listen,
         tls,
         upstream,
         mirror,
+        egress,
         admin,
         admin_token,
         models: folder(&raw.models, ("models", "LEADWIRE_MODELS"), env, findings)?,
@@ -69,6 +72,7 @@ struct Network {
     tls: Option<Tls>,
     upstream: Upstream,
     mirror: Option<Mirror>,
+    egress: Option<Egress>,
     admin: SocketAddr,
     admin_token: Option<PathBuf>,
 }
@@ -87,6 +91,9 @@ fn network(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Net
     let mirror = raw.mirror.as_ref();
     let mirror =
         mirror.and_then(|mirror| mirror::mirror(mirror, raw.upstream_tls.as_ref(), listen, findings));
+    let egress = raw.egress.as_ref();
+    let egress =
+        egress.and_then(|egress| egress::egress(egress, raw.upstream_tls.as_ref(), listen, findings));
 
     let token_path = KeyPath::default().key("admin_token");
     let admin_token = raw.admin_token.as_deref();
@@ -109,7 +116,7 @@ fn network(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Net
     {
         findings.wrong(&upstream_path, "is Leadwire's own listen address");
     }
-    Some(Network { listen: listen?, tls, upstream: upstream?, mirror, admin: admin?, admin_token })
+    Some(Network { listen: listen?, tls, upstream: upstream?, mirror, egress, admin: admin?, admin_token })
 }
 
 /// What the variable says, or else the file; and where that stands.

@@ -44,7 +44,7 @@ pub(super) fn upstream(
     let settings = raw.upstream_tls.as_ref();
     if is_https {
         upstream.tls = Some(upstream_tls(settings.unwrap_or(&default), upstream.host(), at, findings)?);
-    } else if settings.is_some() {
+    } else if settings.is_some() && raw.egress.is_none() {
         // Taken for granted by whoever wrote it, so it is not passed over.
         let key = KeyPath::default().key("upstream_tls");
         findings.wrong(&key, "has no meaning where upstream is http://");
@@ -105,7 +105,7 @@ fn server_name(text: &str) -> Result<ServerName<'static>, Complaint> {
 }
 
 /// `1.2` without quotes is a number in YAML, and means the same.
-fn version(raw: Option<&Json>) -> Result<TlsVersion, Complaint> {
+pub(super) fn version(raw: Option<&Json>) -> Result<TlsVersion, Complaint> {
     let text = match raw {
         None => return Ok(TlsVersion::default()),
         Some(Json::String(text)) => text.clone(),

@@ -21,21 +21,23 @@ use super::{
     error::TlsError,
     sides::{TlsSides, provider},
 };
-use crate::config::{Config, PairFiles, Tls, UpstreamTls};
+use crate::config::{Config, Egress, PairFiles, Tls, UpstreamTls};
 
 /// Greatest file in bytes that is read. All CAs there are take a quarter of a MiB.
 const MOST: u64 = 4 << 20;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The digests of the clients', the upstream's and the mirror's settings and files; `None` where TLS is not spoken.
-pub type TlsDigests = [Option<[u8; 32]>; 3];
+/// The digests of the settings and files of the clients, the upstream, the mirror and egress; `None` where TLS is not
+/// spoken.
+pub type TlsDigests = [Option<[u8; 32]>; 4];
 
 /// The files of a configuration, read.
 pub struct TlsFiles<'c> {
     pub(super) clients: Option<&'c Tls>,
     pub(super) upstream: Option<&'c UpstreamTls>,
     pub(super) mirror: Option<&'c UpstreamTls>,
+    pub(super) egress: Option<&'c Egress>,
     contents: BTreeMap<PathBuf, Result<Vec<u8>, String>>,
     pub(super) digests: TlsDigests,
 }
@@ -52,19 +54,22 @@ impl<'c> TlsFiles<'c> {
     pub fn names(config: &Config) -> impl Iterator<Item = &Path> {
         let clients = config.tls.iter().flat_map(Tls::files);
         let mirror = config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.as_ref());
-        clients.chain(config.upstream.tls.iter().chain(mirror).flat_map(UpstreamTls::files))
+        let upstreams = config.upstream.tls.iter().chain(mirror).flat_map(UpstreamTls::files);
+        clients.chain(upstreams).chain(config.egress.iter().flat_map(Egress::files))
     }
 
     /// Reads them. What cannot be read is told by whoever needs it.
     pub fn read(config: &'c Config) -> Self {
         let (clients, upstream) = (config.tls.as_ref(), config.upstream.tls.as_ref());
         let mirror = config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.as_ref());
+        let egress = config.egress.as_ref();
         let contents = Self::names(config).map(|path| (path.to_owned(), read(path))).collect();
-        let mut files = Self { clients, upstream, mirror, contents, digests: [None; 3] };
+        let mut files = Self { clients, upstream, mirror, egress, contents, digests: [None; 4] };
         files.digests = [
             clients.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
             upstream.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
             mirror.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
+            egress.map(|egress| files.digest(format!("{egress:?}"), egress.files())),
         ];
         files
     }
@@ -145,7 +150,8 @@ impl<'c> TlsFiles<'c> {
 
     fn pairs(&self) -> impl Iterator<Item = &'c PairFiles> {
         let clients = self.clients.iter().flat_map(|tls| &tls.pairs);
-        clients.chain(self.upstream.and_then(|tls| tls.pair.as_ref()))
+        let upstream = self.upstream.and_then(|tls| tls.pair.as_ref());
+        clients.chain(upstream).chain(self.egress.map(|egress| &egress.ca))
     }
 
     fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -158,7 +164,7 @@ impl<'c> TlsFiles<'c> {
         }
     }
 
-    fn private_key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    pub(super) fn private_key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         PrivateKeyDer::from_pem_slice(self.bytes(path)?).map_err(|_| TlsError::Pem {
             path: path.to_owned(),
             reason: "holds no private key in PEM, or only an encrypted one",

@@ -3,13 +3,12 @@
 use std::io;
 
 use rustls::{Error, HandshakeKind, InvalidMessage};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::telemetry::Handshake;
 
 /// Of one that ended well.
-pub(in crate::proxy) fn success(stream: &TlsStream<TcpStream>) -> Handshake {
+pub(in crate::proxy) fn success<S>(stream: &TlsStream<S>) -> Handshake {
     match stream.get_ref().1.handshake_kind() {
         Some(HandshakeKind::Resumed) => Handshake::Resumed,
         _ => Handshake::Full,
