@@ -116,10 +116,11 @@ pub(super) async fn connect(
 }
 
 impl Target {
-    /// A `CONNECT` has no body and names a port.
+    /// A `CONNECT` has no body and names a port. Python before 3.12 says it in HTTP/1.0.
     fn of(request: &Request<Incoming>) -> Option<Self> {
         let authority = request.uri().authority().filter(|authority| !authority.as_str().contains('@'))?;
-        let is_plain = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+        let is_plain = matches!(request.version(), Version::HTTP_10 | Version::HTTP_11)
+            && request.body().is_end_stream();
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let port = authority.port_u16().filter(|port| *port > 0 && is_plain && !host.is_empty())?;
         Some(Self { host, port })

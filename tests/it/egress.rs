@@ -78,8 +78,12 @@ impl Stage {
 
 /// Asks for a connection; the status, and what is there then.
 fn ask(listen: SocketAddr, target: &str) -> (u16, Client) {
+    ask_in("HTTP/1.1", listen, target)
+}
+
+fn ask_in(version: &str, listen: SocketAddr, target: &str) -> (u16, Client) {
     let mut client = Client::connect(listen);
-    client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes());
+    client.send(format!("CONNECT {target} {version}\r\nHost: {target}\r\n\r\n").as_bytes());
     let mut head = Vec::new();
     // Byte by byte, as what follows is for TLS.
     while !head.ends_with(b"\r\n\r\n") {
@@ -147,6 +151,19 @@ fn an_address_is_stood_in_for_like_a_name() {
     let sidecar = Running::with(stage.crm.address, &stage.config(&format!("'{target}'"), ""), |_| {});
     let mut client = inside(sidecar.listen, &target, "127.0.0.1", &stage.client()).unwrap();
     assert_eq!(client.exchange("GET", "/", &[], b"").status(), 201);
+}
+
+#[test]
+fn pythons_older_http_client_is_understood() {
+    let stage = Stage::set();
+    let sidecar = stage.start("");
+    let (status, client) = ask_in("HTTP/1.0", sidecar.listen, &stage.target("localhost"));
+    assert_eq!(status, 200);
+    let mut client = shake_hands(client.stream.into_inner(), &stage.client(), "localhost").unwrap();
+    for _ in 0..2 {
+        let reply = client.exchange("POST", CREATE, &JSON, LEAD.as_bytes());
+        assert_eq!((reply.status(), reply.header("leadwire")), (201, Some("scored")));
+    }
 }
 
 #[test]
