@@ -26,7 +26,7 @@ use crate::{
     leadlog::{self, Known, Queue, Store, Told, Writer},
     proxy::{
         self, BindModelError, Listeners, Proxy, Recording, Rehearsal, Shared, Snapshot, TlsDigests, TlsError,
-        TlsFiles, TlsSides, check_features,
+        TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
     telemetry::{Latency, Metrics},
@@ -169,6 +169,7 @@ struct Control {
 
 impl Control {
     fn new(config: Config, file: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        make_ca(&config)?;
         let files = TlsFiles::read(&config);
         let (tls, tls_digests) = (files.build(&TlsSides::default())?, files.digests());
         // Whoever does not check certificates goes on; not to start would stop everybody.
@@ -350,9 +351,15 @@ impl Control {
     /// reason to refuse it.
     fn tls_of(&self, config: &Config) -> Result<(TlsSides, TlsDigests), TlsError> {
         let old = self.config.load();
-        if old.tls == config.tls && old.upstream.tls == config.upstream.tls {
+        let mirror = |config: &Config| config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.clone());
+        if old.tls == config.tls
+            && old.upstream.tls == config.upstream.tls
+            && mirror(&old) == mirror(config)
+            && old.egress == config.egress
+        {
             return Ok((self.tls.clone(), self.tls_digests));
         }
+        make_ca(config)?;
         let files = TlsFiles::read(config);
         let tls = timely(&files, &self.tls)?;
         warn_of_exposed(&files);
@@ -390,6 +397,17 @@ fn timely(files: &TlsFiles<'_>, before: &TlsSides) -> Result<TlsSides, TlsError>
     }
 }
 
+/// Makes the CA for egress where there is none.
+fn make_ca(config: &Config) -> Result<(), TlsError> {
+    if let Some(egress) = &config.egress
+        && make_missing(egress)?
+    {
+        let cert = egress.ca.cert.display();
+        tracing::info!(%cert, "a CA for egress was made; clients must be told to trust it");
+    }
+    Ok(())
+}
+
 fn warn_of_exposed(files: &TlsFiles<'_>) {
     for key in files.exposed() {
         tracing::warn!(key = %key.display(), "every user of the system can read this private key");
@@ -398,7 +416,10 @@ fn warn_of_exposed(files: &TlsFiles<'_>) {
 
 /// What is wrong with certificates, keys and CAs, and which keys every user of the system can read.
 pub fn look_at_tls(config: &Config) -> (Vec<TlsError>, Vec<PathBuf>) {
-    let files = TlsFiles::read(config);
+    let mut config = config.clone();
+    // What the start makes is no mistake while it is missing.
+    config.egress.take_if(|egress| is_missing(&egress.ca));
+    let files = TlsFiles::read(&config);
     (files.problems(), files.exposed().into_iter().map(Path::to_owned).collect())
 }
 

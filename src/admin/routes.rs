@@ -138,7 +138,7 @@ async fn latency(State(admin): State<Admin>) -> Json<Json_> {
 /// The versions that serve, and what was refused.
 async fn models(State(admin): State<Admin>) -> Json<Json_> {
     let models: Vec<_> = loaded(&admin).into_iter().map(|info| {
-        json!({"model": info.model, "version": info.version, "slot": info.slot, "digest": info.digest})
+        json!({"model": info.model, "version": info.version, "slot": info.slot, "digest": info.digest, "poisoned": info.poisoned})
     }).collect();
     let refused: Vec<_> = admin
         .refusals
@@ -161,7 +161,8 @@ fn loaded(admin: &Admin) -> Vec<ModelInfo> {
     let info = |served: &Arc<Served<Version>>| {
         let id = &served.champion.id;
         let [model, version, digest] = [&id.model, &id.version, &id.digest].map(ToString::to_string);
-        ModelInfo { model, version, slot: "champion", digest }
+        let poisoned = served.champion.poison.is_out();
+        ModelInfo { model, version, slot: "champion", digest, poisoned }
     };
     admin.live.models().values().map(info).collect()
 }

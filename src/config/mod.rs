@@ -7,6 +7,8 @@
 mod at; // where a value stands: pointers, selectors, predicates
 mod route; // what a route recognises, and what it writes
 mod tls; // certificates and keys, by their files
+mod egress; // hosts that clients insist on https with
+mod mirror; // a second upstream that gets copies
 mod settings; // the whole, as it is used
 mod problem; // what is wrong, and where
 mod findings; // what went wrong so far, and where in the file everything stands
@@ -19,6 +21,8 @@ mod parse; // the way through all of it
 
 pub use self::{
     at::{Base, JsonType, Lookup, Place, Pointer, Predicate, Scalar, Selector, Side, Step, Test},
+    egress::{Egress, EgressHost, Others},
+    mirror::Mirror,
     parse::schema,
     preset::presets,
     problem::{LoadError, Problem, Problems},

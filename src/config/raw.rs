@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     at::JsonType,
+    egress::Others,
     route::{Action, Field, Mode, OnRefused, Per, WriteAs},
     settings::{Derive, Phase},
 };
@@ -26,6 +27,10 @@ pub(super) struct RawConfig {
     pub(super) upstream: Option<String>,
     /// How an https upstream is spoken to; without it, its certificate is checked against the system's CAs.
     pub(super) upstream_tls: Option<RawUpstreamTls>,
+    /// A second upstream, such as a staging CRM, that gets copies of requests on routes as the client sent them: with its authorization, cookies and personal data.
+    pub(super) mirror: Option<RawMirror>,
+    /// For clients that insist on https and take listen for their proxy (HTTPS_PROXY): whose https is read. Without it CONNECT is refused.
+    pub(super) egress: Option<RawEgress>,
     /// Health, metrics and rollouts: never on the CRM's port. LEADWIRE_ADMIN overrides it.
     pub(super) admin: String,
     /// File that holds the admin listener's bearer token; without one, admin stays on a loopback address.
@@ -60,6 +65,8 @@ impl Default for RawConfig {
             tls: None,
             upstream: None,
             upstream_tls: None,
+            mirror: None,
+            egress: None,
             admin: "127.0.0.1:9901".into(),
             admin_token: None,
             models: "models".into(),
@@ -136,6 +143,67 @@ pub(super) struct RawUpstreamTls {
     /// Oldest TLS that is spoken, 1.2 or 1.3.
     #[schemars(schema_with = "version_schema")]
     pub(super) min_version: Option<serde_json::Value>,
+}
+
+/// A second upstream that gets copies of requests on routes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Mirror")]
+pub(super) struct RawMirror {
+    /// Who gets the copies, as http://host:port or https://host:port.
+    pub(super) upstream: String,
+    /// CAs in PEM that are trusted for an https mirror; without it, those of upstream_tls, or the system's.
+    #[serde(default)]
+    pub(super) ca: Option<String>,
+    /// Of a hundred requests that routes take, how many are copied, 0 to 100.
+    #[serde(default = "all_percent")]
+    #[schemars(range(max = 100))]
+    pub(super) percent: u32,
+    /// Longest time for one copy and its answer, 100ms to 10m.
+    #[serde(default = "mirror_timeout")]
+    pub(super) timeout: String,
+    /// Copies on their way at most, 1MiB to 1GiB; what does not fit is dropped. Each counts as 16KiB more than it has.
+    #[serde(default = "mirror_bytes")]
+    #[schemars(schema_with = "size_schema")]
+    pub(super) bytes: RawSize,
+}
+
+/// Whose https is read, on its way from clients that take Leadwire for their proxy.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Egress")]
+pub(super) struct RawEgress {
+    /// Hosts whose https is read: a name, or *. for any one label before it; port 443 unless one is written.
+    #[schemars(length(max = 1000))]
+    pub(super) hosts: Vec<String>,
+    /// The CA that signs certificates for them. Clients must trust it, and it must be nobody else's.
+    pub(super) ca: RawEgressCa,
+    /// What becomes of all other hosts: tunnel (bytes pass unread) or refuse. Must be said where listen is no loopback address.
+    #[serde(default)]
+    pub(super) others: Option<Others>,
+}
+
+/// The CA for egress.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EgressCa")]
+pub(super) struct RawEgressCa {
+    /// Its certificate in PEM. Where neither file exists, both are made at the start.
+    pub(super) cert: String,
+    /// Its private key in PEM.
+    pub(super) key: String,
+}
+
+fn all_percent() -> u32 {
+    100
+}
+
+fn mirror_timeout() -> String {
+    "5s".into()
+}
+
+fn mirror_bytes() -> RawSize {
+    RawSize::Text("16MiB".into())
 }
 
 fn version_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     at::{Lookup, Pointer, Predicate, Selector},
+    egress::Egress,
+    mirror::Mirror,
     route::Route,
     tls::{Tls, UpstreamTls},
 };
@@ -23,6 +25,10 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// The CRM.
     pub upstream: Upstream,
+    /// Who gets copies of what routes take.
+    pub mirror: Option<Mirror>,
+    /// How `CONNECT` is answered; refused without it.
+    pub egress: Option<Egress>,
     /// Health and metrics. On a loopback address unless `admin_token` is set.
     pub admin: SocketAddr,
     /// File that holds the bearer token of the admin listener.

@@ -56,6 +56,48 @@ fn problems_of_the_whole() {
             "2:29: upstream_tls.server_name: \"a b\" is not a name that a certificate can hold\n\
              2:40: upstream_tls.ca: expected the name of a file",
         ),
+        (&with("egress: {hosts: [a.b]}"), "2:9: egress.ca: required key is missing"),
+        (
+            &with("egress: {hosts: [], ca: {cert: '', key: ''}}"),
+            "2:17: egress.hosts: names no host whose https is read\n\
+             2:32: egress.ca.cert: expected the name of a file\n\
+             2:41: egress.ca.key: expected the name of a file",
+        ),
+        (
+            &with("egress: {hosts: ['*.com'], ca: {cert: c, key: k}}"),
+            "2:18: egress.hosts[0]: \"*.com\" is not a host such as api.example.com or *.example.com:8443",
+        ),
+        (
+            &with("egress: {hosts: [a.b, 'https://a.b'], ca: {cert: c, key: k}, others: refuse}"),
+            "2:23: egress.hosts[1]: \"https://a.b\" is not a host such as api.example.com or *.example.com:8443",
+        ),
+        (
+            &with("egress: {hosts: ['a:0'], ca: {cert: c, key: k}, others: pass}"),
+            "2:18: egress.hosts[0]: \"a:0\" is not a host such as api.example.com or *.example.com:8443\n\
+             2:57: egress.others: \"pass\" is not known here; expected one of tunnel, refuse",
+        ),
+        (
+            &with("listen: 0.0.0.0:8080\negress: {hosts: [a.b], ca: {cert: c, key: k}}"),
+            "3:9: egress: must say what becomes of other hosts where listen is open to the network; \
+             write others: refuse, or others: tunnel if that is meant",
+        ),
+        (&with("mirror: {percent: 10}"), "2:9: mirror.upstream: required key is missing"),
+        (&with("mirror: {upstream: 'http://s', percent: 101}"), "2:41: mirror.percent: 101 is more than 100"),
+        (
+            &with("mirror: {upstream: 's', timeout: 1ms, bytes: 1KiB}"),
+            "2:20: mirror.upstream: not a URL such as http://127.0.0.1:8069\n\
+             2:34: mirror.timeout: must be from 100ms to 10m\n\
+             2:46: mirror.bytes: must be from 1MiB to 1GiB",
+        ),
+        (
+            &with("mirror: {upstream: 'http://127.0.0.1:8080'}"),
+            "2:20: mirror.upstream: is Leadwire's own listen address",
+        ),
+        (
+            &with("mirror: {upstream: 'http://s', ca: a.pem}"),
+            "2:36: mirror.ca: has no meaning where the mirror's upstream is http://",
+        ),
+        (&with("mirror: {upstream: 'https://s', ca: ''}"), "2:37: mirror.ca: expected the name of a file"),
         (&with("tls: {cert: a.pem}"), "2:6: tls.key: required key is missing"),
         (&with("tls: {cert: '', key: k.pem}"), "2:13: tls.cert: expected the name of a file"),
         (
@@ -487,6 +529,58 @@ fn tls_is_what_its_keys_say() {
     assert!(config.upstream.tls.is_none() && config.tls.unwrap().clients.unwrap().required);
     let h2c = |text: &str| parse(text).map(|config| (config.upstream.h2c, config.upstream.port)).unwrap();
     assert_eq!([h2c("upstream: h2c://crm"), h2c("upstream: http://crm:81")], [(true, 80), (false, 81)]);
+}
+
+#[test]
+fn a_mirror_trusts_whom_the_upstream_trusts_unless_it_says_otherwise() {
+    let mirror = |text: &str| parse(text).unwrap().mirror.unwrap();
+    let least = mirror("upstream: http://crm\nmirror: {upstream: 'http://staging'}");
+    let second = Duration::from_secs(1);
+    assert_eq!((least.percent, least.timeout, least.bytes), (100, 5 * second, 16 << 20));
+    assert_eq!((least.upstream.host(), least.upstream.port, &least.upstream.tls), ("staging", 80, &None));
+    let ca = |more: &str| {
+        let mirror = mirror(&format!("upstream: https://crm\n{more}"));
+        let tls = mirror.upstream.tls.unwrap();
+        assert_eq!((tls.server_name.to_str(), tls.pair), ("staging".into(), None));
+        tls.ca.map(|ca| ca.display().to_string())
+    };
+    assert_eq!(ca("mirror: {upstream: 'https://staging:8443'}"), None);
+    let upstream_tls = "upstream_tls: {ca: a.pem, cert: c, key: k, server_name: crm2}\n";
+    assert_eq!(
+        ca(&format!("{upstream_tls}mirror: {{upstream: 'https://staging'}}")).as_deref(),
+        Some("a.pem")
+    );
+    assert_eq!(
+        ca(&format!("{upstream_tls}mirror: {{upstream: 'https://staging', ca: b.pem}}")).as_deref(),
+        Some("b.pem")
+    );
+}
+
+#[test]
+fn egress_reads_the_hosts_that_it_names() {
+    let text = "upstream: http://crm\nupstream_tls: {ca: a.pem, min_version: 1.3}\nlisten: 0.0.0.0:8080\negress: \
+         {hosts: ['*.My.Salesforce.com', api.hubapi.com, 'crm:8443', '[::1]:8443', '::2', 10.0.0.1], \
+         ca: {cert: c, key: k}, others: refuse}";
+    let egress = parse(text).unwrap().egress.unwrap();
+    for (host, port, expected) in [
+        ("acme.my.salesforce.com", 443, true),
+        ("acme.my.salesforce.com", 8443, false),
+        ("my.salesforce.com", 443, false),
+        ("api.hubapi.com", 443, true),
+        ("hubapi.com", 443, false),
+        ("crm", 8443, true),
+        ("crm", 443, false),
+        ("::1", 8443, true),
+        ("::2", 443, true),
+        ("10.0.0.1", 443, true),
+    ] {
+        assert_eq!(egress.reads(host, port), expected, "{host}:{port}");
+    }
+    assert_eq!(egress.files().collect::<Vec<_>>(), ["c", "k", "a.pem"].map(Path::new));
+    assert_eq!((egress.others, egress.min_version), (Others::Refuse, TlsVersion::Tls13));
+    let least = "upstream: http://crm\negress: {hosts: [a.b], ca: {cert: c, key: k}}";
+    let egress = parse(least).unwrap().egress.unwrap();
+    assert_eq!((egress.others, egress.roots, egress.min_version), (Others::Tunnel, None, TlsVersion::Tls12));
 }
 
 #[test]

@@ -31,13 +31,15 @@ pub enum Skip {
     Deadline,
     /// Our own code panicked.
     Panic,
+    /// The model's version panicked too often, and is out of service.
+    Poisoned,
     /// The CRM did not accept the write.
     Refused,
 }
 
 impl Skip {
     /// Every reason, so that each has its counter from the start.
-    pub const ALL: [Skip; 15] = [
+    pub const ALL: [Skip; 16] = [
         Skip::Overload,
         Skip::Body,
         Skip::Slow,
@@ -52,6 +54,7 @@ impl Skip {
         Skip::Score,
         Skip::Deadline,
         Skip::Panic,
+        Skip::Poisoned,
         Skip::Refused,
     ];
 
@@ -72,6 +75,7 @@ impl Skip {
             Skip::Score => "score",
             Skip::Deadline => "deadline",
             Skip::Panic => "panic",
+            Skip::Poisoned => "poisoned",
             Skip::Refused => "refused",
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use metrics::Histogram;
 
+use super::inspect::now_ms;
 use crate::{
     config::{Config, Feature, Fill},
     lead::{Arm, FeatureType, ModelId, Reason, Value},
@@ -76,6 +77,15 @@ impl Bound {
         Ok(Self { version: version.clone(), id, arm, scores, places, fills })
     }
 
+    /// Does the model's own work. A panic in it goes on, and counts against this version.
+    pub(super) fn blamed<R>(&self, work: impl FnOnce() -> R) -> R {
+        let blame = Blame(&self.version);
+        let done = work();
+        // Reached only without a panic, which is the one thing that drops the guard.
+        std::mem::forget(blame);
+        done
+    }
+
     /// Why a lead has its score.
     pub(super) fn reasons(&self, values: &[Value<'_>], scratch: &mut ReasonScratch) -> Vec<Reason> {
         let Version { model, explainer, .. } = &*self.version;
@@ -104,6 +114,18 @@ impl Bound {
                 unseen
             }
             _ => value,
+        }
+    }
+}
+
+/// Holds a version to account for a panic. Cheaper than to catch one twice: where nothing panics, it is nothing.
+struct Blame<'v>(&'v Version);
+
+impl Drop for Blame<'_> {
+    fn drop(&mut self) {
+        let Version { id, poison, .. } = self.0;
+        if poison.panicked(now_ms()) {
+            tracing::error!(model = %id, "taken out of service: it panicked three times within a minute");
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     lead::{Skip, Value},
     leadlog::{Known, Memory, Packed},
     recognise::{Found, Route},
-    score::{Batch, ReasonScratch, Scratch},
+    score::{Batch, ReasonScratch, Scored, Scratch},
 };
 
 /// What scoring reuses from request to request.
@@ -41,6 +41,9 @@ impl Judge<'_> {
         let values = values.chunks(self.snapshot.recogniser.width().max(1));
         let (mut leads, values) = records(found, values);
         let Some(model) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
+        if model.version.poison.is_out() {
+            return (leads, Some(Skip::Poisoned));
+        }
         let skipped = match (leads.as_mut_slice(), values.as_slice()) {
             ([lead], [values]) => self.alone(model, lead, values).err(),
             (leads, values) => self.together(model, leads, values),
@@ -57,12 +60,15 @@ impl Judge<'_> {
     fn alone(&mut self, model: &Bound, lead: &mut Judged, values: &[Value<'_>]) -> Result<(), Skip> {
         let memory = self.memory(model, lead);
         let values = self.whole(model, memory.as_deref(), values)?;
-        let Bound { version, .. } = model;
-        let scored = version.model.score(|index| model.value(&values, index), &mut self.scratch.score);
-        let scored = scored.map_err(|_| Skip::Score)?;
-        if self.route.inject.writes(Field::Reasons, true) && !(self.late)(Instant::now()) {
-            lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
-        }
+        let scored = model.blamed(|| -> Result<Scored, Skip> {
+            let network = &model.version.model;
+            let scored = network.score(|index| model.value(&values, index), &mut self.scratch.score);
+            let scored = scored.map_err(|_| Skip::Score)?;
+            if self.route.inject.writes(Field::Reasons, true) && !(self.late)(Instant::now()) {
+                lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
+            }
+            Ok(scored)
+        })?;
         lead.scored = Some((scored, Packed::new(&values)));
         Ok(())
     }
@@ -83,22 +89,26 @@ impl Judge<'_> {
             match self.whole(model, memory.as_deref(), values) {
                 Err(skip) => first_skip = first_skip.or(Some(skip)),
                 Ok(values) => {
-                    version.push(|feature| model.value(&values, feature), &mut self.scratch.batch);
+                    let JudgeScratch { batch, reasons, .. } = &mut *self.scratch;
+                    model.blamed(|| {
+                        version.push(|feature| model.value(&values, feature), batch);
+                        if with_reasons {
+                            lead.reasons = model.reasons(&values, reasons);
+                        }
+                    });
                     taken.push((index, Packed::new(&values)));
-                    if with_reasons {
-                        lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
-                    }
                 }
             }
         }
         let mut taken = taken.into_iter();
-        version.score_batch(&mut self.scratch.batch, |scored| {
+        let give = |scored| {
             let Some((index, packed)) = taken.next() else { return };
             match (scored, leads.get_mut(index)) {
                 (Ok(scored), Some(lead)) => lead.scored = Some((scored, packed)),
                 _ => first_skip = first_skip.or(Some(Skip::Score)),
             }
-        });
+        };
+        model.blamed(|| version.score_batch(&mut self.scratch.batch, give));
         first_skip
     }
 
@@ -153,4 +163,88 @@ fn records<'v, 'a>(
         }
     }
     records
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        path::Path,
+        time::Duration,
+    };
+
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::{
+        config::Config,
+        recognise::RequestHead,
+        registry::{Version, fixture},
+        telemetry::Metrics,
+    };
+
+    fn load(root: &Path, version: &str) -> Arc<Version> {
+        Arc::new(Version::load(&fixture::write(root, "lead", version, 0.5)).unwrap())
+    }
+
+    fn serving(version: &Arc<Version>) -> Snapshot {
+        let yaml = "upstream: http://127.0.0.1:1\nroutes: [{name: r, method: [POST], path: /r, action: create, \
+             inject: {headers: {X-R: reasons}}}]\nfeatures: {budget: {from: [/b], type: number}}";
+        let config = Arc::new(Config::parse(yaml, &|_| None).unwrap());
+        Snapshot::new(config, &[Arc::clone(version)], &Metrics::default()).unwrap()
+    }
+
+    /// Why the lead of a request has no score. What `late` does, it does between score and reasons.
+    fn judge(snapshot: &Snapshot, late: &dyn Fn(Instant) -> bool) -> Option<Skip> {
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+        let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
+        let (known, scratch) = (&Known::new(0, Duration::ZERO), &mut JudgeScratch::default());
+        let mut judge = Judge { snapshot, known, route: &route, scratch, late };
+        judge.leads(&[Found::default()], &[Value::Number(17.0)]).1
+    }
+
+    fn panic(snapshot: &Snapshot) {
+        let panics = |_| panic!("as a defect of the model would");
+        catch_unwind(AssertUnwindSafe(|| judge(snapshot, &panics))).unwrap_err();
+    }
+
+    #[test]
+    fn a_version_that_panics_again_and_again_is_taken_out_of_service() {
+        let root = tempfile::tempdir().unwrap();
+        let version = load(root.path(), "1");
+        let (first, on_time) = (serving(&version), |_| false);
+        for _ in 0..2 {
+            panic(&first);
+            assert_eq!(judge(&first, &on_time), None, "one in a while is no reason");
+        }
+        let second = serving(&version);
+        panic(&second);
+        for snapshot in [first, second, serving(&version)] {
+            assert_eq!(judge(&snapshot, &on_time), Some(Skip::Poisoned), "in every snapshot");
+        }
+        for fresh in [load(root.path(), "2"), Arc::new(Version::load(&root.path().join("lead/1")).unwrap())] {
+            assert_eq!(judge(&serving(&fresh), &on_time), None, "one that is loaded anew serves");
+        }
+    }
+
+    #[test]
+    fn a_panic_elsewhere_counts_against_no_version() {
+        let root = tempfile::tempdir().unwrap();
+        let version = load(root.path(), "1");
+        let snapshot = serving(&version);
+        let after = |calls: u32| {
+            let called = std::cell::Cell::new(0);
+            move |_| {
+                called.set(called.get() + 1);
+                if called.get() > calls { panic!("as a defect of ours would") } else { false }
+            }
+        };
+        for _ in 0..9 {
+            // The second call comes when the scores are there.
+            let late = after(1);
+            catch_unwind(AssertUnwindSafe(|| judge(&snapshot, &late))).unwrap_err();
+        }
+        assert!(!version.poison.is_out());
+    }
 }

@@ -20,6 +20,8 @@ mod judge; // the leads of one request get their scores
 mod answer; // the CRM's answer, read as far as needed
 mod verdict; // what is written into it, and what is recorded
 mod upstream; // connections to the CRM
+mod egress; // clients that take us for their proxy
+mod mirror; // copies for a second upstream
 mod expiry; // coarse time-outs
 mod body; // bodies, streamed or whole
 mod hop; // hop-by-hop headers
@@ -33,6 +35,6 @@ pub use self::{
     inspect::{Inspection, Judged, Scratch, Subject},
     rehearse::{Recording, RecordingError, Rehearsal, rehearse},
     snapshot::Snapshot,
-    tls::{TlsDigests, TlsError, TlsFiles, TlsSides},
+    tls::{TlsDigests, TlsError, TlsFiles, TlsSides, is_missing, make_missing},
     worker::{Proxy, Shared},
 };

@@ -10,6 +10,7 @@ use super::{
     body::{Body, Read, Whole},
     connection::Pulse,
     downgrade::{Odd, downgrade},
+    egress::Via,
     h1::Head,
     hop,
     inspect::{Inspection, Subject},
@@ -33,7 +34,8 @@ impl Worker {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let snapshot = self.snapshot();
-        let answer = Exchange::new(self, &snapshot, None).run(parts, Body::received(body, pulse)).await;
+        let exchange = Exchange::new(self, &snapshot, None, None);
+        let answer = exchange.run(parts, Body::received(body, pulse)).await;
         self.stages.borrow_mut().record(Stage::Total, started.elapsed());
         answer
     }
@@ -43,6 +45,8 @@ impl Worker {
 pub(super) struct Exchange<'w> {
     pub(super) worker: &'w Worker,
     pub(super) snapshot: &'w Snapshot,
+    /// The host that it goes to instead of the CRM.
+    pub(super) via: Option<&'w Via>,
     /// Who takes the CRM's part in a rehearsal.
     pub(super) stand_in: Option<&'w StandIn>,
     /// How the client spelt its headers.
@@ -64,9 +68,14 @@ pub(super) enum Plan<'w> {
 }
 
 impl<'w> Exchange<'w> {
-    /// A request whose head stood like this.
-    pub(super) fn new(worker: &'w Worker, snapshot: &'w Snapshot, spelt: Option<&'w Head>) -> Self {
-        Self { worker, snapshot, stand_in: None, spelt, answer: RefCell::default() }
+    /// A request whose head stood like `spelt`, for the CRM or for the host that it came for.
+    pub(super) fn new(
+        worker: &'w Worker,
+        snapshot: &'w Snapshot,
+        via: Option<&'w Via>,
+        spelt: Option<&'w Head>,
+    ) -> Self {
+        Self { worker, snapshot, via, stand_in: None, spelt, answer: RefCell::default() }
     }
 
     /// The same with `stand_in` in the CRM's place.
@@ -98,6 +107,7 @@ impl<'w> Exchange<'w> {
         if parts.uri.authority().is_some() {
             parts.uri = origin_form(&parts.uri);
         }
+        self.mirror(&parts, &plan);
         match plan {
             Plan::Broken(route) => {
                 self.snapshot.metrics(route.as_deref()).count(RequestOutcome::Failed);
@@ -168,11 +178,26 @@ impl<'w> Exchange<'w> {
         subject.inspect(&mut self.worker.scratch.borrow_mut(), &mut self.worker.stages.borrow_mut())
     }
 
+    /// Copies what a route took for the mirror, if there is one.
+    fn mirror(&self, parts: &Parts, plan: &Plan<'_>) {
+        if let Some(_) = self.snapshot.config.mirror
+            && let Plan::Skip(_, body) | Plan::Judge(_, body, _) = plan
+            && self.stand_in.is_none()
+        {
+            self.worker.mirror.copy(parts, self.spelt, body, self.worker.snapshot());
+        }
+    }
+
+    /// Where a request belongs.
+    fn to(&self) -> To<'_> {
+        self.via.map_or_else(|| To::crm(self.snapshot), |via| via.to(self.snapshot))
+    }
+
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let started = Instant::now();
         let sent = match self.stand_in {
             None => {
-                let sent = self.worker.pool.send(request, self.spelt, To::crm(self.snapshot)).await;
+                let sent = self.worker.pool.send(request, self.spelt, self.to()).await;
                 sent.map(|(response, spelt)| {
                     self.answer.replace(spelt);
                     response

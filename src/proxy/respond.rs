@@ -30,6 +30,11 @@ pub(super) fn head_too_large() -> Response<Body> {
     answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's head is too large")
 }
 
+/// `403`: a host that clients are not connected to.
+pub(super) fn not_connected() -> Response<Body> {
+    answer(StatusCode::FORBIDDEN, "not a host that clients are connected to")
+}
+
 fn answer(status: StatusCode, text: &str) -> Response<Body> {
     let body = format!("{{\"error\":\"{text}\"}}\n");
     let mut response = Response::new(Body::full(body));

@@ -9,11 +9,15 @@ use http::{Method, StatusCode, header};
 use http_body::Body as _;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     body::Body,
     connection::{Answering, Connections, First, Listened, Pulse},
-    h1::{Begun, Client, Ending, Framing, Head, HeadLimits, NoRequest, Refusal, Role, Target, Wire, Writer},
+    egress::{self, Granted, Via},
+    h1::{
+        Begun, Client, Ending, Framing, Head, HeadLimits, Io, NoRequest, Refusal, Role, Target, Wire, Writer,
+    },
     pipeline::Exchange,
     respond,
     snapshot::Snapshot,
@@ -36,6 +40,15 @@ pub(super) struct Session {
     worker: Rc<Worker>,
     connections: Rc<Connections>,
     pulse: Arc<Pulse>,
+    /// The host that requests go to instead of the CRM.
+    via: Option<Rc<Via>>,
+}
+
+/// A connection that goes on inside TLS, as if this were the host that its client asked for.
+pub(super) struct StoodIn {
+    pub(super) wire: Wire,
+    pub(super) tls: TlsAcceptor,
+    pub(super) via: Rc<Via>,
 }
 
 /// What becomes of a connection behind an answer.
@@ -43,14 +56,15 @@ enum Next {
     Request,
     End,
     /// It has left HTTP; this is the CRM's side.
-    Tunnel(Box<(Wire, Lease)>),
+    Tunnel(Box<(Wire, Option<Lease>)>),
+    StandIn(TlsAcceptor, Rc<Via>),
 }
 
 /// The client is gone, or its answer broke off: there is nothing left to say.
 struct Gone;
 
 impl Session {
-    pub(super) fn new(wire: Wire, worker: &Rc<Worker>, pulse: &Arc<Pulse>) -> Self {
+    pub(super) fn new(wire: Wire, worker: &Rc<Worker>, pulse: &Arc<Pulse>, via: Option<Rc<Via>>) -> Self {
         Self {
             client: Client::new(wire, pulse),
             request: Head::default(),
@@ -58,34 +72,44 @@ impl Session {
             worker: Rc::clone(worker),
             connections: Rc::clone(&worker.connections),
             pulse: Arc::clone(pulse),
+            via,
         }
     }
 
-    /// Answers requests until the client has no more, or is told that there will be no more.
-    pub(super) async fn run(mut self) {
+    /// Answers requests until the client has no more, or is told that there will be no more. What it returns goes on inside
+    /// TLS.
+    pub(super) async fn run(mut self) -> Option<StoodIn> {
         loop {
             match self.next().await {
                 Ok(()) => {}
-                Err(NoRequest::End) => return self.client.end().await,
+                Err(NoRequest::End) => break,
                 Err(NoRequest::Refused(refusal)) => {
                     tracing::debug!(%refusal, "no request");
                     if refusal == Refusal::TooLarge {
                         self.connections.refused_head(HttpVersion::Http1);
                     }
                     self.refuse(refusal.status()).await;
-                    return self.client.end().await;
+                    break;
                 }
             }
             let has_body = Framing::of_request(&self.request) != Ok(Framing::NONE);
             let answering = Answering::new(&self.pulse, &self.worker.expiry, has_body);
             match self.serve().await {
                 Ok(Next::Request) => self.client.settle(),
-                Ok(Next::End) => return self.client.end().await,
-                Ok(Next::Tunnel(upstream)) => return tunnel(self.client, upstream.0, self.pulse).await,
-                Err(Gone) => return,
+                Ok(Next::End) => break,
+                Ok(Next::Tunnel(upstream)) => {
+                    tunnel(self.client, upstream.0, self.pulse).await;
+                    return None;
+                }
+                Ok(Next::StandIn(tls, via)) => {
+                    return Some(StoodIn { wire: self.client.into_wire()?, tls, via });
+                }
+                Err(Gone) => return None,
             }
             drop(answering);
         }
+        self.client.end().await;
+        None
     }
 
     /// Waits for a request. Who is told to end while nothing has come of one has no more.
@@ -126,6 +150,9 @@ impl Session {
                 Target::Odd => true,
                 Target::Plain(path) => snapshot.recogniser.may_take(self.request.method(), path),
             };
+        if self.request.method() == "CONNECT" && snapshot.config.egress.is_some() && self.via.is_none() {
+            return self.connect(framing, snapshot).await;
+        }
         match self.wish(framing) {
             Some(protocol) => self.upgrade(&protocol, snapshot).await,
             None if is_ours => self.consult(framing, snapshot).await,
@@ -136,7 +163,7 @@ impl Session {
     /// Passes a request on that nobody looks into.
     async fn relay(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
         let body = body(self.client.begin(framing, false));
-        let Self { client, request, answer, worker, .. } = self;
+        let Self { client, request, answer, worker, via, .. } = self;
         let write = |out: &mut Vec<u8>| {
             let mut writer = Writer(out);
             writer.request_line(request.method(), request.target_bytes());
@@ -152,7 +179,7 @@ impl Session {
             upgrades: false,
         };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, To::crm(snapshot)).await;
+        let called = worker.pool.call(call, answer, to(via, snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         match called {
             Ok(answered) => {
@@ -194,7 +221,7 @@ impl Session {
         let waits = self.request.is_1_1 && self.request.says(Role::Expect, "100-continue");
         let body = body(self.client.begin(framing, waits));
         let is_head = parts.method == Method::HEAD;
-        let exchange = Exchange::new(&self.worker, snapshot, Some(&self.request));
+        let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), Some(&self.request));
         let response = exchange.run(parts, body).await;
         self.client.waits_no_more();
         let spelling = exchange.spelling();
@@ -348,7 +375,7 @@ impl Session {
     /// Asks the CRM to leave HTTP. Where it does not agree, its answer is one like any other.
     async fn upgrade(&mut self, protocol: &[u8], snapshot: &Snapshot) -> Result<Next, Gone> {
         let body = body(self.client.begin(Framing::NONE, false));
-        let Self { client, request, answer, worker, .. } = self;
+        let Self { client, request, answer, worker, via, .. } = self;
         let write = |out: &mut Vec<u8>| {
             let mut writer = Writer(out);
             writer.request_line(request.method(), request.origin_form().unwrap_or(b"/"));
@@ -359,7 +386,7 @@ impl Session {
         let (method, client) = (request.method(), Some(&*client));
         let call = Call { write: &write, body, framing: Framing::NONE, method, client, upgrades: true };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, To::crm(snapshot)).await;
+        let called = worker.pool.call(call, answer, to(via, snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let answered = match called {
             Ok(answered) => answered,
@@ -376,8 +403,36 @@ impl Session {
             answer.values(Role::Upgrade).for_each(|protocol| writer.line(b"Upgrade", protocol));
             writer.end(Ending::Upgrade);
         });
-        Ok(Next::Tunnel(Box::new(answered.into_wire())))
+        let (wire, lease) = answered.into_wire();
+        Ok(Next::Tunnel(Box::new((wire, Some(lease)))))
     }
+
+    /// Answers `CONNECT`.
+    async fn connect(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
+        _ = self.client.begin(framing, false);
+        let (target, is_plain) = (self.request.target_bytes(), framing == Framing::NONE);
+        let next = match egress::connect(&self.worker, snapshot, target, is_plain).await {
+            Ok(Granted::Read(tls, via)) => Next::StandIn(tls, via),
+            Ok(Granted::Tunnel(stream)) => {
+                // An error here only costs latency.
+                _ = stream.set_nodelay(true);
+                Next::Tunnel(Box::new((Wire::new(Io::Plain(stream)), None)))
+            }
+            Err(answer) => return self.give(answer, None, false).await,
+        };
+        self.client.write(|out| {
+            let mut writer = Writer(out);
+            writer.status_line(StatusCode::OK, None);
+            writer.end(Ending::Open);
+        });
+        std::future::poll_fn(|context| self.client.poll_write(context)).await.map_err(|_| Gone)?;
+        Ok(next)
+    }
+}
+
+/// Where a request goes.
+fn to<'t>(via: &'t Option<Rc<Via>>, snapshot: &'t Snapshot) -> To<'t> {
+    via.as_ref().map_or_else(|| To::crm(snapshot), |via| via.to(snapshot))
 }
 
 /// The framing of an answer on its way to the client: chunks stand in for an end that only the connection tells, and the

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     recognise::{Recogniser, Route},
     registry::Version,
-    telemetry::{Metrics, RouteMetrics, UNMATCHED},
+    telemetry::{ConnectMetrics, Metrics, MirrorMetrics, RouteMetrics, UNMATCHED},
 };
 
 /// An immutable set of routes, features and models. Requests in flight keep the one they started with.
@@ -27,6 +27,8 @@ pub struct Snapshot {
     unmatched: RouteMetrics,
     models: Vec<Bound>,
     pub(super) tls: TlsSides,
+    pub(super) mirrored: MirrorMetrics,
+    pub(super) connects: ConnectMetrics,
     made: Instant,
 }
 
@@ -60,6 +62,8 @@ impl Snapshot {
             unmatched: metrics.route(UNMATCHED),
             models,
             tls: TlsSides::default(),
+            mirrored: metrics.mirror.clone(),
+            connects: metrics.connects.clone(),
             made: Instant::now(),
             config,
         })

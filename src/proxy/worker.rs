@@ -21,6 +21,7 @@ use super::{
     connection::{Connections, Open},
     expiry::Expiry,
     inspect::Scratch,
+    mirror::Mirror,
     snapshot::Snapshot,
     upstream::Pool,
 };
@@ -103,6 +104,7 @@ impl Proxy {
 pub(super) struct Worker {
     snapshots: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     pub(super) pool: Rc<Pool>,
+    pub(super) mirror: Rc<Mirror>,
     pub(super) expiry: Rc<Expiry>,
     pub(super) scratch: RefCell<Scratch>,
     pub(super) stages: RefCell<StageRecorder>,
@@ -120,9 +122,12 @@ impl Worker {
     /// A worker that serves nothing yet.
     pub(super) fn new(shared: &Shared, index: usize) -> Self {
         let expiry = Rc::new(Expiry::default());
+        let share = shared.workers.max(1);
+        let pool = Rc::new(Pool::new(expiry.clone(), shared.upstream.clone(), share));
         Self {
             snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
-            pool: Rc::new(Pool::new(expiry.clone(), shared.upstream.clone(), shared.workers.max(1))),
+            mirror: Rc::new(Mirror::new(&pool, &expiry, share)),
+            pool,
             expiry,
             scratch: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
@@ -130,7 +135,7 @@ impl Worker {
             known: shared.known.clone(),
             connections: Rc::new(Connections::new(shared.connections.clone())),
             handshakes: shared.handshakes.clone(),
-            share: shared.workers.max(1),
+            share,
             judging: Cell::new(0),
         }
     }
@@ -217,7 +222,7 @@ impl Worker {
         let open = Open::new(&self.connections, self.expiry.now());
         match self.snapshot().tls.clients.clone() {
             None => spawn_local(open.listen(stream, self)),
-            Some(tls) => spawn_local(open.secure(stream, tls, self)),
+            Some(tls) => spawn_local(open.secure(stream, tls, self, None)),
         };
     }
 

@@ -6,6 +6,7 @@
 //! truth: whatever changes what is served changes files, and a watcher does the rest.
 
 mod manifest; // what a version says of itself
+mod poison; // versions that panic
 mod version; // a folder -> a checked, compiled model; and back
 mod trust; // who may sign a version
 mod deployment; // models/<model>/deployment.json: which version holds which slot
@@ -22,6 +23,7 @@ pub use self::{
     deployment::{Challenger, Deployment, DeploymentError},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
     manifest::{Background, Baseline, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain},
+    poison::Poison,
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
     trust::{KeyError, SIGNATURE, Trust, keygen, sign},
     version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},

@@ -4,11 +4,12 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use sha2::{Digest, Sha256};
 
-use super::{Manifest, Trust};
+use super::{Manifest, Poison, Trust};
 use crate::{
     lead::{ModelId, Value},
     score::{Explainer, Kind, Model, ModelError, Scratch},
@@ -37,6 +38,8 @@ pub struct Version {
     pub model: Model,
     /// Gives its scores reasons.
     pub explainer: Explainer,
+    /// Whether it panics too often to serve.
+    pub poison: Arc<Poison>,
 }
 
 /// Why a version was not read or written. Each names the folder and the file.
@@ -177,7 +180,7 @@ impl Version {
             version: manifest.version.as_str().into(),
             digest: digest.into(),
         };
-        Ok(Self { id, manifest, model, explainer })
+        Ok(Self { id, manifest, model, explainer, poison: Arc::default() })
     }
 }
 

@@ -19,6 +19,8 @@ pub struct ModelInfo {
     pub slot: &'static str,
     /// The manifest's digest.
     pub digest: String,
+    /// It is out of service, because it panicked too often.
+    pub poisoned: bool,
 }
 
 /// What is counted only when somebody asks.
@@ -43,6 +45,7 @@ pub fn render(metrics: &Metrics, latency: &Latency, models: &[ModelInfo], levels
     let mut text = metrics.render();
     stages(&mut text, latency);
     model_info(&mut text, models);
+    model_poisoned(&mut text, models);
     // Writing to a String does not fail, here and below.
     _ = writeln!(text, "# HELP leadwire_queue_depth Records waiting for the lead log.");
     _ = writeln!(text, "# TYPE leadwire_queue_depth gauge\nleadwire_queue_depth {queue_depth}");
@@ -70,12 +73,22 @@ fn stages(text: &mut String, latency: &Latency) {
 fn model_info(text: &mut String, models: &[ModelInfo]) {
     _ = writeln!(text, "# HELP leadwire_model_info Versions that are loaded; always 1.");
     _ = writeln!(text, "# TYPE leadwire_model_info gauge");
-    for ModelInfo { model, version, slot, digest } in models {
+    for ModelInfo { model, version, slot, digest, .. } in models {
         let [model, version] = [model, version].map(|label| escaped(label));
         _ = writeln!(
             text,
             "leadwire_model_info{{model=\"{model}\",version=\"{version}\",slot=\"{slot}\",digest=\"{digest}\"}} 1"
         );
+    }
+}
+
+fn model_poisoned(text: &mut String, models: &[ModelInfo]) {
+    _ = writeln!(text, "# HELP leadwire_model_poisoned Whether a version is out of service for its panics.");
+    _ = writeln!(text, "# TYPE leadwire_model_poisoned gauge");
+    for ModelInfo { model, version, poisoned, .. } in models {
+        let [model, version] = [model, version].map(|label| escaped(label));
+        let value = u8::from(*poisoned);
+        _ = writeln!(text, "leadwire_model_poisoned{{model=\"{model}\",version=\"{version}\"}} {value}");
     }
 }
 
@@ -97,8 +110,8 @@ mod tests {
         recorder.record(Stage::Score, Duration::from_nanos(300));
         recorder.record(Stage::Score, Duration::from_millis(20));
         drop(recorder);
-        let info =
-            ModelInfo { model: "lead".into(), version: "a\"b".into(), slot: "champion", digest: "00".into() };
+        let (model, version, digest) = ("lead".into(), "a\"b".into(), "00".into());
+        let info = ModelInfo { model, version, slot: "champion", digest, poisoned: true };
         let text = render(&metrics, &latency, &[info], Levels { queue_depth: 3, leads_known: 7 });
         for line in [
             "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.00000025\"} 0",
@@ -106,6 +119,7 @@ mod tests {
             "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.025\"} 2",
             "leadwire_stage_seconds_count{stage=\"score\"} 2",
             "leadwire_model_info{model=\"lead\",version=\"a\\\"b\",slot=\"champion\",digest=\"00\"} 1",
+            "leadwire_model_poisoned{model=\"lead\",version=\"a\\\"b\"} 1",
             "leadwire_skipped_total{route=\"lead.create\",reason=\"parse\"} 1",
             "leadwire_queue_depth 3",
             "leadwire_leads_known 7",

@@ -56,6 +56,10 @@ pub struct Metrics {
     pub handshakes: HandshakeMetrics,
     /// Connections to upstreams.
     pub upstream: UpstreamMetrics,
+    /// Clients' wishes to be connected to a host.
+    pub connects: ConnectMetrics,
+    /// Copies of requests for the mirror.
+    pub mirror: MirrorMetrics,
     /// Changes of certificates and keys that were taken.
     pub tls_reloads: Counter,
     /// Changes of certificates and keys that were refused.
@@ -95,6 +99,8 @@ impl Default for Metrics {
         let connections = with_local_recorder(&recorder, ConnectionMetrics::new);
         let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
         let upstream = with_local_recorder(&recorder, UpstreamMetrics::new);
+        let connects = with_local_recorder(&recorder, ConnectMetrics::new);
+        let mirror = with_local_recorder(&recorder, MirrorMetrics::new);
         Self {
             recorder,
             handle,
@@ -103,6 +109,8 @@ impl Default for Metrics {
             connections,
             handshakes,
             upstream,
+            connects,
+            mirror,
             tls_reloads,
             tls_refused,
             config_reloads,
@@ -179,6 +187,11 @@ fn describe() {
         "Requests answered with 431: too many headers, or too long ones."
     );
     describe_counter!("leadwire_tls_handshakes_total", "Clients' TLS handshakes, by what became of them.");
+    describe_counter!(
+        "leadwire_connect_total",
+        "CONNECT requests where egress is set, by what came of them."
+    );
+    describe_counter!("leadwire_mirror_total", "Copies of requests for the mirror, by what became of them.");
     describe_counter!(
         "leadwire_tls_reloads_total",
         "Changes of certificate and key files, taken or refused."
@@ -370,6 +383,94 @@ impl HandshakeMetrics {
 
     /// Counts one.
     pub fn count(&self, end: Handshake) {
+        if let Some(counter) = self.0.get(end as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// What came of a client's wish to be connected to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connect {
+    /// Its requests are read.
+    Read,
+    /// Its bytes pass unread.
+    Tunnel,
+    /// The configuration does not allow it, or nobody could understand it.
+    Refused,
+    /// The host cannot be reached, or not stood in for.
+    Failed,
+}
+
+impl Connect {
+    /// Every one, in the order of the variants.
+    pub const ALL: [Connect; 4] = [Connect::Read, Connect::Tunnel, Connect::Refused, Connect::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Connect::Read => "read",
+            Connect::Tunnel => "tunnel",
+            Connect::Refused => "refused",
+            Connect::Failed => "failed",
+        }
+    }
+}
+
+/// Counts clients' wishes to be connected.
+#[derive(Clone, Debug)]
+pub struct ConnectMetrics([Counter; Connect::ALL.len()]);
+
+impl ConnectMetrics {
+    fn new() -> Self {
+        Self(Connect::ALL.map(|end| counter!("leadwire_connect_total", "result" => end.as_str())))
+    }
+
+    /// Counts one.
+    pub fn count(&self, end: Connect) {
+        if let Some(counter) = self.0.get(end as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// What became of a copy for the mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    /// It was answered, with whatever status.
+    Sent,
+    /// There was no connection, or it broke.
+    Failed,
+    /// It took too long.
+    Timeout,
+    /// It was not sent: too many were on their way, or its body was not read whole.
+    Dropped,
+}
+
+impl Mirrored {
+    /// Every one, in the order of the variants.
+    pub const ALL: [Mirrored; 4] = [Mirrored::Sent, Mirrored::Failed, Mirrored::Timeout, Mirrored::Dropped];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Mirrored::Sent => "sent",
+            Mirrored::Failed => "failed",
+            Mirrored::Timeout => "timeout",
+            Mirrored::Dropped => "dropped",
+        }
+    }
+}
+
+/// Counts copies for the mirror.
+#[derive(Clone, Debug)]
+pub struct MirrorMetrics([Counter; Mirrored::ALL.len()]);
+
+impl MirrorMetrics {
+    fn new() -> Self {
+        Self(Mirrored::ALL.map(|end| counter!("leadwire_mirror_total", "result" => end.as_str())))
+    }
+
+    /// Counts one.
+    pub fn count(&self, end: Mirrored) {
         if let Some(counter) = self.0.get(end as usize) {
             counter.increment(1);
         }

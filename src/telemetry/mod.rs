@@ -14,8 +14,8 @@ pub use self::{
     latency::{Latency, Stage, StageRecorder, StageReport},
     logging::{LogFormat, init as init_logging},
     metrics::{
-        ConnectionMetrics, Cut, Handshake, HandshakeMetrics, HttpVersion, Metrics, RequestOutcome,
-        RouteMetrics, UNMATCHED,
+        Connect, ConnectMetrics, ConnectionMetrics, Cut, Handshake, HandshakeMetrics, HttpVersion, Metrics,
+        MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics, UNMATCHED,
     },
     upstream::{Dial, Retry, UpstreamMetrics},
 };

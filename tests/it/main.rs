@@ -19,6 +19,8 @@ mod http2; // many requests on one connection
 mod frames; // its frames, one by one
 mod upgrade; // connections that leave HTTP
 mod tls; // https on both sides
+mod egress; // clients that take the sidecar for their proxy
+mod mirror; // copies for a second upstream
 mod smuggling; // requests with two readings
 mod faults; // whatever goes wrong, the CRM's answer comes through
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on

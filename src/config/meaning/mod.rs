@@ -10,11 +10,15 @@ mod routes; // routes, and what two of them may not share
 mod features; // what a model may know of a lead
 mod rules; // outcomes and aliases
 mod tls; // certificates and keys
+mod mirror; // where copies go
+mod egress; // for which hosts Leadwire stands in
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
+    egress::Egress,
     findings::{Complaint, Findings, KeyPath},
+    mirror::Mirror,
     preset,
     raw::{RawConfig, RawLimits},
     settings::{Config, Limits, Mask, ModelKey, Upstream},
@@ -42,11 +46,13 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let limits = limits(&raw.limits, findings);
     let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
-    let Network { listen, tls, upstream, admin, admin_token } = network?;
+    let Network { listen, tls, upstream, mirror, egress, admin, admin_token } = network?;
     Some(Config {
         listen,
         tls,
         upstream,
+        mirror,
+        egress,
         admin,
         admin_token,
         models: folder(&raw.models, ("models", "LEADWIRE_MODELS"), env, findings)?,
@@ -65,6 +71,8 @@ struct Network {
     listen: SocketAddr,
     tls: Option<Tls>,
     upstream: Upstream,
+    mirror: Option<Mirror>,
+    egress: Option<Egress>,
     admin: SocketAddr,
     admin_token: Option<PathBuf>,
 }
@@ -80,6 +88,12 @@ fn network(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Net
     let upstream = findings.take(&upstream_path, upstream);
     let upstream = upstream.and_then(|found| tls::upstream(raw, found, &upstream_path, findings));
     let tls = raw.tls.as_ref().and_then(|raw| tls::listen(raw, findings));
+    let mirror = raw.mirror.as_ref();
+    let mirror =
+        mirror.and_then(|mirror| mirror::mirror(mirror, raw.upstream_tls.as_ref(), listen, findings));
+    let egress = raw.egress.as_ref();
+    let egress =
+        egress.and_then(|egress| egress::egress(egress, raw.upstream_tls.as_ref(), listen, findings));
 
     let token_path = KeyPath::default().key("admin_token");
     let admin_token = raw.admin_token.as_deref();
@@ -98,12 +112,11 @@ fn network(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> Option<Net
         findings.wrong(&admin_path, format!("{admin} is taken by listen"));
     }
     if let (Some(listen), Some(upstream)) = (listen, &upstream)
-        && let Ok(ip) = upstream.host().parse()
-        && text::clash(listen, SocketAddr::new(ip, upstream.port))
+        && text::is_own(listen, upstream)
     {
         findings.wrong(&upstream_path, "is Leadwire's own listen address");
     }
-    Some(Network { listen: listen?, tls, upstream: upstream?, admin: admin?, admin_token })
+    Some(Network { listen: listen?, tls, upstream: upstream?, mirror, egress, admin: admin?, admin_token })
 }
 
 /// What the variable says, or else the file; and where that stands.

@@ -38,6 +38,12 @@ pub(super) fn clash(a: SocketAddr, b: SocketAddr) -> bool {
         && (left == right || left.is_unspecified() || right.is_unspecified())
 }
 
+/// Whether an upstream is an address that Leadwire itself listens on, so that a request would go in circles.
+pub(super) fn is_own(listen: SocketAddr, upstream: &Upstream) -> bool {
+    let ip = upstream.host().parse();
+    ip.is_ok_and(|ip| clash(listen, SocketAddr::new(ip, upstream.port)))
+}
+
 /// `http://host:port`, `h2c://host:port` or `https://host:port`, and whether it is the latter.
 pub(super) fn upstream(text: &str) -> Result<(Upstream, bool), Complaint> {
     // The text is not repeated: it may hold a password.

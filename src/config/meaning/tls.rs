@@ -44,7 +44,7 @@ pub(super) fn upstream(
     let settings = raw.upstream_tls.as_ref();
     if is_https {
         upstream.tls = Some(upstream_tls(settings.unwrap_or(&default), upstream.host(), at, findings)?);
-    } else if settings.is_some() {
+    } else if settings.is_some() && raw.egress.is_none() {
         // Taken for granted by whoever wrote it, so it is not passed over.
         let key = KeyPath::default().key("upstream_tls");
         findings.wrong(&key, "has no meaning where upstream is not https://");
@@ -81,6 +81,18 @@ fn upstream_tls(
     Some(UpstreamTls { ca, pair, server_name: server_name?, min_version: min_version? })
 }
 
+/// How a server is spoken to of which nothing is known but its CAs, `ca_at`, and its URL, `url`.
+pub(super) fn trusting(
+    ca: Option<&String>,
+    host: &str,
+    (ca_at, url): (&KeyPath, &KeyPath),
+    findings: &mut Findings,
+) -> Option<UpstreamTls> {
+    let ca = ca.and_then(|file| findings.take(ca_at, text::file(file)));
+    let server_name = findings.take(url, server_name(host));
+    Some(UpstreamTls { ca, pair: None, server_name: server_name?, min_version: TlsVersion::default() })
+}
+
 fn pair(cert: &str, key: &str, at: &KeyPath, findings: &mut Findings) -> Option<PairFiles> {
     let cert = findings.take(&at.key("cert"), text::file(cert));
     let key = findings.take(&at.key("key"), text::file(key));
@@ -93,7 +105,7 @@ fn server_name(text: &str) -> Result<ServerName<'static>, Complaint> {
 }
 
 /// `1.2` without quotes is a number in YAML, and means the same.
-fn version(raw: Option<&Json>) -> Result<TlsVersion, Complaint> {
+pub(super) fn version(raw: Option<&Json>) -> Result<TlsVersion, Complaint> {
     let text = match raw {
         None => return Ok(TlsVersion::default()),
         Some(Json::String(text)) => text.clone(),

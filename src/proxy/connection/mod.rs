@@ -12,26 +12,29 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use self::pulse::Busy;
 pub(super) use self::{
-    listened::{First, Listened},
+    listened::{First, Listened, Stream},
     pulse::{Answering, Pulse},
     table::{Connections, Open},
 };
 use super::{
     body::Body,
+    egress::Via,
     expiry::Expired,
     h1::{Broken, Io, Wire},
-    session::Session,
+    session::{Session, StoodIn},
     tls,
     worker::Worker,
 };
@@ -42,7 +45,13 @@ const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
 impl Open {
     /// Shakes hands first, no longer than a head may take. Nobody waits for that but the client.
-    pub(super) async fn secure(self, stream: TcpStream, tls: TlsAcceptor, worker: Rc<Worker>) {
+    pub(super) async fn secure<S: Stream>(
+        self,
+        stream: S,
+        tls: TlsAcceptor,
+        worker: Rc<Worker>,
+        via: Option<Rc<Via>>,
+    ) {
         let (limit, expiry) = (worker.snapshot().config.limits.head, &worker.expiry);
         // Not a connection without a request yet, so the sweep leaves it alone.
         let shaking = Busy::new(&self.0.pulse, expiry);
@@ -59,7 +68,7 @@ impl Open {
         match shaken {
             Ok(Ok(stream)) => {
                 let first = First { is_http2: tls::agreed_on_http2(&stream), ..First::default() };
-                self.serve(Io::Tls(Box::new(stream.into())), first, worker).await;
+                self.serve(Io::Other(Box::new(stream)), first, worker, via).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, result = end.as_str(), "no TLS connection"),
             Err(Expired) => tracing::debug!(result = end.as_str(), "no TLS connection"),
@@ -83,19 +92,24 @@ impl Open {
             Poll::Pending
         });
         if is_chosen.await {
-            self.serve(Io::Plain(stream), first, worker).await;
+            self.serve(Io::Plain(stream), first, worker, None).await;
         }
     }
 
-    async fn serve(self, io: Io, first: First, worker: Rc<Worker>) {
+    /// Serves what is inside; requests go to the CRM, or `via` to another host.
+    async fn serve(self, io: Io, first: First, worker: Rc<Worker>, via: Option<Rc<Via>>) {
         if first.is_http2 {
             self.0.connections.metrics.speaks(HttpVersion::Http2);
             // Elsewhere, so that a connection of the other kind is no larger for it.
-            Box::pin(http2::serve(self, io, first, worker)).await;
-        } else {
-            self.0.connections.metrics.speaks(HttpVersion::Http1);
-            let session = Session::new(Wire::with(io, &first.bytes), &worker, &self.0.pulse);
-            self.0.unless_cut(session.run()).await;
+            return Box::pin(http2::serve(self, io, first, worker)).await;
+        }
+        self.0.connections.metrics.speaks(HttpVersion::Http1);
+        let session = Session::new(Wire::with(io, &first.bytes), &worker, &self.0.pulse, via);
+        if let Some(Some(granted)) = self.0.unless_cut(session.run()).await {
+            let StoodIn { wire, tls, via } = granted;
+            let first = First { bytes: wire.input.freeze(), is_http2: false };
+            let stream = TokioIo::new(Listened::new(wire.io, first, Arc::clone(&self.0.pulse)));
+            Box::pin(self.secure(stream, tls, worker, Some(via))).await;
         }
     }
 

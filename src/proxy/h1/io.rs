@@ -11,7 +11,8 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::TlsStream;
+
+use crate::proxy::connection::Stream;
 
 /// What is read at once at first, and at most.
 const FIRST: usize = 8 << 10;
@@ -20,14 +21,15 @@ const MOST: usize = 64 << 10;
 /// What a connection is made of, on either side.
 pub(crate) enum Io {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    /// TLS over whatever it is.
+    Other(Box<dyn Stream>),
 }
 
 impl std::fmt::Debug for Io {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Io::Plain(_) => "Plain",
-            Io::Tls(_) => "Tls",
+            Io::Other(_) => "Other",
         })
     }
 }
@@ -40,7 +42,7 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Io::Plain(stream) => Pin::new(stream).poll_read(context, into),
-            Io::Tls(stream) => Pin::new(stream).poll_read(context, into),
+            Io::Other(stream) => Pin::new(stream).poll_read(context, into),
         }
     }
 }
@@ -49,7 +51,7 @@ impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Io::Other(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -57,14 +59,14 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             // A socket has nothing to flush.
             Io::Plain(_) => Poll::Ready(Ok(())),
-            Io::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Io::Other(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Io::Other(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Stage<'_> {
         let Recording { request, response } = self.recording;
         let (parts, body) = (request.clone().into_parts().0, request.body().clone());
         let stand_in = StandIn { sent: RefCell::default(), answer: response.clone() };
-        let exchange = Exchange::new(self.worker, self.snapshot, None).rehearsed(&stand_in);
+        let exchange = Exchange::new(self.worker, self.snapshot, None, None).rehearsed(&stand_in);
         // One after the other, since each takes a place among those that are scored at once.
         let answered = exchange.run(parts.clone(), Body::full(body.clone())).await;
         let plan = exchange.plan(&parts, Body::full(body)).await;

@@ -59,6 +59,31 @@ pub enum TlsError {
         /// Whole days until then.
         days: u64,
     },
+    /// A certificate that signs no others.
+    #[error("{}: not the certificate of a CA", path.display())]
+    NotCa {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A CA that may not sign for a host that is stood in for.
+    #[error(
+        "{}: may not sign for {host}; where Leadwire made it, remove it and its key, and others are made at the next start",
+        path.display()
+    )]
+    NotPermitted {
+        /// The file.
+        path: PathBuf,
+        /// The host.
+        host: String,
+    },
+    /// An own CA that cannot be made, or that cannot sign.
+    #[error("{}: cannot be made or used: {reason}", path.display())]
+    Make {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Nothing to check an upstream's certificate against.
     #[error("the system has no CAs; name a file of them as upstream_tls.ca")]
     NoRoots,

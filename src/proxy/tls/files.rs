@@ -21,20 +21,23 @@ use super::{
     error::TlsError,
     sides::{TlsSides, provider},
 };
-use crate::config::{Config, PairFiles, Tls, UpstreamTls};
+use crate::config::{Config, Egress, PairFiles, Tls, UpstreamTls};
 
 /// Greatest file in bytes that is read. All CAs there are take a quarter of a MiB.
 const MOST: u64 = 4 << 20;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// The digests of the clients' and of the upstream's settings and files; `None` where TLS is not spoken.
-pub type TlsDigests = [Option<[u8; 32]>; 2];
+/// The digests of the settings and files of the clients, the upstream, the mirror and egress; `None` where TLS is not
+/// spoken.
+pub type TlsDigests = [Option<[u8; 32]>; 4];
 
 /// The files of a configuration, read.
 pub struct TlsFiles<'c> {
     pub(super) clients: Option<&'c Tls>,
     pub(super) upstream: Option<&'c UpstreamTls>,
+    pub(super) mirror: Option<&'c UpstreamTls>,
+    pub(super) egress: Option<&'c Egress>,
     contents: BTreeMap<PathBuf, Result<Vec<u8>, String>>,
     pub(super) digests: TlsDigests,
 }
@@ -47,20 +50,26 @@ impl std::fmt::Debug for TlsFiles<'_> {
 }
 
 impl<'c> TlsFiles<'c> {
-    /// Their names, of both sides.
+    /// Their names, of all sides.
     pub fn names(config: &Config) -> impl Iterator<Item = &Path> {
         let clients = config.tls.iter().flat_map(Tls::files);
-        clients.chain(config.upstream.tls.iter().flat_map(UpstreamTls::files))
+        let mirror = config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.as_ref());
+        let upstreams = config.upstream.tls.iter().chain(mirror).flat_map(UpstreamTls::files);
+        clients.chain(upstreams).chain(config.egress.iter().flat_map(Egress::files))
     }
 
     /// Reads them. What cannot be read is told by whoever needs it.
     pub fn read(config: &'c Config) -> Self {
         let (clients, upstream) = (config.tls.as_ref(), config.upstream.tls.as_ref());
+        let mirror = config.mirror.as_ref().and_then(|mirror| mirror.upstream.tls.as_ref());
+        let egress = config.egress.as_ref();
         let contents = Self::names(config).map(|path| (path.to_owned(), read(path))).collect();
-        let mut files = Self { clients, upstream, contents, digests: [None; 2] };
+        let mut files = Self { clients, upstream, mirror, egress, contents, digests: [None; 4] };
         files.digests = [
             clients.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
             upstream.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
+            mirror.map(|tls| files.digest(format!("{tls:?}"), tls.files())),
+            egress.map(|egress| files.digest(format!("{egress:?}"), egress.files())),
         ];
         files
     }
@@ -95,7 +104,8 @@ impl<'c> TlsFiles<'c> {
         let pairs = self.pairs().filter_map(|pair| self.pair(pair).err());
         let client_ca = self.clients.and_then(|tls| tls.clients.as_ref()).map(|clients| &clients.file);
         let upstream_ca = self.upstream.and_then(|tls| tls.ca.as_ref());
-        let cas = client_ca.into_iter().chain(upstream_ca);
+        let mirror_ca = self.mirror.and_then(|tls| tls.ca.as_ref()).filter(|ca| Some(*ca) != upstream_ca);
+        let cas = client_ca.into_iter().chain(upstream_ca).chain(mirror_ca);
         let cas = cas.filter_map(|path| self.roots(path).err());
         let mut problems: Vec<TlsError> =
             pairs.chain(cas).chain(self.untimely(&TlsSides::default())).collect();
@@ -140,7 +150,8 @@ impl<'c> TlsFiles<'c> {
 
     fn pairs(&self) -> impl Iterator<Item = &'c PairFiles> {
         let clients = self.clients.iter().flat_map(|tls| &tls.pairs);
-        clients.chain(self.upstream.and_then(|tls| tls.pair.as_ref()))
+        let upstream = self.upstream.and_then(|tls| tls.pair.as_ref());
+        clients.chain(upstream).chain(self.egress.map(|egress| &egress.ca))
     }
 
     fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -153,7 +164,7 @@ impl<'c> TlsFiles<'c> {
         }
     }
 
-    fn private_key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    pub(super) fn private_key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
         PrivateKeyDer::from_pem_slice(self.bytes(path)?).map_err(|_| TlsError::Pem {
             path: path.to_owned(),
             reason: "holds no private key in PEM, or only an encrypted one",

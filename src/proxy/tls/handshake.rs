@@ -3,13 +3,12 @@
 use std::io;
 
 use rustls::{Error, HandshakeKind, InvalidMessage};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::telemetry::Handshake;
 
 /// Of one that ended well.
-pub(in crate::proxy) fn success(stream: &TlsStream<TcpStream>) -> Handshake {
+pub(in crate::proxy) fn success<S>(stream: &TlsStream<S>) -> Handshake {
     match stream.get_ref().1.handshake_kind() {
         Some(HandshakeKind::Resumed) => Handshake::Resumed,
         _ => Handshake::Full,
@@ -17,7 +16,7 @@ pub(in crate::proxy) fn success(stream: &TlsStream<TcpStream>) -> Handshake {
 }
 
 /// Whether both sides chose HTTP/2 in it.
-pub(in crate::proxy) fn agreed_on_http2(stream: &TlsStream<TcpStream>) -> bool {
+pub(in crate::proxy) fn agreed_on_http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(super::sides::HTTP2)
 }
 

@@ -7,12 +7,15 @@
 mod error; // what is wrong with a file
 mod files; // the files, as they are now
 mod name; // the certificate for the name a client asks for
+mod own_ca; // who signs for hosts that are stood in for
+mod stand_in; // certificates for them
 mod sides; // files to what is spoken with
 mod handshake; // what became of one
 
 pub use self::{
     error::TlsError,
     files::{TlsDigests, TlsFiles},
+    own_ca::{is_missing, make_missing},
     sides::TlsSides,
 };
 pub(super) use self::{

@@ -17,15 +17,16 @@ use super::{
     error::TlsError,
     files::{TlsDigests, TlsFiles},
     name::ByName,
+    stand_in::StandIns,
 };
 use crate::config::{ClientCa, Tls, TlsVersion, UpstreamTls};
 
 /// What is spoken inside. Clients may choose, and the first of these that they know is taken.
 pub(super) const HTTP2: &[u8] = b"h2";
-const ALPN: &[u8] = b"http/1.1";
+pub(super) const ALPN: &[u8] = b"http/1.1";
 
 /// Sessions of clients that keep no tickets.
-const SESSIONS: usize = 4096;
+pub(super) const SESSIONS: usize = 4096;
 
 /// What is spoken with on both sides; by default, plain HTTP.
 #[derive(Clone, Default)]
@@ -34,6 +35,8 @@ pub struct TlsSides {
     shown: Arc<[CertificateDer<'static>]>,
     pub(in crate::proxy) clients: Option<TlsAcceptor>,
     pub(in crate::proxy) upstream: Option<Arc<Originate>>,
+    pub(in crate::proxy) mirror: Option<Arc<Originate>>,
+    pub(in crate::proxy) egress: Option<Arc<StandIns>>,
 }
 
 impl std::fmt::Debug for TlsSides {
@@ -51,8 +54,13 @@ impl PartialEq for TlsSides {
 
 impl TlsSides {
     pub(super) fn build(files: &TlsFiles<'_>, before: &Self) -> Result<Self, TlsError> {
-        let [of_clients, of_upstream] = before.digests;
-        let [clients, upstream] = files.digests;
+        let [of_clients, of_upstream, of_mirror, of_egress] = before.digests;
+        let [clients, upstream, mirror, egress] = files.digests;
+        let originate = |tls: Option<&UpstreamTls>, same: bool, before: &Option<Arc<Originate>>| match tls {
+            Some(_) if same => Ok(before.clone()),
+            Some(tls) => Originate::new(files, tls).map(|made| Some(Arc::new(made))),
+            None => Ok(None),
+        };
         Ok(Self {
             digests: files.digests,
             shown: files.shown().into(),
@@ -61,9 +69,11 @@ impl TlsSides {
                 Some(tls) => Some(terminate(files, tls)?),
                 None => None,
             },
-            upstream: match files.upstream {
-                Some(_) if upstream == of_upstream => before.upstream.clone(),
-                Some(tls) => Some(Arc::new(Originate::new(files, tls)?)),
+            upstream: originate(files.upstream, upstream == of_upstream, &before.upstream)?,
+            mirror: originate(files.mirror, mirror == of_mirror, &before.mirror)?,
+            egress: match files.egress {
+                Some(_) if egress == of_egress => before.egress.clone(),
+                Some(egress) => Some(Arc::new(StandIns::new(files, egress)?)),
                 None => None,
             },
         })
@@ -101,10 +111,10 @@ fn verifier(files: &TlsFiles<'_>, clients: &ClientCa) -> Result<Arc<dyn ClientCe
 
 /// TLS towards the CRM.
 pub(in crate::proxy) struct Originate {
-    connector: TlsConnector,
+    pub(super) connector: TlsConnector,
     /// Offers HTTP/2 as well.
-    with_http2: TlsConnector,
-    name: ServerName<'static>,
+    pub(super) with_http2: TlsConnector,
+    pub(super) name: ServerName<'static>,
 }
 
 impl std::fmt::Debug for Originate {
@@ -147,13 +157,13 @@ impl Originate {
 
 /// The CAs of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`. They are read when a configuration is taken, and not
 /// watched.
-fn system_roots() -> Result<RootCertStore, TlsError> {
+pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
 }
 
-fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+pub(super) fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
     static NEWEST_FIRST: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
     match least {
         TlsVersion::Tls12 => &NEWEST_FIRST,

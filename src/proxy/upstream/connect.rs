@@ -43,7 +43,7 @@ pub(super) async fn connect(to: &To<'_>, wants: Wants, link: &Rc<Link>) -> Resul
             let stream = tls.connect(stream, wants == Wants::Either).await.map_err(UpstreamError::Tls)?;
             match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => speak_http2(stream, link).await,
-                _ => Ok(Spoken::Http1(Wire::new(Io::Tls(Box::new(stream.into()))))),
+                _ => Ok(Spoken::Http1(Wire::new(Io::Other(Box::new(stream))))),
             }
         }
         None if to.upstream.tls.is_some() => {

@@ -43,6 +43,11 @@ impl Ca {
         self.0.as_ref().pem()
     }
 
+    /// Its key, in PEM.
+    pub fn key(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     pub fn issue(&self, names: &[&str]) -> Pair {
         self.issue_until(names, 2099)
     }
@@ -118,6 +123,15 @@ impl Pair {
     }
 }
 
+/// A client that trusts one CA, in PEM.
+pub fn trusting(ca: &str) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// An upstream's end of a connection. Shakes hands with the first byte that is read.
 pub fn accept(config: &Arc<ServerConfig>, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
     StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream)
@@ -125,8 +139,17 @@ pub fn accept(config: &Arc<ServerConfig>, stream: TcpStream) -> StreamOwned<Serv
 
 /// A client that has shaken hands.
 pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Client<TlsStream>> {
-    let mut stream = TcpStream::connect(address)?;
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    shake_hands(stream, config, name)
+}
+
+/// The same over a connection that is there.
+pub fn shake_hands(
+    mut stream: TcpStream,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> io::Result<Client<TlsStream>> {
     let name = name.to_owned().try_into().unwrap();
     let mut connection = ClientConnection::new(config.clone(), name).unwrap();
     while connection.is_handshaking() {
