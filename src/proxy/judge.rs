@@ -21,6 +21,7 @@ pub(super) struct JudgeScratch {
     score: Scratch,
     batch: Batch,
     reasons: ReasonScratch,
+    packed: Vec<u8>,
 }
 
 /// Scores the leads of one request.
@@ -63,7 +64,7 @@ impl Judge<'_> {
         if self.route.inject.writes(Field::Reasons, true) && !(self.late)(Instant::now()) {
             lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
         }
-        lead.scored = Some((scored, Packed::new(&values)));
+        lead.scored = Some((scored, Packed::by(&values, &mut self.scratch.packed)));
         Ok(())
     }
 
@@ -84,7 +85,7 @@ impl Judge<'_> {
                 Err(skip) => first_skip = first_skip.or(Some(skip)),
                 Ok(values) => {
                     version.push(|feature| model.value(&values, feature), &mut self.scratch.batch);
-                    taken.push((index, Packed::new(&values)));
+                    taken.push((index, Packed::by(&values, &mut self.scratch.packed)));
                     if with_reasons {
                         lead.reasons = model.reasons(&values, &mut self.scratch.reasons);
                     }
