@@ -67,7 +67,8 @@ impl StoreError {
 }
 
 /// What makes each version of the schema of the one before.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// Deals whose lead is remembered; the oldest are forgotten when the log is opened.
 const MAX_ALIASES: i64 = 1_000_000;
@@ -434,7 +435,7 @@ mod tests {
         store.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(folder.path()).unwrap_err().to_string();
-        assert_eq!(error, "lead log has schema 99, this release knows up to 2");
+        assert_eq!(error, "lead log has schema 99, this release knows up to 3");
     }
 
     #[test]
