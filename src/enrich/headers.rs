@@ -29,24 +29,30 @@ pub fn skipped(reason: Skip) -> HeaderValue {
 
 /// Removes from a request every header that only Leadwire may write.
 pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) {
-    headers.remove(LEADWIRE);
+    let leadwire = LEADWIRE;
+    let is_ours = |name: &HeaderName| *name == leadwire || targets.iter().any(|target| target.name == *name);
+    // Nearly always there is none, and to look is less than to remove each.
+    if !headers.keys().any(is_ours) {
+        return;
+    }
+    headers.remove(leadwire);
     for target in targets {
         headers.remove(&target.name);
     }
 }
 
-/// Writes what leads were given; of several, the values one after another, separated by commas.
-pub fn write(headers: &mut HeaderMap, targets: &[HeaderTarget], given: &[Given<'_>]) {
+/// The headers that say what leads were given; of several, the values one after another, separated by commas.
+pub fn headers(targets: &[HeaderTarget], given: &[Given<'_>]) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(targets.len());
     for target in targets {
         let value = match given {
-            [] => continue,
+            [] => break,
             [given] => alone(target.value, given),
             several => together(target.value, several),
         };
-        if let Some(value) = value {
-            headers.insert(target.name.clone(), value);
-        }
+        headers.extend(value.map(|value| (target.name.clone(), value)));
     }
+    headers
 }
 
 fn alone(field: Field, given: &Given<'_>) -> Option<HeaderValue> {
@@ -74,7 +80,8 @@ fn text(field: Field, given: &Given<'_>) -> Option<String> {
         Field::Score => Some(given.score.probability().to_string()),
         Field::Points => Some(given.score.points().to_string()),
         Field::Grade => Some(given.grade.as_str().to_owned()),
-        Field::Model => Some(given.model.to_string()),
+        // As it displays, without the detour over a formatter.
+        Field::Model => Some([&*given.model.model, "/", &*given.model.version].concat()),
         Field::Trend => given.trend.map(|trend| trend.as_str().to_owned()),
         Field::Reasons => Some(reasons::header(given.reasons)).filter(|text| !text.is_empty()),
     }
@@ -94,6 +101,11 @@ mod tests {
             target("x-m", Field::Model),
             target("x-t", Field::Trend),
         ];
+        let write = |headers: &mut HeaderMap, given: &[Given<'_>]| {
+            for (name, value) in super::headers(&targets, given) {
+                headers.insert(name, value);
+            }
+        };
         let mut headers = HeaderMap::new();
         headers.append("x-lead-score", HeaderValue::from_static("100"));
         headers.append("x-lead-score", HeaderValue::from_static("99"));
@@ -104,20 +116,16 @@ mod tests {
         let model = ModelId { model: "lead".into(), version: "3".into(), digest: "00".into() };
         let score = Score::new(0.73).unwrap();
         let given = Given { score, grade: Grade::A, model: &model, reasons: &[], trend: None };
-        write(&mut headers, &targets, &[given]);
+        write(&mut headers, &[given]);
         assert_eq!(headers.get("x-t"), None, "a first score has no trend");
-        write(&mut headers, &targets, &[Given { trend: Some(Trend::Declining), ..given }]);
+        write(&mut headers, &[Given { trend: Some(Trend::Declining), ..given }]);
         assert_eq!(headers["x-t"], "declining");
-        write(
-            &mut headers,
-            &targets,
-            &[given, Given { grade: Grade::B, trend: Some(Trend::Steady), ..given }],
-        );
+        write(&mut headers, &[given, Given { grade: Grade::B, trend: Some(Trend::Steady), ..given }]);
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-t"]],
             ["73,73", "A,B", ",steady"]
         );
-        write(&mut headers, &targets, &[given]);
+        write(&mut headers, &[given]);
         assert_eq!(
             [&headers["x-lead-score"], &headers["x-lead-grade"], &headers["x-m"]],
             ["73", "A", "lead/3"]

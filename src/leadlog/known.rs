@@ -71,21 +71,24 @@ impl Known {
     /// Remembers a lead, unless something later is known of it.
     pub fn remember(&self, memory: Memory) {
         let Some(places) = self.places(&memory.model.model, &memory.lead) else { return };
-        let held: [_; WAYS] = std::array::from_fn(|way| places.get(way).and_then(ArcSwapOption::load_full));
-        let same = |held: &Option<Arc<Memory>>| {
-            held.as_ref().is_some_and(|held| held.is(&memory.model.model, &memory.lead))
-        };
-        let of_same = held.iter().position(same);
-        let oldest = || {
-            let age = |held: &Option<Arc<Memory>>| held.as_ref().map_or(i64::MIN, |held| held.time_ms);
-            (0..WAYS).min_by_key(|way| held.get(*way).map(age))
-        };
-        let Some(way) = of_same.or_else(oldest) else { return };
-        let is_later = |held: &Arc<Memory>| of_same.is_some() && held.time_ms > memory.time_ms;
+        let mut chosen: Option<(i64, &ArcSwapOption<Memory>)> = None;
+        for place in places {
+            let held = place.load();
+            let time_ms = held.as_ref().map_or(i64::MIN, |held| held.time_ms);
+            if held.as_ref().is_some_and(|held| held.is(&memory.model.model, &memory.lead)) {
+                if time_ms > memory.time_ms {
+                    return;
+                }
+                chosen = Some((time_ms, place));
+                break;
+            }
+            // Where it has no place yet, it takes the oldest one's.
+            if chosen.is_none_or(|(oldest, _)| time_ms < oldest) {
+                chosen = Some((time_ms, place));
+            }
+        }
         // Two workers that write at once leave one of the two; both are of this moment.
-        if !held.get(way).and_then(Option::as_ref).is_some_and(is_later)
-            && let Some(place) = places.get(way)
-        {
+        if let Some((_, place)) = chosen {
             place.store(Some(Arc::new(memory)));
         }
     }

@@ -7,6 +7,8 @@ mod record; // what is written down
 mod packed; // features as scored, in one allocation
 mod known; // the last score of each lead, in memory
 mod queue; // from the workers to the writer
+mod json; // features as the log keeps them
+mod rows; // scores to rows
 mod store; // SQLite
 mod writer; // the thread between them
 

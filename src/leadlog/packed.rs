@@ -21,49 +21,34 @@ impl Packed {
     /// Packs values; texts are cut at 256 bytes. No vocabulary holds a longer word, whole free texts do not belong in the
     /// log, and so a full queue has a size in bytes too.
     pub fn new(values: &[Value<'_>]) -> Self {
-        let size = values.iter().map(|value| match value {
-            Value::Number(_) => 9,
-            Value::Text(text) => 3 + text.len().min(MAX_TEXT),
-            Value::Missing | Value::Cleared | Value::Boolean(_) => 1,
-        });
-        let mut bytes = Vec::with_capacity(size.sum());
+        Self::by(values, &mut Vec::new())
+    }
+
+    /// The same by way of memory that is used again.
+    pub fn by(values: &[Value<'_>], bytes: &mut Vec<u8>) -> Self {
+        bytes.clear();
         for value in values {
             match value {
                 Value::Missing | Value::Cleared => bytes.push(MISSING),
                 Value::Number(number) => {
-                    bytes.push(NUMBER);
-                    bytes.extend_from_slice(&number.to_le_bytes());
+                    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+                    bytes.extend_from_slice(&[NUMBER, a, b, c, d, e, f, g, h]);
                 }
                 Value::Text(text) => {
-                    let cut = text.floor_char_boundary(MAX_TEXT);
-                    let text = text.get(..cut).unwrap_or_default();
-                    bytes.push(TEXT);
+                    let text = text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default();
                     // In range after the cut.
-                    bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+                    let [low, high] = (text.len() as u16).to_le_bytes();
+                    bytes.extend_from_slice(&[TEXT, low, high]);
                     bytes.extend_from_slice(text.as_bytes());
                 }
                 Value::Boolean(yes) => bytes.push(if *yes { YES } else { NO }),
             }
         }
-        Self(bytes.into())
+        Self(bytes.as_slice().into())
     }
 
-    /// `{"age":56,"job":"services"}`; missing features are left out.
-    pub fn to_json(&self, names: &[Arc<str>]) -> String {
-        let mut object = serde_json::Map::new();
-        for (name, value) in names.iter().zip(self.values()) {
-            let json = match value {
-                Value::Missing | Value::Cleared => continue,
-                Value::Number(number) => number.into(),
-                Value::Text(text) => text.as_ref().into(),
-                Value::Boolean(yes) => yes.into(),
-            };
-            object.insert(name.to_string(), json);
-        }
-        serde_json::Value::Object(object).to_string()
-    }
-
-    /// Reads what [`Packed::to_json`] writes; members of other names are passed over. `None` where it is no object.
+    /// Reads what the log keeps, `{"age":56,"job":"services"}`; members of other names are passed over. `None` where it is
+    /// no object.
     pub fn from_json(json: &str, names: &[Arc<str>]) -> Option<Self> {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
         let value = |name: &Arc<str>| match object.get(&**name) {
@@ -77,27 +62,48 @@ impl Packed {
 
     /// The values, in order.
     pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        self.parts().map(|part| match part {
+            Part::Missing => Value::Missing,
+            Part::Number(number) => Value::Number(number),
+            Part::Text(text) => Value::Text(String::from_utf8_lossy(text)),
+            Part::Boolean(yes) => Value::Boolean(yes),
+        })
+    }
+
+    /// The same without a look at the texts.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         let mut rest = &*self.0;
         std::iter::from_fn(move || {
             let (tag, after) = rest.split_first()?;
-            let (value, after) = match *tag {
+            let (part, after) = match *tag {
                 NUMBER => {
                     let (bytes, after) = after.split_first_chunk::<8>()?;
-                    (Value::Number(f64::from_le_bytes(*bytes)), after)
+                    (Part::Number(f64::from_le_bytes(*bytes)), after)
                 }
                 TEXT => {
                     let (length, after) = after.split_first_chunk::<2>()?;
                     let (bytes, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-                    (Value::Text(String::from_utf8_lossy(bytes)), after)
+                    (Part::Text(bytes), after)
                 }
-                YES => (Value::Boolean(true), after),
-                NO => (Value::Boolean(false), after),
-                _ => (Value::Missing, after),
+                YES => (Part::Boolean(true), after),
+                NO => (Part::Boolean(false), after),
+                _ => (Part::Missing, after),
             };
             rest = after;
-            Some(value)
+            Some(part)
         })
     }
+}
+
+/// A value as it is packed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part<'p> {
+    /// Absent, or emptied by the client.
+    Missing,
+    Number(f64),
+    /// UTF-8.
+    Text(&'p [u8]),
+    Boolean(bool),
 }
 
 #[cfg(test)]
@@ -125,9 +131,8 @@ mod tests {
             (Some(Value::Text(format!("x{}", "é".repeat(127)).into())), 258)
         );
         let names: Vec<Arc<str>> = ["a", "b", "c", "d"].map(Into::into).into();
-        let json = packed.to_json(&names);
-        assert_eq!(json, r#"{"a":-0.1,"c":"é\"","d":true}"#);
-        assert_eq!(Packed::from_json(&json, &names), Some(Packed::new(&values[..4])));
+        let json = r#"{"a":-0.1,"c":"é\"","d":true,"e":1}"#;
+        assert_eq!(Packed::from_json(json, &names), Some(Packed::new(&values[..4])));
         assert_eq!(Packed::from_json("[]", &names), None);
     }
 }

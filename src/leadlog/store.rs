@@ -8,9 +8,11 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    json::FeatureJson,
     known::Memory,
     packed::Packed,
-    record::{AliasRecord, Entry, OutcomeRecord, ScoreRecord},
+    record::{AliasRecord, Entry, OutcomeRecord},
+    rows::ScoreRows,
 };
 use crate::lead::{Grade, ModelId, Score};
 
@@ -65,7 +67,8 @@ impl StoreError {
 }
 
 /// What makes each version of the schema of the one before.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// Deals whose lead is remembered; the oldest are forgotten when the log is opened.
 const MAX_ALIASES: i64 = 1_000_000;
@@ -78,6 +81,7 @@ const MAX_UNMATCHED_MS: i64 = 365 * 86_400_000;
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,
+    json: FeatureJson,
 }
 
 impl Store {
@@ -93,7 +97,7 @@ impl Store {
         // In WAL mode NORMAL loses no committed record to a crash of the process, only to one of the machine.
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.busy_timeout(std::time::Duration::from_millis(200))?;
-        let store = Self { connection };
+        let store = Self { connection, json: FeatureJson::default() };
         store.migrate()?;
         store.forget_old()?;
         Ok(store)
@@ -118,7 +122,7 @@ impl Store {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(folder.join(Self::FILE), flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        Ok(Self { connection })
+        Ok(Self { connection, json: FeatureJson::default() })
     }
 
     fn migrate(&self) -> Result<(), StoreError> {
@@ -142,14 +146,17 @@ impl Store {
 
     /// Writes a batch in one transaction: all of it or none.
     pub fn write(&mut self, batch: &[Entry]) -> Result<(), StoreError> {
-        let transaction = self.connection.transaction()?;
+        let Self { connection, json } = self;
+        let transaction = connection.transaction()?;
+        let mut scores = ScoreRows::new(&transaction, json)?;
         for entry in batch {
             match entry {
-                Entry::Score(record) => insert_score(&transaction, record)?,
+                Entry::Score(record) => scores.insert(record)?,
                 Entry::Outcome(record) => insert_outcome(&transaction, record)?,
                 Entry::Alias(record) => insert_alias(&transaction, record)?,
             }
         }
+        drop(scores);
         Ok(transaction.commit()?)
     }
 
@@ -248,30 +255,6 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-fn insert_score(connection: &Connection, record: &ScoreRecord) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO scores
-         (time_ms, route, lead, arm, model, version, digest, features, score, grade, latency_ns, decision)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    )?;
-    statement.execute(params![
-        record.time_ms,
-        &*record.route,
-        record.lead.as_deref(),
-        record.arm.as_str(),
-        &*record.model.model,
-        &*record.model.version,
-        &*record.model.digest,
-        record.features.to_json(&record.names),
-        // Every f32 is an f64, so it reads back exactly.
-        f64::from(record.score.probability()),
-        record.grade.as_str(),
-        i64::try_from(record.latency_ns).unwrap_or(i64::MAX),
-        record.decision.as_str(),
-    ])?;
-    Ok(())
 }
 
 /// The same event again is ignored, but for a correction: a higher revision takes its place.
@@ -452,7 +435,7 @@ mod tests {
         store.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(folder.path()).unwrap_err().to_string();
-        assert_eq!(error, "lead log has schema 99, this release knows up to 2");
+        assert_eq!(error, "lead log has schema 99, this release knows up to 3");
     }
 
     #[test]

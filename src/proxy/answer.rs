@@ -27,12 +27,11 @@ pub(super) struct Heard {
     pub(super) unread: Option<Skip>,
 }
 
-/// A body that was read whole, as JSON.
-enum Json {
-    /// It is JSON, without its codings.
-    Body(Bytes),
-    /// JSON was made of it, which is read and never written to.
-    Made(String),
+/// A body that was read whole, as JSON. Text is copied, which takes less than to look once more whether bytes are text.
+struct Json {
+    text: String,
+    /// It is the body, without its codings. JSON that was made of one is read and never written to.
+    is_body: bool,
 }
 
 impl Heard {
@@ -80,18 +79,14 @@ impl Heard {
     fn understand(&mut self, body: &Bytes, limit: usize) -> Result<Option<Json>, Skip> {
         let (mut decoded, mut made) = (Vec::new(), String::new());
         let plain = decode(&self.parts.headers, body, limit, &mut decoded)?;
-        let is_coded = !std::ptr::eq(plain, body.as_ref());
         let content_type = self.parts.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.map(|value| value.to_str().unwrap_or("?"));
         let Some(view) = View::of(content_type, plain, &mut made) else { return Ok(None) };
         if self.tape.scan(view.text()).is_err() {
             return Ok(None);
         }
-        Ok(Some(match view.in_place() {
-            Some(_) if is_coded => Json::Body(decoded.into()),
-            Some(_) => Json::Body(body.clone()),
-            None => Json::Made(made),
-        }))
+        let body = view.in_place().map(|text| Json { text: text.to_owned(), is_body: true });
+        Ok(Some(body.unwrap_or(Json { text: made, is_body: false })))
     }
 
     /// What the CRM said to the write of leads that it takes or refuses together.
@@ -104,24 +99,19 @@ impl Heard {
         }
     }
 
-    /// Looks the whole body over, so it is made once for all leads.
+    /// As routes look at it.
     pub(super) fn answer(&self) -> Answer<'_, '_> {
         Answer { status: self.parts.status, headers: &self.parts.headers, doc: self.doc() }
     }
 
     /// The body's bytes without its codings, where it is JSON and so can be written to.
-    pub(super) fn writable(&self) -> Option<&Bytes> {
-        match self.json.as_ref()? {
-            Json::Body(body) => Some(body),
-            Json::Made(_) => None,
-        }
+    pub(super) fn writable(&self) -> Option<&[u8]> {
+        self.json.as_ref().filter(|json| json.is_body).map(|json| json.text.as_bytes())
     }
 
     fn doc(&self) -> Option<Doc<'_, '_>> {
-        match self.json.as_ref()? {
-            Json::Body(body) => Some(Doc::new(std::str::from_utf8(body).ok()?, &self.tape)),
-            Json::Made(text) => Some(Doc::made(text, &self.tape)),
-        }
+        let Json { text, is_body } = self.json.as_ref()?;
+        Some(if *is_body { Doc::new(text, &self.tape) } else { Doc::made(text, &self.tape) })
     }
 }
 
@@ -154,14 +144,17 @@ pub(super) fn body_changed(headers: &mut HeaderMap, length: usize) {
     if headers.contains_key(header::CONTENT_LENGTH) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    headers.remove(header::CONTENT_ENCODING);
-    for name in DIGESTS {
-        headers.remove(name);
+    // Mostly there is none, and to look is less than to remove each.
+    if headers.keys().any(|name| STALE.contains(name)) {
+        for name in &STALE {
+            headers.remove(name);
+        }
     }
 }
 
-/// Headers that vouch for the bytes of a body.
-const DIGESTS: [HeaderName; 5] = [
+/// The coding of a body, and headers that vouch for its bytes.
+static STALE: [HeaderName; 6] = [
+    header::CONTENT_ENCODING,
     header::ETAG,
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),

@@ -152,12 +152,13 @@ impl Subject<'_> {
         };
         // Which of two members the CRM reads, nobody can say.
         let Ok(patched) = patched else { return Err(Skipped { route, reason: Skip::Duplicate }) };
+        let ended = if may_patch { Instant::now() } else { scored };
         if may_patch {
-            stages.record(Stage::Enrich, scored.elapsed());
+            stages.record(Stage::Enrich, ended - scored);
         }
         *spare = reuse(values);
         let notes = std::mem::take(&mut read.notes);
-        Ok(Some(Inspection { route, leads, notes, skip, patched, signed, took: started.elapsed() }))
+        Ok(Some(Inspection { route, leads, notes, skip, patched, signed, took: ended - started }))
     }
 
     /// The body with the score in it. Only a lead that stands alone, or alone in its list, is changed: were a batch accepted

@@ -21,6 +21,7 @@ pub(super) struct JudgeScratch {
     score: Scratch,
     batch: Batch,
     reasons: ReasonScratch,
+    packed: Vec<u8>,
 }
 
 /// Scores the leads of one request.
@@ -69,7 +70,7 @@ impl Judge<'_> {
             }
             Ok(scored)
         })?;
-        lead.scored = Some((scored, Packed::new(&values)));
+        lead.scored = Some((scored, Packed::by(&values, &mut self.scratch.packed)));
         Ok(())
     }
 
@@ -96,7 +97,7 @@ impl Judge<'_> {
                             lead.reasons = model.reasons(&values, reasons);
                         }
                     });
-                    taken.push((index, Packed::new(&values)));
+                    taken.push((index, Packed::by(&values, &mut self.scratch.packed)));
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 
 use super::{
@@ -39,7 +39,7 @@ pub(super) struct Verdict<'v> {
 #[derive(Default)]
 struct Outcome {
     /// What is written into its head, where a lead has a score.
-    written: Option<HeaderMap>,
+    written: Option<Vec<(HeaderName, HeaderValue)>>,
     /// Why none has.
     skip: Option<Skip>,
     patched: Option<Vec<u8>>,
@@ -72,7 +72,9 @@ impl Verdict<'_> {
         match (written, skip) {
             (Some(written), _) => {
                 metrics.count(RequestOutcome::Scored);
-                headers.extend(written);
+                for (name, value) in written {
+                    headers.insert(name, value);
+                }
                 headers.insert(enrich::LEADWIRE, enrich::SCORED);
             }
             (None, Some(reason)) => {
@@ -164,13 +166,9 @@ impl Verdict<'_> {
     }
 
     /// The headers of the answer: of one score, or of several where the route allows so many.
-    fn headers(&self, given: &[Given<'_>]) -> HeaderMap {
-        let mut written = HeaderMap::new();
+    fn headers(&self, given: &[Given<'_>]) -> Vec<(HeaderName, HeaderValue)> {
         let inject = &self.inspection.route.inject;
-        if given.len() <= inject.max_items {
-            enrich::write(&mut written, &inject.headers, given);
-        }
-        written
+        if given.len() <= inject.max_items { enrich::headers(&inject.headers, given) } else { Vec::new() }
     }
 
     /// The answer's body with scores in it, where the route asks for that and the body can take it.

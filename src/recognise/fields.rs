@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Fields {
     root: Branch,
-    kinds: Vec<(FeatureType, Option<Derive>)>,
+    count: usize,
 }
 
 /// Keys of one object, and what stands under each.
@@ -29,10 +29,21 @@ struct Branch {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Features read from the value itself, with the place of this pointer in their `from` list.
-    features: Vec<(usize, u8)>,
+    /// Features read from the value itself.
+    features: Vec<Reading>,
     /// Pointers that go deeper.
     deeper: Option<Box<Branch>>,
+}
+
+/// How one feature is read from a value.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    /// Its place among the features.
+    feature: usize,
+    /// The place of this pointer in its `from` list.
+    rank: u8,
+    kind: FeatureType,
+    derive: Option<Derive>,
 }
 
 /// What reading needs beside the body; reused.
@@ -51,16 +62,18 @@ impl Fields {
         for (index, feature) in features.iter().enumerate() {
             for (rank, pointer) in feature.from.iter().enumerate() {
                 // A 256th alternative of one feature is beyond any use and shares the last rank.
-                root.insert(&pointer.steps, (index, u8::try_from(rank).unwrap_or(u8::MAX)));
+                let rank = u8::try_from(rank).unwrap_or(u8::MAX);
+                let Feature { kind, derive, .. } = *feature;
+                root.insert(&pointer.steps, Reading { feature: index, rank, kind, derive });
             }
         }
         root.seal();
-        Self { root, kinds: features.iter().map(|feature| (feature.kind, feature.derive)).collect() }
+        Self { root, count: features.len() }
     }
 
     /// The number of features.
     pub(super) fn len(&self) -> usize {
-        self.kinds.len()
+        self.count
     }
 
     /// Appends one value per feature, read from the object at `lead`.
@@ -76,20 +89,18 @@ impl Fields {
         scratch.ranks.clear();
         scratch.ranks.resize(self.len(), u8::MAX);
         scratch.seen.clear();
-        let mut reader =
-            Reader { fields: self, doc, scratch, values: values.get_mut(first..).unwrap_or_default() };
+        let mut reader = Reader { doc, scratch, values: values.get_mut(first..).unwrap_or_default() };
         reader.branch(&self.root, lead)
     }
 }
 
-struct Reader<'f, 'a, 't, 'v> {
-    fields: &'f Fields,
+struct Reader<'a, 't, 'v> {
     doc: Doc<'a, 't>,
     scratch: &'v mut FieldScratch,
     values: &'v mut [Value<'a>],
 }
 
-impl<'a> Reader<'_, 'a, '_, '_> {
+impl<'a> Reader<'a, '_, '_> {
     fn branch(&mut self, branch: &Branch, at: At) -> Result<(), Duplicate> {
         match self.doc.kind(at) {
             Some(Kind::Object) => self.object(branch, at),
@@ -131,12 +142,10 @@ impl<'a> Reader<'_, 'a, '_, '_> {
 
     #[inline(always)]
     fn entry(&mut self, entry: &Entry, value: At) -> Result<(), Duplicate> {
-        for (feature, rank) in &entry.features {
-            let (Some((kind, derive)), Some(best), Some(slot)) = (
-                self.fields.kinds.get(*feature),
-                self.scratch.ranks.get_mut(*feature),
-                self.values.get_mut(*feature),
-            ) else {
+        for Reading { feature, rank, kind, derive } in &entry.features {
+            let (Some(best), Some(slot)) =
+                (self.scratch.ranks.get_mut(*feature), self.values.get_mut(*feature))
+            else {
                 continue;
             };
             if *rank < *best || slot.is_missing() {
@@ -160,7 +169,7 @@ impl<'a> Reader<'_, 'a, '_, '_> {
 }
 
 impl Branch {
-    fn insert(&mut self, steps: &[Step], feature: (usize, u8)) {
+    fn insert(&mut self, steps: &[Step], reading: Reading) {
         // Configuration allows no `{i}` in a feature's pointer, nor the empty one.
         let Some((Step::Key(key), rest)) = steps.split_first() else { return };
         let index = self.keys.position(key.as_bytes()).unwrap_or_else(|| {
@@ -169,9 +178,9 @@ impl Branch {
         });
         let Some(entry) = self.entries.get_mut(index) else { return };
         if rest.is_empty() {
-            entry.features.push(feature);
+            entry.features.push(reading);
         } else {
-            entry.deeper.get_or_insert_default().insert(rest, feature);
+            entry.deeper.get_or_insert_default().insert(rest, reading);
         }
     }
 

@@ -53,9 +53,31 @@ impl Template {
 }
 
 /// The segments of a path, without a final slash; `None` for what is no path, such as `*`.
-fn parts(path: &str) -> Option<impl Iterator<Item = &str> + Clone> {
-    let whole = path.strip_suffix('/').unwrap_or(path);
-    path.starts_with('/').then(|| whole.split('/').skip(1))
+fn parts(path: &str) -> Option<Parts<'_>> {
+    let inside = path.strip_prefix('/')?;
+    Some(Parts {
+        rest: if inside.is_empty() { None } else { Some(inside.strip_suffix('/').unwrap_or(inside)) },
+    })
+}
+
+/// Segments between slashes. They are short: a look at each byte is over before a search for the next slash has begun.
+#[derive(Clone)]
+struct Parts<'p> {
+    rest: Option<&'p str>,
+}
+
+impl<'p> Iterator for Parts<'p> {
+    type Item = &'p str;
+
+    fn next(&mut self) -> Option<&'p str> {
+        let rest = self.rest.take()?;
+        let slash = rest.bytes().position(|byte| byte == b'/');
+        let Some((part, after)) = slash.and_then(|slash| rest.split_at_checked(slash)) else {
+            return Some(rest);
+        };
+        self.rest = after.get(1..);
+        Some(part)
+    }
 }
 
 /// What stands between two literals. A name stands for something.

@@ -87,14 +87,18 @@ impl Tape {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Malformed { at: 0 });
         }
-        let mut at = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        if self.nodes.capacity() == 0 {
+            // Enough for most answers, so that a tape for just one need not grow.
+            self.nodes.reserve((bytes.len() / 16).min(64));
+        }
+        let mut at = white(bytes, if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
         // The container that the next value stands in; `Null` for the text itself.
         let mut inside = Kind::Null;
         loop {
             if inside == Kind::Object {
                 at = self.key(bytes, at)?;
             }
-            match self.value(bytes, white(bytes, at))? {
+            match self.value(bytes, at)? {
                 (next, None) => at = next,
                 (next, Some(entered)) => {
                     (at, inside) = (next, entered);
@@ -103,9 +107,14 @@ impl Tape {
             }
             // Leaves every container that ends here.
             loop {
+                if inside != Kind::Null
+                    && let Some(next) = behind(bytes, at, b',')
+                {
+                    break at = next;
+                }
                 at = white(bytes, at);
                 match (bytes.get(at), inside) {
-                    (Some(b','), Kind::Object | Kind::Array) => break at += 1,
+                    (Some(b','), Kind::Object | Kind::Array) => break at = white(bytes, at + 1),
                     (Some(b'}'), Kind::Object) | (Some(b']'), Kind::Array) => {
                         (at, inside) = (self.leave(at + 1), self.innermost());
                     }
@@ -119,8 +128,10 @@ impl Tape {
     /// Reads a scalar or an empty container, or enters a container, whose kind it gives.
     #[inline(always)]
     fn value(&mut self, bytes: &[u8], at: usize) -> Result<(usize, Option<Kind>), Malformed> {
+        if bytes.get(at) == Some(&b'"') {
+            return Ok((self.string(bytes, at, Kind::String)?, None));
+        }
         let end = match bytes.get(at) {
-            Some(b'"') => self.string(bytes, at, Kind::String)?,
             Some(b'-' | b'0'..=b'9') => self.scalar(Kind::Number, at, number(bytes, at)?),
             Some(b'{') => return self.container(bytes, at, (Kind::Object, b'}')),
             Some(b'[') => return self.container(bytes, at, (Kind::Array, b']')),
@@ -149,16 +160,17 @@ impl Tape {
         Ok(if is_empty { (self.leave(first + 1), None) } else { (first, Some(kind)) })
     }
 
-    /// Reads `"name" :` behind white space; returns the offset after the colon.
+    /// Reads `"name":`; returns the offset of the value.
     #[inline(always)]
     fn key(&mut self, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
-        let at = white(bytes, at);
         if bytes.get(at) != Some(&b'"') {
             return Err(Malformed { at });
         }
         let end = self.string(bytes, at, Kind::Key)?;
-        let colon = white(bytes, end);
-        if bytes.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Malformed { at: colon }) }
+        match behind(bytes, end, b':') {
+            Some(value) => Ok(value),
+            None => colon(bytes, white(bytes, end)),
+        }
     }
 
     #[inline(always)]
@@ -200,16 +212,30 @@ impl Tape {
     }
 }
 
-/// The offset of the next byte that is not white space. Mostly there is none, or one space.
-#[inline(always)]
+/// The offset of the next byte that is not white space.
 fn white(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(byte @ ..=b' ') = bytes.get(at) {
-        if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-            break;
-        }
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
         at += 1;
     }
     at
+}
+
+/// The offset of what follows the `mark` at `at` behind no white space or one space, as most writers have it. `None` for
+/// any other form, which takes a closer look.
+#[inline(always)]
+fn behind(bytes: &[u8], at: usize, mark: u8) -> Option<usize> {
+    let [first, second, third] = bytes.get(at..)?.first_chunk::<3>()?;
+    match (*second, *third) {
+        _ if *first != mark => None,
+        (b' ', ..=b' ') | (..b' ', _) => None,
+        (b' ', _) => Some(at + 2),
+        _ => Some(at + 1),
+    }
+}
+
+/// The offset of what follows the colon at `at`.
+fn colon(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
+    if bytes.get(at) == Some(&b':') { Ok(white(bytes, at + 1)) } else { Err(Malformed { at }) }
 }
 
 fn word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, Malformed> {
@@ -244,7 +270,25 @@ fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
 
 /// Offset of the first byte from `at` that is no plain character of a string, or the end.
 #[inline(always)]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+fn plain_end(bytes: &[u8], at: usize) -> usize {
+    // Most strings are no longer than this.
+    let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) else {
+        return plain_end_of_long(bytes, at);
+    };
+    let both = u128::from_le_bytes(*chunk);
+    let first = special_bytes(both as u64);
+    if first != 0 {
+        return at + first.trailing_zeros() as usize / 8;
+    }
+    let second = special_bytes((both >> 64) as u64);
+    if second != 0 {
+        return at + 8 + second.trailing_zeros() as usize / 8;
+    }
+    plain_end_of_long(bytes, at + 16)
+}
+
+#[inline(never)]
+fn plain_end_of_long(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let special = special_bytes(u64::from_le_bytes(*chunk));
         if special != 0 {
@@ -376,6 +420,29 @@ mod tests {
         ];
         for case in cases {
             assert_eq!(accepts(case), serde_json::from_str::<serde_json::Value>(case).is_ok(), "{case:?}");
+        }
+    }
+
+    #[test]
+    fn white_space_is_passed_over_wherever_it_may_stand_and_nothing_else_is() {
+        let nodes = |text: &str| {
+            let mut tape = Tape::default();
+            tape.scan(text).map_err(|malformed| malformed.at)?;
+            let shown = |node: &Node| (node.kind, text[node.start as usize..node.end as usize].to_owned());
+            let scalars = tape.nodes().iter().filter(|node| !matches!(node.kind, Kind::Object | Kind::Array));
+            Ok::<_, usize>(scalars.map(shown).collect::<Vec<_>>())
+        };
+        let parts = ["", "{", "\"a\"", ":", "1", ",", "\"b\"", ":", "[", "\"c\"", ",", "2", "]", "}", ""];
+        let plain = nodes(&parts.concat());
+        for white in [" ", "  ", "\n", " \r\n\t "] {
+            assert_eq!(nodes(&parts.join(white)), plain, "{white:?}");
+            for place in 1..parts.len() {
+                let text = [parts[..place].concat(), white.to_owned(), parts[place..].concat()].concat();
+                assert_eq!(nodes(&text), plain, "{text:?}");
+                // Of the same length, and seen where it stands.
+                let odd = text.replacen(white, &"\u{c}".repeat(white.len()), 1);
+                assert_eq!(nodes(&odd), Err(parts[..place].concat().len()), "{odd:?}");
+            }
         }
     }
 

@@ -1,0 +1,151 @@
+//! Features as the log keeps them: `{"age":56,"job":"services"}`, in the order of their names.
+//!
+//! Every lead of a configuration has the same names, so what stands before a value is made once for all of them, and one
+//! piece of memory takes each lead's text after the other.
+
+use std::sync::Arc;
+
+use super::packed::{Packed, Part};
+
+/// Writes features as JSON.
+#[derive(Debug, Default)]
+pub(super) struct FeatureJson {
+    names: Option<Arc<[Arc<str>]>>,
+    /// For each feature its place among the names and what stands before its value, `,"age":`.
+    members: Vec<(usize, Vec<u8>)>,
+    text: Vec<u8>,
+}
+
+impl FeatureJson {
+    /// An object of the features called `names`; missing ones are left out. Valid until the next one is written.
+    pub(super) fn write(&mut self, names: &Arc<[Arc<str>]>, features: &Packed) -> &[u8] {
+        if !self.names.as_ref().is_some_and(|known| Arc::ptr_eq(known, names)) {
+            self.learn(names);
+        }
+        let mut parts = Vec::with_capacity(self.members.len());
+        parts.extend(features.parts());
+        self.text.clear();
+        for (place, before) in &self.members {
+            match parts.get(*place) {
+                None | Some(Part::Missing) => {}
+                Some(part) => {
+                    self.text.extend_from_slice(before);
+                    write_part(*part, &mut self.text);
+                }
+            }
+        }
+        match self.text.first_mut() {
+            Some(comma) => *comma = b'{',
+            None => self.text.push(b'{'),
+        }
+        self.text.push(b'}');
+        &self.text
+    }
+
+    fn learn(&mut self, names: &Arc<[Arc<str>]>) {
+        let member = |(place, name): (usize, &Arc<str>)| {
+            let mut before = vec![b','];
+            write_json(&**name, &mut before);
+            before.push(b':');
+            (place, before)
+        };
+        self.members = names.iter().enumerate().map(member).collect();
+        self.members.sort_by_key(|(place, _)| names.get(*place));
+        self.names = Some(Arc::clone(names));
+    }
+}
+
+fn write_part(part: Part<'_>, out: &mut Vec<u8>) {
+    match part {
+        Part::Missing => {}
+        Part::Number(number) => write_number(number, out),
+        Part::Text(text) => write_text(text, out),
+        Part::Boolean(yes) => out.extend_from_slice(if yes { b"true" } else { b"false" }),
+    }
+}
+
+/// As serde_json writes it. Whole numbers are most of them, and their digits are found in a third of the time.
+fn write_number(number: f64, out: &mut Vec<u8>) {
+    let whole = number as i64;
+    // By their bits, since a zero may be negative.
+    if number.abs() < 1e15 && (whole as f64).to_bits() == number.to_bits() {
+        write_json(&whole, out);
+        out.extend_from_slice(b".0");
+    } else {
+        write_json(&number, out);
+    }
+}
+
+fn write_text(text: &[u8], out: &mut Vec<u8>) {
+    if text.iter().any(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f)) {
+        return write_json(&*String::from_utf8_lossy(text), out);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+fn write_json<T: serde::Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    // Neither texts nor numbers fail to become JSON, and writing to a Vec does not fail.
+    _ = serde_json::to_writer(out, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lead::Value;
+
+    /// What serde_json makes of the same features.
+    fn expected(names: &[Arc<str>], values: &[Value<'_>]) -> String {
+        let mut object = serde_json::Map::new();
+        for (name, value) in names.iter().zip(values) {
+            let json = match value {
+                Value::Missing | Value::Cleared => continue,
+                Value::Number(number) => (*number).into(),
+                Value::Text(text) => text.as_ref().into(),
+                Value::Boolean(yes) => (*yes).into(),
+            };
+            object.insert(name.to_string(), json);
+        }
+        serde_json::Value::Object(object).to_string()
+    }
+
+    fn check(writer: &mut FeatureJson, names: &[&str], values: &[Value<'_>]) {
+        let names: Arc<[Arc<str>]> = names.iter().map(|name| Arc::from(*name)).collect();
+        let text = String::from_utf8(writer.write(&names, &Packed::new(values)).to_vec()).unwrap();
+        assert_eq!(text, expected(&names, values));
+    }
+
+    #[test]
+    fn features_are_written_as_serde_json_writes_them() {
+        let mut writer = FeatureJson::default();
+        check(&mut writer, &[], &[]);
+        check(&mut writer, &["a"], &[Value::Missing]);
+        let text = |text: &'static str| Value::Text(text.into());
+        check(
+            &mut writer,
+            &["job", "a\"b", "age", "é", "cleared"],
+            &[text("\u{1}\"é\\\n"), Value::Boolean(true), Value::Missing, text("plain é"), Value::Cleared],
+        );
+        check(&mut writer, &["b", "a"], &[Value::Boolean(false)]);
+        for number in [0.0, -0.0, 56.0, -36.4, 1e14, 999_999_999_999_999.0, 1e15, -1e15, 1e16, 1e300, 5e-324]
+        {
+            check(&mut writer, &["b", "a"], &[Value::Number(number), Value::Number(-number)]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_number_and_text_is_written_as_serde_json_writes_it(
+            number in prop_oneof![any::<f64>(), (-1e16..1e16).prop_map(f64::trunc)],
+            text in any::<String>(),
+        ) {
+            let values = [Value::Number(number), Value::Text(text.into())];
+            // Longer texts are cut before they get here.
+            let cut: Vec<Value<'_>> = Packed::new(&values).values().map(Value::into_owned).collect();
+            check(&mut FeatureJson::default(), &["n", "t"], &cut);
+        }
+    }
+}
