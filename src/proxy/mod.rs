@@ -24,8 +24,10 @@ mod body; // bodies, streamed or whole
 mod hop; // hop-by-hop headers
 mod respond; // errors become answers, in one place
 mod rehearse; // a recorded exchange, without the network
+mod alone; // one connection, without the network
 
 pub use self::{
+    alone::serve_alone,
     bind::{BindError, Listeners},
     bound::{BindModelError, check_features},
     inspect::{Inspection, Judged, Scratch, Subject},

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{
+    alone::Dial,
     body::{Body, Taken},
     connection::Stream,
     expiry::Expiry,
@@ -91,6 +92,8 @@ pub(super) struct Pool {
     /// Raised when the target changes, so that connections to the old one are not kept.
     generation: Cell<u64>,
     target: RefCell<Option<Target>>,
+    /// Makes connections where there is no network.
+    dial: Option<Dial>,
 }
 
 /// Where connections go, and what is spoken on them.
@@ -137,6 +140,11 @@ impl Pool {
         Self { expiry, ..Self::default() }
     }
 
+    /// The same without a network.
+    pub(super) fn dialled(expiry: Rc<Expiry>, dial: Dial) -> Self {
+        Self { dial: Some(dial), ..Self::new(expiry) }
+    }
+
     /// Sends a request and waits for the answer's head. A pooled connection that turns out closed before anything of the
     /// request was written is replaced; beyond that nothing is tried twice.
     pub(super) async fn send(
@@ -158,7 +166,8 @@ impl Pool {
             let mut sender = match pooled {
                 Some(sender) => sender,
                 None => {
-                    let connected = self.expiry.within(limits.connect, || true, connect(upstream, tls)).await;
+                    let connect = self.connect(upstream, tls);
+                    let connected = self.expiry.within(limits.connect, || true, connect).await;
                     connected.map_err(|_| UpstreamError::ConnectTimeout)??
                 }
             };
@@ -185,6 +194,17 @@ impl Pool {
             self.target.replace(Some(Target::new(upstream, tls)));
             self.generation.set(self.generation.get() + 1);
             self.idle.borrow_mut().clear();
+        }
+    }
+
+    async fn connect(
+        &self,
+        upstream: &Upstream,
+        tls: Option<&Arc<Originate>>,
+    ) -> Result<http1::SendRequest<Body>, UpstreamError> {
+        match &self.dial {
+            None => connect(upstream, tls).await,
+            Some(dial) => speak(dial.stream()).await,
         }
     }
 

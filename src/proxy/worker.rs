@@ -176,7 +176,7 @@ impl Worker {
     }
 
     /// Cuts connections that have been without a request for too long; runs as long as the worker.
-    async fn sweep(self: Rc<Self>) {
+    pub(super) async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
             let limits = &self.snapshot().config.limits;
