@@ -17,6 +17,7 @@ mod upgrade; // connections that leave HTTP
 mod tls; // https on both sides
 mod smuggling; // requests with two readings
 mod faults; // whatever goes wrong, the CRM's answer comes through
+mod chaos; // all of that at once
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
 mod content; // leads in bodies that are not plain JSON
