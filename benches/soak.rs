@@ -13,7 +13,7 @@
 )]
 
 #[path = "../tests/it/support/mod.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
+#[expect(dead_code, unused_imports, reason = "the tests use the rest")]
 mod support;
 
 use std::{
@@ -28,7 +28,7 @@ use std::{
 };
 
 use support::{
-    chaos::{Crm, Disturber, Script, config, run},
+    chaos::{Crm, Disturber, Script, Tally, config, run},
     copy_folder, placed, ready, shipped_model, wait_within, write_version,
 };
 
@@ -66,35 +66,33 @@ fn main() {
             }
             memory.push(sidecar.memory_kib());
             if step % (STEPS / 20) == 0 {
-                let wrong = tally.verdict().len();
+                let (time, wrongs) = (started.elapsed().as_secs(), tally.wrongs.load(Relaxed));
                 println!(
-                    "{milestone} requests, {} s, {} KiB, {wrong} lines of wrongs",
-                    started.elapsed().as_secs(),
+                    "{milestone} requests, {time} s, {} KiB, {wrongs} altered or lost",
                     sidecar.memory_kib()
                 );
             }
         }
     });
-    println!("{}", tally.report());
-    let at = |percent: usize| memory[memory.len() * percent / 100 - 1];
+    let is_flat = report(&script, tally, &sidecar, &memory);
+    println!("in {} s", started.elapsed().as_secs());
+    let is_good = tally.verdict().is_empty() && is_flat;
+    drop(sidecar);
+    std::process::exit(i32::from(!is_good));
+}
+
+/// Tells what came of it. Whether memory stayed flat.
+fn report(script: &Script, tally: &Tally, sidecar: &Sidecar, memory: &[u64]) -> bool {
+    println!("{}{}", tally.report(), tally.verdict().join("\n"));
+    let [tenth, half, whole] = [10, 50, 100].map(|percent| memory[memory.len() * percent / 100 - 1]);
+    let is_flat = whole as f64 <= half as f64 * 1.05;
+    let verdict = if is_flat { "flat" } else { "grows" };
     println!(
-        "memory in KiB: {} at 10%, {} at 50%, {} at 100%; most {}",
-        at(10),
-        at(50),
-        at(100),
+        "memory: {tenth} KiB at 10%, {half} at 50%, {whole} at 100%, {} at most: {verdict}",
         sidecar.peak_kib()
     );
-    println!(
-        "processor: {:.1} us a request, in {} s",
-        sidecar.cpu_seconds() * 1e6 / script.count as f64,
-        started.elapsed().as_secs()
-    );
-    let wrong = tally.verdict();
-    println!("{}", wrong.join("\n"));
-    let is_flat = at(100) as f64 <= at(50) as f64 * 1.05;
-    drop(sidecar);
-    println!("altered or lost: {}, memory {}", wrong.len(), if is_flat { "flat" } else { "grows" });
-    std::process::exit(i32::from(!wrong.is_empty() || !is_flat));
+    println!("processor: {:.1} us a request", sidecar.cpu_seconds() * 1e6 / script.count as f64);
+    is_flat
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {

@@ -73,7 +73,7 @@ static VERSION: LazyLock<Arc<Version>> = LazyLock::new(|| {
 pub fn pipeline(data: &[u8]) {
     let Some((letters, sent)) = data.split_first_chunk::<4>() else { return };
     let config = CONFIGS[usize::from(letters[0]) % CONFIGS.len()].clone();
-    let versions: &[_] = if config.routes.is_empty() { &[] } else { &[VERSION.clone()] };
+    let versions: &[_] = if config.routes.is_empty() { &[] } else { std::slice::from_ref(&*VERSION) };
     let snapshot = Snapshot::new(config.clone(), versions, &Metrics::default()).expect("the version fits");
     let crm = Rc::new(StandIn { acts: [letters[2], letters[3]], seen: RefCell::default() });
     let got = run(exchange(Arc::new(snapshot), crm.clone(), Arrival::of(letters[1]), sent));

@@ -85,6 +85,7 @@ pub fn head(bytes: &[u8]) -> Read<Message> {
     Ok(Some((Message { start, headers, ..Message::default() }, end + 4)))
 }
 
+#[derive(Clone, Copy)]
 enum Framing {
     None,
     Length(usize),

@@ -5,7 +5,7 @@ use std::{fs, sync::atomic::Ordering::Relaxed, thread};
 
 use crate::support::{
     Running,
-    chaos::{Crm, Disturber, Fault, Script, config, run},
+    chaos::{Crm, Disturber, Fault, Script, Tally, config, run},
     copy_folder, shipped_model, wait, write_version,
 };
 
@@ -21,7 +21,7 @@ fn whatever_breaks_no_byte_is_altered_and_no_request_is_lost() {
     });
     let folder = sidecar.folder.path().to_owned();
     let disturber = Disturber { folder: folder.clone(), upstream: crm.address, admin: sidecar.admin };
-    let tally = &*crm.tally;
+    let tally: &Tally = &crm.tally;
     thread::scope(|scope| {
         scope.spawn(|| run(script, sidecar.listen, tally, 16));
         for step in 0..16 {

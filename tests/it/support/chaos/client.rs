@@ -57,7 +57,7 @@ impl Client<'_> {
         for exchange in exchanges {
             let answer = self.receive(exchange);
             let is_over = answer.is_err();
-            self.judge(exchange, answer);
+            self.judge(exchange, &answer);
             if is_over {
                 self.stream = None;
             }
@@ -88,7 +88,7 @@ impl Client<'_> {
             Ok(answer) => answer.header("leadwire") == Some("failed") || exchange.fault == Fault::Early,
             Err(_) => true,
         };
-        self.judge(exchange, answer);
+        self.judge(exchange, &answer);
         if is_over || exchange.ends {
             self.stream = None;
         }
@@ -127,8 +127,8 @@ impl Client<'_> {
         Ok(answer)
     }
 
-    fn judge(&self, exchange: &Exchange, answer: Result<Message, Broken>) {
-        match &answer {
+    fn judge(&self, exchange: &Exchange, answer: &Result<Message, Broken>) {
+        match answer {
             Ok(answer) if answer.header("leadwire") == Some("failed") => self.failed(exchange, answer),
             Ok(answer) => self.compare(exchange, answer),
             Err(broken) => {

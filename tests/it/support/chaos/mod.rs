@@ -15,4 +15,5 @@ pub use self::{
     crm::Crm,
     disturb::{Disturber, config},
     script::{Fault, Script},
+    tally::Tally,
 };

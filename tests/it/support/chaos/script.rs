@@ -173,7 +173,7 @@ impl Script {
             headers.push(("Expect", "100-continue".into()));
         }
         let ends = !waits && dice.below(64) == 0;
-        let answer = self.answer(id, kind, fault, method, &mut dice);
+        let answer = self.answer(id, kind, fault, &mut dice);
         Exchange { id, kind, fault, method, path, headers, body, framing, waits, ends, variant, answer }
     }
 
@@ -221,7 +221,7 @@ impl Script {
         }
     }
 
-    fn answer(&self, id: u64, kind: Kind, fault: Fault, method: &str, dice: &mut Dice) -> Answer {
+    fn answer(&self, id: u64, kind: Kind, fault: Fault, dice: &mut Dice) -> Answer {
         let mut headers =
             vec![("X-Id", id.to_string()), ("ETag", format!("\"{id}\"")), ("x-CaSe", "kept".into())];
         headers.extend([("Set-Cookie", "a=1".to_owned()), ("Set-Cookie", "b=2".into())]);
@@ -241,10 +241,11 @@ impl Script {
                 (["200 OK", "404 Not Found", "500 Oops"][dice.below(3) as usize], dice.bytes(size))
             }
         };
-        let is_open = matches!(fault, Fault::EndInBody | Fault::ResetInBody) || method == "HEAD";
+        // Without a length an end that comes too early is none.
+        let has_end = matches!(fault, Fault::EndInBody | Fault::ResetInBody);
         let framing = match dice.below(8) {
             0..3 => Framing::Chunks(1 + dice.below(9_000) as usize),
-            3 if !is_open => Framing::End,
+            3 if !has_end => Framing::End,
             _ => Framing::Length,
         };
         let gzip = kind != Kind::Update && dice.below(8) == 0;

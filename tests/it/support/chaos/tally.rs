@@ -24,7 +24,8 @@ pub struct Tally {
     /// Requests that met such a connection.
     missed: AtomicU64,
     wrong: Mutex<Vec<String>>,
-    wrongs: AtomicU64,
+    /// What was altered or lost.
+    pub wrongs: AtomicU64,
 }
 
 impl Tally {
