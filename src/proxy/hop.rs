@@ -35,9 +35,12 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether the message says once, and last, that it is chunked, if it has a transfer coding at all. hyper goes by the last
-/// line alone; whoever reads the others may read another message (RFC 9112, section 6.1).
+/// Whether the message says in one line, once, and last, that it is chunked, if it has a transfer coding at all. hyper goes by
+/// the last line alone; whoever reads the others may read another message (RFC 9112, section 6.1).
 pub(super) fn is_framed_once(headers: &HeaderMap) -> bool {
+    if headers.get_all(header::TRANSFER_ENCODING).iter().nth(1).is_some() {
+        return false;
+    }
     let codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let mut codings = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");

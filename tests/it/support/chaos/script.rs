@@ -241,8 +241,8 @@ impl Script {
                 (["200 OK", "404 Not Found", "500 Oops"][dice.below(3) as usize], dice.bytes(size))
             }
         };
-        // Without a length an end that comes too early is none.
-        let has_end = matches!(fault, Fault::EndInBody | Fault::ResetInBody);
+        // Without a length an end that comes too early is none, and nothing could be read after an early answer.
+        let has_end = matches!(fault, Fault::EndInBody | Fault::ResetInBody | Fault::Early);
         let framing = match dice.below(8) {
             0..3 => Framing::Chunks(1 + dice.below(9_000) as usize),
             3 if !has_end => Framing::End,
