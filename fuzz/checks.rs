@@ -2,8 +2,12 @@
 //!
 //! Each check panics when it fails. Where it can it compares with serde_json, which shares no code with the scanner.
 
+mod pipeline; // a connection from end to end
+mod strict; // HTTP with one reading
+
 use std::{collections::HashSet, fmt, io, path::Path, sync::LazyLock};
 
+pub use self::pipeline::pipeline;
 use http::{HeaderMap, Method, StatusCode};
 use leadwire::{
     config::{Action, BodyTarget, Config, Field, Format, Pointer, Step},

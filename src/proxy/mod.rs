@@ -28,8 +28,10 @@ mod hop; // hop-by-hop headers
 mod downgrade; // heads that came over HTTP/2
 mod respond; // errors become answers, in one place
 mod rehearse; // a recorded exchange, without the network
+mod alone; // one connection, without the network
 
 pub use self::{
+    alone::serve_alone,
     bind::{BindError, Listeners},
     bound::{BindModelError, check_features},
     inspect::{Inspection, Judged, Scratch, Subject},

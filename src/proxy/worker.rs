@@ -184,7 +184,7 @@ impl Worker {
 
     /// Cuts clients' connections on which nothing happens for too long, and sees to those to upstreams; runs as long as the
     /// worker.
-    async fn sweep(self: Rc<Self>) {
+    pub(super) async fn sweep(self: Rc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
             let limits = &self.snapshot().config.limits;

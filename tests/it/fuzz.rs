@@ -74,3 +74,8 @@ fn content() {
 fn differential() {
     replay("differential", checks::differential);
 }
+
+#[test]
+fn pipeline() {
+    replay("pipeline", checks::pipeline);
+}

@@ -23,6 +23,7 @@ mod egress; // clients that take the sidecar for their proxy
 mod mirror; // copies for a second upstream
 mod smuggling; // requests with two readings
 mod faults; // whatever goes wrong, the CRM's answer comes through
+mod chaos; // all of that at once
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
 mod content; // leads in bodies that are not plain JSON

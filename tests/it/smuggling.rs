@@ -113,6 +113,11 @@ fn requests() -> Vec<(&'static str, &'static str, Fate)> {
             Refused,
         ),
         (
+            "another coding in a line of its own",
+            "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunk;a=bed\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n",
+            Refused,
+        ),
+        (
             "chunked twice, and on to another protocol",
             "POST / HTTP/1.1\nHost: a\nConnection: Upgrade\nUpgrade: x\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n",
             Refused,

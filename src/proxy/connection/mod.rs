@@ -96,6 +96,11 @@ impl Open {
         }
     }
 
+    /// Speaks HTTP/1 over anything.
+    pub(super) async fn over(self, io: Io, worker: Rc<Worker>) {
+        self.serve(io, First::default(), worker, None).await;
+    }
+
     /// Serves what is inside; requests go to the CRM, or `via` to another host.
     async fn serve(self, io: Io, first: First, worker: Rc<Worker>, via: Option<Rc<Via>>) {
         if first.is_http2 {

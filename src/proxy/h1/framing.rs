@@ -63,8 +63,8 @@ impl Framing {
         if !head.has(Role::TransferEncoding) {
             return Ok(Framing::Exact(length(head)?.unwrap_or(0)));
         }
-        // HTTP/1.0 knows no codings: whoever is behind may read another message.
-        if !head.is_1_1 || !is_chunked(head)? {
+        // HTTP/1.0 knows no codings, and of several lines some read just one: whoever is behind may read another message.
+        if !head.is_1_1 || head.values(Role::TransferEncoding).count() > 1 || !is_chunked(head)? {
             return Err(Refusal::Framing);
         }
         Ok(Framing::Chunked)

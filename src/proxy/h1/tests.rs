@@ -53,6 +53,7 @@ fn a_request_is_framed_in_one_way_or_not_at_all() {
         ("Transfer-Encoding: chunked\nContent-Length: 5\n", Ok(Chunked)),
         ("Transfer-Encoding: chunked, gzip\n", framed),
         ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked\n", framed),
+        ("Transfer-Encoding: chunk;a=b\nTransfer-Encoding: chunked\n", framed),
         ("Transfer-Encoding: identity\n", framed),
         ("Transfer-Encoding:\n", framed),
     ] {

@@ -21,7 +21,7 @@ impl Link {
     pub(super) fn answered(&self, status: StatusCode) {
         match status {
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                self.failed()
+                self.failed();
             }
             _ => self.address.succeeded(),
         }

@@ -21,7 +21,10 @@ use super::{
     target::{Target, To, Wants},
 };
 use crate::{
-    proxy::{expiry::Expiry, h1::Wire},
+    proxy::{
+        expiry::Expiry,
+        h1::{Io, Wire},
+    },
     telemetry::Dial,
 };
 
@@ -102,6 +105,11 @@ impl Link {
 
     pub(super) fn now(&self) -> u64 {
         self.place.1.expiry.now()
+    }
+
+    /// The connection, where it is one in memory.
+    pub(super) fn dialled(&self) -> Option<Io> {
+        self.place.1.resolver.dialled()
     }
 
     /// The address gave no answer, or one that says that there is nobody behind it.

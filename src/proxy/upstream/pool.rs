@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{line::Line, resolve::Resolver, target::To};
-use crate::{proxy::expiry::Expiry, telemetry::UpstreamMetrics};
+use crate::{
+    proxy::{alone::Dial, expiry::Expiry},
+    telemetry::UpstreamMetrics,
+};
 
 /// Targets that a worker remembers; beyond them the one that was used least lately is forgotten.
 const MAX_TARGETS: usize = 64;
@@ -38,6 +41,11 @@ impl Pool {
     /// No connections yet, in one of `share` workers.
     pub(in crate::proxy) fn new(expiry: Rc<Expiry>, metrics: UpstreamMetrics, share: usize) -> Self {
         Self::with_resolver(expiry, metrics, share, Resolver::System)
+    }
+
+    /// Connections that `dial` gives, in the only worker.
+    pub(in crate::proxy) fn dialled(expiry: Rc<Expiry>, metrics: UpstreamMetrics, dial: Dial) -> Self {
+        Self::with_resolver(expiry, metrics, 1, Resolver::Dial(dial))
     }
 
     pub(super) fn with_resolver(

@@ -104,7 +104,7 @@ impl Pool {
             upgrades: false,
         };
         let mut head = Head::default();
-        let answered = self.over_http1((wire, link, since), &line, call, &mut head, &to).await?;
+        let answered = line.over_http1((wire, link, since), call, &mut head, &to).await?;
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.map().map_err(Broken::Head)?;
@@ -121,16 +121,18 @@ impl Pool {
         let line = self.line(&to);
         match line.connection(Wants::Http1, &to).await? {
             Held::Http1 { wire, link, since } => {
-                self.over_http1((wire, link, since), &line, call, answer, &to).await
+                line.over_http1((wire, link, since), call, answer, &to).await
             }
             Held::Http2(_) => Err(Broken::Head(Refusal::Version).into()),
         }
     }
+}
 
+impl Line {
+    /// Sends a request on a connection in HTTP/1, and again on others where that does no harm.
     async fn over_http1(
-        &self,
+        self: &Rc<Self>,
         (mut wire, mut link, mut since): (Wire, Rc<Link>, Option<u64>),
-        line: &Rc<Line>,
         call: Call<'_>,
         answer: &mut Head,
         to: &To<'_>,
@@ -171,7 +173,7 @@ impl Pool {
                 return Err(broken.into());
             };
             self.common.metrics.retried(why);
-            let Held::Http1 { wire, link: next, since: idle } = line.connection(Wants::Http1, to).await?
+            let Held::Http1 { wire, link: next, since: idle } = self.connection(Wants::Http1, to).await?
             else {
                 return Err(broken.into());
             };

@@ -1,5 +1,6 @@
 //! A raw client, a raw upstream and a sidecar between them: bytes in, bytes out, nothing in between that could tidy up.
 
+pub mod chaos;
 mod command;
 pub mod http2;
 mod model;
@@ -126,7 +127,7 @@ impl Drop for Running {
 }
 
 /// The configuration with the addresses and directories of one test.
-fn placed(config: &str, upstream: SocketAddr, folder: &Path) -> String {
+pub fn placed(config: &str, upstream: SocketAddr, folder: &Path) -> String {
     let values = [
         ("listen: ", "127.0.0.1:0".to_owned()),
         ("upstream: https:", format!("//{upstream}")),
@@ -182,9 +183,14 @@ pub fn write_version(models: &Path, version: &str) {
 
 /// Waits until `done`, at most half a minute.
 pub fn wait(what: &str, done: impl Fn() -> bool) {
+    wait_within(Duration::from_secs(30), what, done);
+}
+
+/// Waits until `done`, at most so long.
+pub fn wait_within(limit: Duration, what: &str, done: impl Fn() -> bool) {
     let started = Instant::now();
     while !done() {
-        assert!(started.elapsed() < Duration::from_secs(30), "waited in vain for {what}");
+        assert!(started.elapsed() < limit, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
