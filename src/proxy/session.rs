@@ -151,10 +151,10 @@ impl Session {
                 Target::Plain(path) => snapshot.recogniser.may_take(self.request.method(), path),
             };
         if self.request.method() == "CONNECT" && snapshot.config.egress.is_some() && self.via.is_none() {
-            return self.connect(framing, snapshot).await;
+            return Box::pin(self.connect(framing, snapshot)).await;
         }
         match self.wish(framing) {
-            Some(protocol) => self.upgrade(&protocol, snapshot).await,
+            Some(protocol) => Box::pin(self.upgrade(&protocol, snapshot)).await,
             None if is_ours => self.consult(framing, snapshot).await,
             None => self.relay(framing, snapshot).await,
         }
@@ -254,7 +254,11 @@ impl Session {
             }
             writer.end(ending);
         });
-        self.send(body, framing == Framing::Chunked).await?;
+        if has_body {
+            self.send(body, framing == Framing::Chunked).await?;
+        } else {
+            self.send(Body::empty(), false).await?;
+        }
         Ok(self.after(ending))
     }
 

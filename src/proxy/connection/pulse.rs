@@ -65,7 +65,7 @@ impl Bounds {
 
 impl Pulse {
     /// It waits since this tick.
-    pub(super) fn new(now: u64) -> Self {
+    pub(in crate::proxy) fn new(now: u64) -> Self {
         Self {
             since: AtomicU64::new(now),
             began: AtomicU64::new(NEVER),

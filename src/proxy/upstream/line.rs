@@ -152,6 +152,12 @@ impl Line {
         {
             return Ok(held);
         }
+        // Elsewhere, so that requests that find a connection are no larger for it.
+        Box::pin(self.new_connection(wants, to)).await
+    }
+
+    /// A new connection, or one that becomes free.
+    async fn new_connection(self: &Rc<Self>, wants: Wants, to: &To<'_>) -> Result<Held, UpstreamError> {
         let (expiry, since) = (&self.common.expiry, self.common.expiry.now());
         match expiry.within(to.connect, || true, self.turn(wants, to)).await {
             Ok(Turn::Pooled(held)) => Ok(held),

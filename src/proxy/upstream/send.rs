@@ -79,7 +79,9 @@ impl Pool {
         let (line, wants) = (self.line(&to), to.wants(&request));
         let (wire, link, since) = match line.connection(wants, &to).await? {
             Held::Http1 { wire, link, since } => (wire, link, since),
-            Held::Http2(stream) => return Ok((self.over_http2(stream, &line, request, &to).await?, None)),
+            Held::Http2(stream) => {
+                return Ok((Box::pin(self.over_http2(stream, &line, request, &to)).await?, None));
+            }
         };
         form::as_http1(&mut request);
         let (parts, body) = request.into_parts();
