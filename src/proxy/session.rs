@@ -29,7 +29,7 @@ use crate::telemetry::{HttpVersion, RequestOutcome, Stage};
 /// More of an answer than this is not taken from the CRM before the client has it.
 const AHEAD: usize = 64 << 10;
 
-/// What a head may be, on either side.
+/// What the head of an answer may be.
 pub(super) const HEAD: HeadLimits = HeadLimits { fields: MAX_HEADERS, bytes: BUFFER };
 
 /// A client's connection.

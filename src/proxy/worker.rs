@@ -31,11 +31,10 @@ use crate::{
     telemetry::{ConnectionMetrics, HandshakeMetrics, Latency, StageRecorder, UpstreamMetrics},
 };
 
-/// Most of an answer that is held at a time, and so the longest head of one. hyper's 400 KiB on both sides of both
-/// connections would be most of the process's memory.
+/// The longest head of an answer, and what waits of one in HTTP/2.
 pub(super) const BUFFER: usize = 128 << 10;
 
-/// Headers of one answer; hyper's own limit of 100 is below what some carry. For requests, `limits` says both.
+/// Headers of one answer. For requests, `limits` says both.
 pub(super) const MAX_HEADERS: usize = 512;
 
 /// A worker that is told to stop goes on as usual until nobody has connected for this long, and at most ten times as

@@ -181,7 +181,7 @@ fn the_crm_sees_http_1() {
         &mut client,
         streamed,
         "PUT /c HTTP/1.1",
-        &[host, ("trailer", "x-sum"), ("transfer-encoding", "chunked")],
+        &[host, ("trailer", "x-sum"), ("Transfer-Encoding", "chunked")],
         "hello",
     );
     assert_eq!(upstream.requests().pop().unwrap().trailers, [("x-sum".to_owned(), "5".to_owned())]);
