@@ -98,6 +98,15 @@ impl Body {
         (Body::Watched(Box::new(self), taken.clone()), Some(taken))
     }
 
+    /// Goes on with the request of which this is the answer's body, while nobody takes the answer.
+    pub(super) fn poll_upload(&mut self, context: &mut Context<'_>) {
+        match self {
+            Body::Upstream(outgoing, _) => outgoing.poll_upload(context),
+            Body::Resumed(_, rest) => rest.poll_upload(context),
+            _ => {}
+        }
+    }
+
     /// Nothing.
     pub(super) fn empty() -> Self {
         Body::Whole(Whole::default())

@@ -195,6 +195,7 @@ impl<'w> Exchange<'w> {
 
     async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let started = Instant::now();
+        self.answer.take();
         let sent = match self.stand_in {
             None => {
                 let sent = self.worker.pool.send(request, self.spelt, self.to()).await;
@@ -225,6 +226,8 @@ impl<'w> Exchange<'w> {
                 response
             }
             Err(error) => {
+                // What answers now is not spelt as the CRM spelt what broke off.
+                self.answer.take();
                 tracing::warn!(request = %Redact(route), %error, "no answer");
                 metrics.count(RequestOutcome::Failed);
                 respond::failed(&error)
@@ -292,6 +295,8 @@ impl<'w> Exchange<'w> {
             }
             Reply::Refused => {}
         }
+        // The second may need its connection.
+        drop(first);
         let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
         if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
             let rests = self.snapshot.refused(route);

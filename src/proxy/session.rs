@@ -3,7 +3,13 @@
 //! A request that no route could take is relayed: its head goes on line by line, nobody looks into it. All others become
 //! maps and go through the pipeline.
 
-use std::{pin::Pin, rc::Rc, sync::Arc, task::Poll, time::Instant};
+use std::{
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use http::{Method, StatusCode, header};
 use http_body::Body as _;
@@ -17,6 +23,7 @@ use super::{
     egress::{self, Granted, Via},
     h1::{
         Begun, Client, Ending, Framing, Head, HeadLimits, Io, NoRequest, Refusal, Role, Target, Wire, Writer,
+        says_chunked,
     },
     pipeline::Exchange,
     respond,
@@ -28,6 +35,9 @@ use crate::telemetry::{HttpVersion, RequestOutcome, Stage};
 
 /// More of an answer than this is not taken from the CRM before the client has it.
 const AHEAD: usize = 64 << 10;
+
+/// How long a connection that ends may take for that.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the head of an answer may be.
 pub(super) const HEAD: HeadLimits = HeadLimits { fields: MAX_HEADERS, bytes: BUFFER };
@@ -79,6 +89,7 @@ impl Session {
     /// Answers requests until the client has no more, or is told that there will be no more. What it returns goes on inside
     /// TLS.
     pub(super) async fn run(mut self) -> Option<StoodIn> {
+        let guard = self.client.guard();
         loop {
             match self.next().await {
                 Ok(()) => {}
@@ -108,7 +119,8 @@ impl Session {
             }
             drop(answering);
         }
-        self.client.end().await;
+        drop(guard);
+        _ = self.worker.expiry.within(FAREWELL, || true, self.client.end()).await;
         None
     }
 
@@ -168,6 +180,7 @@ impl Session {
             let mut writer = Writer(out);
             writer.request_line(request.method(), request.target_bytes());
             writer.passed(request, framing);
+            host(&mut writer, request, via, snapshot);
             writer.end(Ending::Open);
         };
         let call = Call {
@@ -223,7 +236,6 @@ impl Session {
         let is_head = parts.method == Method::HEAD;
         let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), Some(&self.request));
         let response = exchange.run(parts, body).await;
-        self.client.waits_no_more();
         let spelling = exchange.spelling();
         self.give(response, spelling.as_ref(), is_head).await
     }
@@ -241,7 +253,9 @@ impl Session {
             parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let framing = match body.size_hint().exact() {
             _ if !has_body => Framing::NONE,
-            _ if parts.headers.contains_key(header::TRANSFER_ENCODING) => Framing::Chunked,
+            _ if says_chunked(&parts.headers) => Framing::Chunked,
+            // Coded in another way, it has no length.
+            _ if parts.headers.contains_key(header::TRANSFER_ENCODING) => Framing::UntilClose,
             known => said.or(known).map_or(Framing::UntilClose, Framing::Exact),
         };
         let (framing, ending) = (outward(framing, self.request.is_1_1), self.ending(framing));
@@ -284,6 +298,7 @@ impl Session {
     /// Sends an answer's body as it comes.
     async fn send(&self, mut body: Body, chunked: bool) -> Result<(), Gone> {
         let client = &self.client;
+        client.answers();
         self.pulse.answers();
         let mut ended = false;
         std::future::poll_fn(|context| {
@@ -327,8 +342,11 @@ impl Session {
                 if broke_off {
                     return Poll::Ready(Err(Gone));
                 }
-                std::task::ready!(written).map_err(|_| Gone)?;
+                if written.is_pending() {
+                    body.poll_upload(context);
+                }
                 client.recycle();
+                std::task::ready!(written).map_err(|_| Gone)?;
                 match waits {
                     _ if ended => return Poll::Ready(Ok(())),
                     true => return Poll::Pending,
@@ -344,7 +362,8 @@ impl Session {
         let head = &self.request;
         // A request that said both is answered, but nothing behind it is believed.
         let is_framed_twice = head.has(Role::TransferEncoding) && head.has(Role::ContentLength);
-        if self.connections.is_draining() || is_framed_twice {
+        // Nor is a request waited for behind one that the answer did not wait for.
+        if self.connections.is_draining() || is_framed_twice || !self.client.is_body_done() {
             return Ending::Close;
         }
         match head.is_1_1 {
@@ -371,7 +390,8 @@ impl Session {
         let head = &self.request;
         let protocol = head.values(Role::Upgrade).next()?;
         let is_handshake = framing == Framing::NONE && head.origin_form().is_some();
-        let is_h2c = protocol.trim_ascii().eq_ignore_ascii_case(b"h2c");
+        let is_h2 = |word: &[u8]| word.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"));
+        let is_h2c = head.words(Role::Upgrade).any(is_h2);
         let asks = head.is_1_1 && is_handshake && !is_h2c && head.says(Role::Connection, "upgrade");
         asks.then(|| protocol.to_vec())
     }
@@ -384,6 +404,7 @@ impl Session {
             let mut writer = Writer(out);
             writer.request_line(request.method(), request.origin_form().unwrap_or(b"/"));
             writer.passed(request, Framing::NONE);
+            host(&mut writer, request, via, snapshot);
             writer.line(b"Upgrade", protocol);
             writer.end(Ending::Upgrade);
         };
@@ -431,6 +452,13 @@ impl Session {
         });
         std::future::poll_fn(|context| self.client.poll_write(context)).await.map_err(|_| Gone)?;
         Ok(next)
+    }
+}
+
+/// HTTP/1.0 may leave the host out, HTTP/1.1 may not.
+fn host(writer: &mut Writer<'_>, request: &Head, via: &Option<Rc<Via>>, snapshot: &Snapshot) {
+    if !request.is_1_1 && !request.has(Role::Host) {
+        writer.line(b"Host", to(via, snapshot).upstream.authority.as_str().as_bytes());
     }
 }
 

@@ -211,6 +211,39 @@ fn a_client_of_http_1_0_gets_its_answer_and_its_end() {
     client.send(b"GET / HTTP/1.0\r\n\r\n");
     let reply = client.receive();
     assert_eq!((reply.status(), reply.text(), reply.header("transfer-encoding")), (200, "abc", None));
+    let host = upstream.address.to_string();
+    assert_eq!(upstream.request().header("host"), Some(host.as_str()), "HTTP/1.1 has to name one");
+}
+
+#[test]
+fn an_answer_of_an_odd_coding_is_framed_for_the_client() {
+    let upstream = Upstream::start(|request| match request.start.contains("/sobjects/Lead") {
+        true => {
+            b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: identity\r\nConnection: close\r\n\r\nodd".into()
+        }
+        false => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nConnection: close\r\n\r\nodd".into(),
+    });
+    // Its end is the connection's, so it is cut off after each.
+    let ends = upstream.address;
+    let sidecar = Running::start(ends);
+    for path in ["/x", "/services/data/v61.0/sobjects/Lead"] {
+        let mut client = sidecar.client();
+        client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}").as_bytes());
+        let reply = client.receive();
+        assert_eq!((reply.text(), reply.header("transfer-encoding")), ("odd", Some("chunked")), "{path}");
+    }
+}
+
+#[test]
+fn who_is_told_no_before_the_body_is_told_that_the_connection_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sidecar = Running::start(listener.local_addr().unwrap());
+    let mut client = sidecar.client();
+    client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.write_all(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let reply = client.receive();
+    assert_eq!((reply.status(), reply.header("connection")), (401, Some("close")));
 }
 
 const LARGE: u64 = 100 << 20;

@@ -94,10 +94,13 @@ fn a_crm_that_does_not_agree_answers_as_usual() {
 fn http_2_does_not_slip_past_as_an_upgrade() {
     let upstream = Upstream::start(|_| answer("200 OK", &[], "plain"));
     let sidecar = Running::start(upstream.address);
-    let mut client = sidecar.client();
-    client.send(HANDSHAKE.replace(": websocket", ": h2c").as_bytes());
-    assert_eq!(client.receive().text(), "plain");
-    assert_eq!(upstream.request().header("upgrade"), None);
+    for wish in [": h2c", ": h2c, websocket", ": websocket, H2C", ": h2\r\nHTTP2-Settings: AAMAAABk"] {
+        let mut client = sidecar.client();
+        client.send(HANDSHAKE.replace(": websocket", wish).as_bytes());
+        assert_eq!(client.receive().text(), "plain", "{wish}");
+        let request = upstream.requests().pop().unwrap();
+        assert_eq!((request.header("upgrade"), request.header("http2-settings")), (None, None), "{wish}");
+    }
 }
 
 #[test]

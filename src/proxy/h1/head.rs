@@ -14,6 +14,8 @@ pub(crate) enum Role {
     Connection,
     ContentLength,
     Expect,
+    Host,
+    Http2Settings,
     KeepAlive,
     ProxyConnection,
     Te,
@@ -195,14 +197,22 @@ impl Head {
         self.values(role).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
 
-    /// The headers as a map.
+    /// The headers as a map, with one length at most, and none beside a transfer coding, which goes before it.
     pub(crate) fn map(&self) -> Result<HeaderMap, Refusal> {
         let mut map = HeaderMap::with_capacity(self.fields.len() + 4);
         let bytes = Bytes::copy_from_slice(&self.bytes);
+        let mut has_length = self.has(Role::TransferEncoding);
         for field in &self.fields {
+            let mut value = field.value(&bytes);
+            match field.role {
+                Role::ContentLength if std::mem::replace(&mut has_length, true) => continue,
+                Role::ContentLength => value = first_word(value),
+                Role::TransferEncoding if is_identity(value) => continue,
+                _ => {}
+            }
             let name = HeaderName::from_bytes(field.name(&self.bytes)).map_err(|_| Refusal::Head)?;
-            let value = bytes.slice_ref(field.value(&bytes));
-            map.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Refusal::Head)?);
+            let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value));
+            map.append(name, value.map_err(|_| Refusal::Head)?);
         }
         Ok(map)
     }
@@ -220,6 +230,16 @@ impl Head {
         let bytes = self.bytes.get(range.clone()).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
     }
+}
+
+/// A length that is said several times in one line, said once.
+pub(super) fn first_word(value: &[u8]) -> &[u8] {
+    value.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
+}
+
+/// Whether a transfer coding is the one that codes nothing, which few read any more.
+pub(super) fn is_identity(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"identity")
 }
 
 /// Headers that any configuration allows.
@@ -258,6 +278,8 @@ fn range(base: usize, part: &[u8]) -> Range<usize> {
 fn role(name: &[u8]) -> Role {
     let (role, word): (Role, &[u8]) = match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
         (2, Some(b't')) => (Role::Te, b"te"),
+        (4, Some(b'h')) => (Role::Host, b"host"),
+        (14, Some(b'h')) => (Role::Http2Settings, b"http2-settings"),
         (6, Some(b'e')) => (Role::Expect, b"expect"),
         (7, Some(b'u')) => (Role::Upgrade, b"upgrade"),
         (10, Some(b'c')) => (Role::Connection, b"connection"),

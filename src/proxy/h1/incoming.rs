@@ -3,9 +3,9 @@
 use std::{
     cell::RefCell,
     io,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -30,6 +30,11 @@ struct Inner {
     body: Decoder,
     /// It waits to be told to send its body.
     waits: bool,
+    /// Its answer goes out: whoever reads the body does not write any more.
+    is_answered: bool,
+    /// Nobody answers any more, so that its body is not read any further; and who waits for more of that.
+    is_abandoned: bool,
+    reader: Option<Waker>,
     /// Hears what comes and goes.
     pulse: Arc<Pulse>,
 }
@@ -46,7 +51,9 @@ pub(crate) enum NoRequest {
 impl Client {
     pub(crate) fn new(wire: Wire, pulse: &Arc<Pulse>) -> Self {
         let (body, pulse) = (Decoder::new(Framing::NONE), Arc::clone(pulse));
-        Self(Rc::new(RefCell::new(Inner { wire, body, waits: false, pulse })))
+        let inner =
+            Inner { wire, body, waits: false, is_answered: false, is_abandoned: false, reader: None, pulse };
+        Self(Rc::new(RefCell::new(inner)))
     }
 
     /// The next request's head.
@@ -82,9 +89,9 @@ impl Client {
     pub(crate) fn begin(&self, framing: Framing, waits: bool) -> Begun {
         let mut inner = self.0.borrow_mut();
         inner.wire.begin();
-        inner.waits = waits;
+        (inner.waits, inner.is_answered) = (waits, false);
         inner.body = Decoder::new(framing);
-        match framing {
+        let begun = match framing {
             Framing::Exact(0) => Begun::Empty,
             Framing::Exact(length) if inner.wire.input.len() as u64 >= length => {
                 let Inner { wire, body, .. } = &mut *inner;
@@ -93,8 +100,10 @@ impl Client {
                     _ => Begun::Empty,
                 }
             }
-            _ => Begun::Comes(ClientBody { client: self.clone(), framing }),
-        }
+            _ => return Begun::Comes(ClientBody { client: self.clone(), framing }),
+        };
+        inner.pulse.received();
+        begun
     }
 
     /// Whether the request's body has been read to its end, so that another request may follow.
@@ -102,14 +111,25 @@ impl Client {
         self.0.borrow().body.is_done()
     }
 
-    /// Nobody tells the client any more to send its body: whoever answers does.
-    pub(crate) fn waits_no_more(&self) {
-        self.0.borrow_mut().waits = false;
+    /// An answer follows, so nobody tells the client any more to send its body.
+    pub(crate) fn answers(&self) {
+        let mut inner = self.0.borrow_mut();
+        (inner.waits, inner.is_answered) = (false, true);
+    }
+
+    /// Ends the reading of a body by whoever has it, when this is dropped.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard(Rc::downgrade(&self.0))
     }
 
     /// Lets `write` add to what goes out.
     pub(crate) fn write<R>(&self, write: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         write(self.0.borrow_mut().wire.output())
+    }
+
+    /// Whether anything waits to be sent.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.0.borrow().wire.is_behind()
     }
 
     /// How much waits to be sent.
@@ -140,27 +160,40 @@ impl Client {
         Some(Rc::try_unwrap(self.0).ok()?.into_inner().wire)
     }
 
-    /// Ends it: what has been sent is not lost because the client still sends.
+    /// Ends it. What has been sent is not lost because the client still sends.
     pub(crate) async fn end(self) {
         /// What a client still sends is read and dropped, as far as this.
         const LINGER: usize = 256 << 10;
+        let is_silent = self.is_silent() && self.is_body_done();
         let Some(mut wire) = self.into_wire() else { return };
-        if tokio::io::AsyncWriteExt::shutdown(&mut wire.io).await.is_err() {
+        if tokio::io::AsyncWriteExt::shutdown(&mut wire.io).await.is_err() || is_silent {
             return;
         }
         let mut read = 0;
         std::future::poll_fn(|context| {
-            wire.input.clear();
-            match wire.poll_read(context) {
-                Poll::Ready(Ok(more)) if more > 0 && read < LINGER => {
-                    read += more;
-                    context.waker().wake_by_ref();
-                    Poll::Pending
+            loop {
+                wire.input.clear();
+                match std::task::ready!(wire.poll_read(context)) {
+                    Ok(more) if more > 0 && read < LINGER => read += more,
+                    _ => return Poll::Ready(()),
                 }
-                _ => Poll::Ready(()),
             }
         })
         .await;
+    }
+}
+
+/// The end of whoever answers a client.
+pub(crate) struct Guard(Weak<RefCell<Inner>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(inner) = self.0.upgrade() else { return };
+        let mut inner = inner.borrow_mut();
+        inner.is_abandoned = true;
+        if let Some(reader) = inner.reader.take() {
+            reader.wake();
+        }
     }
 }
 
@@ -185,7 +218,10 @@ impl ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut inner = self.client.0.borrow_mut();
-        let Inner { wire, body, waits, pulse } = &mut *inner;
+        let Inner { wire, body, waits, pulse, is_answered, is_abandoned, reader } = &mut *inner;
+        if *is_abandoned {
+            return Poll::Ready(Some(Err(Broken::Closed)));
+        }
         loop {
             match body.decode(&mut wire.input) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -200,12 +236,17 @@ impl ClientBody {
             if std::mem::take(waits) {
                 wire.output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
-            if wire.unsent() > 0
+            if !*is_answered
+                && wire.is_behind()
                 && let Poll::Ready(Err(error)) = wire.poll_write(context)
             {
                 return Poll::Ready(Some(Err(error.into())));
             }
-            match std::task::ready!(wire.poll_read(context)) {
+            let read = wire.poll_read(context);
+            if read.is_pending() && !reader.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+                *reader = Some(context.waker().clone());
+            }
+            match std::task::ready!(read) {
                 Ok(0) => return Poll::Ready(Some(Err(Broken::Closed))),
                 Ok(_) => pulse.moved(),
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),

@@ -81,11 +81,22 @@ pub(crate) struct Wire {
     room: usize,
     output: Vec<u8>,
     written: usize,
+    has_sent: bool,
+    /// TLS holds something back that was written.
+    needs_flush: bool,
 }
 
 impl Wire {
     pub(crate) fn new(io: Io) -> Self {
-        Self { io, input: BytesMut::new(), room: FIRST, output: Vec::new(), written: 0 }
+        Self {
+            io,
+            input: BytesMut::new(),
+            room: FIRST,
+            output: Vec::new(),
+            written: 0,
+            has_sent: false,
+            needs_flush: false,
+        }
     }
 
     /// A connection of which something was read already.
@@ -117,16 +128,23 @@ impl Wire {
         self.output.len() - self.written
     }
 
+    /// Whether anything waits to be sent, here or in TLS.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.unsent() > 0 || self.needs_flush
+    }
+
     /// Forgets what was sent: another message begins.
     pub(crate) fn begin(&mut self) {
         self.output.clear();
         self.written = 0;
+        self.has_sent = false;
     }
 
-    /// Makes room for more of the same message.
+    /// Makes room for more of the same message, so that one that is taken slowly does not pile up.
     pub(crate) fn recycle(&mut self) {
-        if self.unsent() == 0 {
-            self.begin();
+        if self.unsent() == 0 || self.written >= FIRST {
+            self.output.drain(..self.written);
+            self.written = 0;
         }
     }
 
@@ -148,13 +166,18 @@ impl Wire {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.written += written,
             }
+            (self.has_sent, self.needs_flush) = (true, true);
         }
-        Pin::new(&mut self.io).poll_flush(context)
+        if self.needs_flush {
+            std::task::ready!(Pin::new(&mut self.io).poll_flush(context))?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Whether anything of this message has been sent.
     pub(crate) fn has_sent(&self) -> bool {
-        self.written > 0
+        self.has_sent
     }
 
     /// Whether an idle connection is still open and silent.

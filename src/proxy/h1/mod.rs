@@ -19,5 +19,5 @@ pub(super) use self::{
     incoming::{Begun, Client, ClientBody, NoRequest},
     io::{Io, Wire},
     outgoing::Outgoing,
-    write::{Ending, Writer},
+    write::{Ending, Writer, says_chunked},
 };

@@ -77,7 +77,7 @@ impl Outgoing {
     ) -> Result<(), Broken> {
         let mut unsendable = None;
         std::future::poll_fn(|context| {
-            if let Some(client) = client.filter(|client| client.unsent() > 0) {
+            if let Some(client) = client.filter(|client| client.is_behind()) {
                 // Where the client is gone, the answer finds that out.
                 _ = client.poll_write(context);
             }
@@ -166,18 +166,23 @@ impl Outgoing {
         }
     }
 
-    /// The next frame of the answer's body.
-    pub(crate) fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if (self.body.is_some() || self.wire.unsent() > 0)
+    /// Sends what is left of the request beside its answer.
+    pub(crate) fn poll_upload(&mut self, context: &mut Context<'_>) {
+        if (self.body.is_some() || self.wire.is_behind())
             && let Poll::Ready(Err(_)) = self.poll_send(context)
         {
             // The answer is what counts now; the request cannot be finished.
             self.body = None;
             self.goes_on = false;
         }
+    }
+
+    /// The next frame of the answer's body.
+    pub(crate) fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.poll_upload(context);
         loop {
             match self.answer.decode(&mut self.wire.input) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
@@ -211,7 +216,7 @@ impl Outgoing {
 
     /// The connection, where another request may follow on it.
     pub(crate) fn reusable(self) -> Option<Wire> {
-        let is_sent = self.body.is_none() && self.wire.unsent() == 0;
+        let is_sent = self.body.is_none() && !self.wire.is_behind();
         let mut wire = self.wire;
         wire.settle();
         (self.goes_on && is_sent && self.answer.is_done() && wire.input.is_empty()).then_some(wire)

@@ -1,11 +1,15 @@
 //! What is read, whole and byte by byte, and what is written of it.
 
+use std::task::Poll;
+
 use bytes::BytesMut;
 use http::HeaderMap;
+use tokio::io::AsyncReadExt;
 
 use super::{
     framing::{Decoder, Framing, Misframed, Piece, Refusal},
     head::{Head, HeadLimits, Parsed, Role, Target},
+    io::{Io, Wire},
     write::{Ending, Writer},
 };
 
@@ -207,4 +211,38 @@ fn a_map_is_spelt_as_the_head_it_was_made_of() {
     written.sort();
     assert_eq!(written, ["Content-Length: 7", "Set-Cookie: 1", "X-New-One: 4", "hOST: a", "set-cookie: 3"]);
     assert!(head.has(Role::TransferEncoding) && !head.has(Role::Upgrade));
+}
+
+#[test]
+fn a_map_has_one_length_and_none_beside_a_coding() {
+    let lengths = |headers: &str| {
+        let map = request(&format!("POST / HTTP/1.1\n{headers}\n")).unwrap().map().unwrap();
+        map.get_all("content-length")
+            .iter()
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lengths("Content-Length: 5\nContent-Length: 5\n"), ["5"]);
+    assert_eq!(lengths("Content-Length: 5, 5\n"), ["5"]);
+    assert_eq!(lengths("Content-Length: 5\nTransfer-Encoding: chunked\n"), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_taken_slowly_does_not_pile_up() {
+    let (mut client, ours) = tokio::io::duplex(1 << 10);
+    let mut wire = Wire::new(Io::Other(Box::new(ours)));
+    let (mut taken, mut sent, mut most) = (0, 0, 0);
+    while taken < 4 << 20 {
+        if wire.unsent() < 64 << 10 {
+            wire.recycle();
+            wire.output().extend_from_slice(&[7; 16 << 10]);
+            sent += 16 << 10;
+        }
+        let written = std::future::poll_fn(|context| Poll::Ready(wire.poll_write(context))).await;
+        assert!(written.is_pending(), "it never catches up");
+        let mut some = [0; 700];
+        taken += client.read(&mut some).await.unwrap();
+        most = most.max(wire.output().len());
+    }
+    assert!(sent > 4 << 20 && most < 128 << 10, "{most} bytes were held");
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
     framing::Framing,
-    head::{Head, Role},
+    head::{Head, Role, first_word, is_identity},
 };
 
 /// What is said of the connection behind a message.
@@ -50,16 +50,21 @@ impl Writer<'_> {
     pub(crate) fn passed(&mut self, head: &Head, framing: Framing) {
         let named = Named::of(head);
         let mut has_length = false;
-        for (role, name, value) in head.lines() {
+        for (role, name, mut value) in head.lines() {
             let is_passed = match role {
-                Role::Other | Role::Expect => !named.has(name),
+                Role::Other | Role::Expect | Role::Host => !named.has(name),
                 Role::Te => value.eq_ignore_ascii_case(b"trailers"),
                 // Said several times alike, it is passed on once.
                 Role::ContentLength => {
+                    value = first_word(value);
                     matches!(framing, Framing::Exact(_)) && !std::mem::replace(&mut has_length, true)
                 }
-                Role::TransferEncoding => framing == Framing::Chunked,
-                Role::Connection | Role::KeepAlive | Role::ProxyConnection | Role::Upgrade => false,
+                Role::TransferEncoding => framing == Framing::Chunked && !is_identity(value),
+                Role::Connection
+                | Role::Http2Settings
+                | Role::KeepAlive
+                | Role::ProxyConnection
+                | Role::Upgrade => false,
             };
             if is_passed {
                 self.line(name, value);
@@ -101,7 +106,7 @@ impl Writer<'_> {
             {
                 _ = write!(self.0, "Content-Length: {length}\r\n");
             }
-            Framing::Chunked if !map.contains_key(http::header::TRANSFER_ENCODING) => self.chunked(),
+            Framing::Chunked if !says_chunked(map) => self.chunked(),
             _ => {}
         }
     }
@@ -164,6 +169,13 @@ impl Writer<'_> {
             upper = byte == b'-';
         }
     }
+}
+
+/// Whether a map says that the body comes in chunks.
+pub(crate) fn says_chunked(map: &HeaderMap) -> bool {
+    let lines = map.get_all(http::header::TRANSFER_ENCODING).iter();
+    let mut words = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    words.any(|word| word.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Whether a header of a map is written: all but those of another framing.

@@ -95,6 +95,10 @@ impl Pool {
                 None => writer.lower(&parts.headers, framing),
             }
             writer.framing(framing, &parts.headers, false);
+            // HTTP/1.0 may leave it out, HTTP/1.1 may not.
+            if spelling.is_some_and(|head| !head.is_1_1) && !parts.headers.contains_key(header::HOST) {
+                writer.line(b"Host", to.upstream.authority.as_str().as_bytes());
+            }
             writer.end(Ending::Open);
         };
         let call = Call {
