@@ -217,15 +217,17 @@ fn a_client_of_http_1_0_gets_its_answer_and_its_end() {
 
 #[test]
 fn an_answer_of_an_odd_coding_is_framed_for_the_client() {
-    let upstream = Upstream::start(|request| match request.start.contains("/sobjects/Lead") {
-        true => {
-            b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: identity\r\nConnection: close\r\n\r\nodd".into()
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sidecar = Running::start(listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = std::io::BufReader::new(stream);
+            Message::read(&mut stream, false).unwrap();
+            // Its end is the connection's.
+            let answer = b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: identity\r\n\r\nodd";
+            stream.get_mut().write_all(answer).unwrap();
         }
-        false => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nConnection: close\r\n\r\nodd".into(),
     });
-    // Its end is the connection's, so it is cut off after each.
-    let ends = upstream.address;
-    let sidecar = Running::start(ends);
     for path in ["/x", "/services/data/v61.0/sobjects/Lead"] {
         let mut client = sidecar.client();
         client.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}").as_bytes());
