@@ -282,7 +282,7 @@ impl Default for RawLimits {
             head_size: RawSize::Text("128KiB".into()),
             read: "5s".into(),
             stall: "5m".into(),
-            total: "1h".into(),
+            total: "1d".into(),
             drain: "30s".into(),
             pause: "10m".into(),
             refusals: 1,
