@@ -148,7 +148,7 @@ fn the_crm_sees_http_1() {
             let seen = upstream.requests().pop().unwrap();
             let mut expected: Vec<(String, String)> =
                 headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            expected.sort();
+            expected.sort_by_key(|(name, _)| name.to_ascii_lowercase());
             assert_eq!((seen.start.as_str(), std::str::from_utf8(&seen.body).unwrap()), (start, body));
             assert_eq!(seen.end_to_end(), expected);
         };
