@@ -607,7 +607,7 @@ fn settings_have_their_defaults() {
         head_size: 128 << 10,
         read: 5 * second,
         stall: 300 * second,
-        total: 3_600 * second,
+        total: 86_400 * second,
         drain: 30 * second,
         pause: 600 * second,
         refusals: 1,
