@@ -448,7 +448,8 @@ fn headers_match(sent: &Message, seen: &Message) -> bool {
         .headers
         .iter()
         .filter(|(name, _)| is_kept(name))
-        .all(|(name, _)| !sent.values(name).is_empty())
+        // HTTP/1.0 may leave the host out, HTTP/1.1 may not.
+        .all(|(name, _)| !sent.values(name).is_empty() || name == "Host" && sent.start[2] == "HTTP/1.0")
 }
 
 /// Whether a value stands in the body that was not there before. Where one was, or the body was coded, it is another body.

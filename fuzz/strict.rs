@@ -140,6 +140,10 @@ fn body(message: &mut Message, bytes: &[u8], framing: Framing) -> Result<Option<
 }
 
 fn field(line: &[u8]) -> Result<(String, Vec<u8>), &'static str> {
+    // Looked for before white space is cut off, which they count as.
+    if line.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return Err("half a line end");
+    }
     let colon = find(line, b":").ok_or("no colon")?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
     if name.is_empty() || !name.iter().copied().all(is_token) {
