@@ -37,7 +37,9 @@ impl Message {
 pub fn request(bytes: &[u8]) -> Read<Message> {
     let Some((mut message, start)) = head(bytes)? else { return Ok(None) };
     let [method, target, version] = &message.start;
-    if !method.bytes().all(is_token) || target.bytes().any(|byte| !byte.is_ascii_graphic()) {
+    // Letters beyond ASCII are no URL's, but they are sent, and read in one way.
+    let is_odd = |byte: u8| !(byte.is_ascii_graphic() || byte >= 0x80);
+    if !method.bytes().all(is_token) || target.bytes().any(is_odd) {
         return Err("no method and target");
     }
     if !matches!(version.as_str(), "HTTP/1.0" | "HTTP/1.1") {
