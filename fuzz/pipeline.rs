@@ -408,12 +408,15 @@ fn is_trailer(sent: &Message, name: &str, value: &[u8]) -> bool {
     sent.trailers.iter().any(|(known, of)| known.eq_ignore_ascii_case(name) && of == value)
 }
 
-/// The target without the authority.
-fn path(target: &str) -> &str {
+/// The target without the authority; a path that is left out is the root.
+fn path(target: &str) -> std::borrow::Cow<'_, str> {
     let Some((_, rest)) = target.split_once("://").filter(|_| !target.starts_with('/')) else {
-        return target;
+        return target.into();
     };
-    rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+    match rest.find(['/', '?']).map_or("/", |at| &rest[at..]) {
+        query if query.starts_with('?') => format!("/{query}").into(),
+        path => path.into(),
+    }
 }
 
 /// Headers that are of one connection, ours, or about the length of a body.

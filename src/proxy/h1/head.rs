@@ -167,8 +167,9 @@ impl Head {
             return Some(target);
         }
         let behind_scheme = memchr::memmem::find(target, b"://")? + 3;
-        let path = memchr::memchr(b'/', target.get(behind_scheme..)?)?;
-        target.get(behind_scheme + path..)
+        let ends_authority = |byte: &u8| matches!(byte, b'/' | b'?' | b'#');
+        let path = target.get(behind_scheme..)?.iter().position(ends_authority)?;
+        target.get(behind_scheme + path..).filter(|path| path.starts_with(b"/"))
     }
 
     /// Every header's kind, name and value, in the order in which they stood.

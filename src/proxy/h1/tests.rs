@@ -115,6 +115,7 @@ fn targets_are_plain_or_looked_at_twice() {
     check("*", None, None);
     check("http://a/b?c", None, Some("/b?c"));
     check("http://a", None, None);
+    check("http://a?b/c", None, None);
     check("a:443", None, None);
 }
 
