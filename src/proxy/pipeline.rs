@@ -320,8 +320,9 @@ fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: P
     }
 }
 
-/// Only the path and the query, as a server expects them.
+/// Only the path and the query, as a server expects them; the root where there is no path.
 pub(super) fn origin_form(uri: &Uri) -> Uri {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    path.parse().unwrap_or_else(|_| Uri::from_static("/"))
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = if target.starts_with('?') { format!("/{target}").parse() } else { target.parse() };
+    target.unwrap_or_else(|_| Uri::from_static("/"))
 }

@@ -195,10 +195,11 @@ fn every_form_of_target_reaches_the_upstream_as_a_server_expects_it() {
     let sidecar = Running::start(upstream.address);
     let forwarded = |target: &str| sidecar.client().exchange("OPTIONS", target, &[], b"").text().to_owned();
     assert_eq!(forwarded("http://crm.example.test/a?b=c"), "OPTIONS /a?b=c HTTP/1.1");
+    assert_eq!(forwarded("http://crm.example.test?b=/c"), "OPTIONS /?b=/c HTTP/1.1");
     assert_eq!(forwarded("*"), "OPTIONS * HTTP/1.1");
     assert_eq!(forwarded("//double//slash/../dots"), "OPTIONS //double//slash/../dots HTTP/1.1");
     let tunnel = sidecar.client().exchange("CONNECT", "crm.example.test:443", &[], b"");
-    assert_eq!((tunnel.status(), upstream.requests().len()), (400, 3));
+    assert_eq!((tunnel.status(), upstream.requests().len()), (400, 4));
 }
 
 #[test]
