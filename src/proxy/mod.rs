@@ -1,9 +1,9 @@
 //! Proxy: the network around the pure rooms.
 //!
 //! Every worker is one thread with its own runtime, listener (SO_REUSEPORT), upstream connections, scratch memory and
-//! histograms; workers share nothing but the current [`Snapshot`] and, without a lock, what is known of leads. A request no route matches streams through with
-//! nothing buffered. One that matches is buffered, inspected and forwarded, and its answer is judged; whatever goes wrong
-//! on that way, the original bytes are forwarded.
+//! histograms; workers share nothing but the current [`Snapshot`] and, without a lock, what is known of leads. A request
+//! that no route could take is relayed with nothing buffered. One that matches is buffered, inspected and forwarded, and
+//! its answer is judged; whatever goes wrong on that way, the original bytes are forwarded.
 
 mod snapshot; // configuration and models, swapped whole
 mod bound; // a model's features among the configuration's

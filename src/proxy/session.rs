@@ -103,9 +103,10 @@ impl Session {
                     break;
                 }
             }
-            let has_body = Framing::of_request(&self.request) != Ok(Framing::NONE);
+            let framing = Framing::of_request(&self.request);
+            let has_body = framing != Ok(Framing::NONE);
             let answering = Answering::new(&self.pulse, &self.worker.expiry, has_body);
-            match self.serve().await {
+            match self.serve(framing).await {
                 Ok(Next::Request) => self.client.settle(),
                 Ok(Next::End) => break,
                 Ok(Next::Tunnel(upstream)) => {
@@ -139,11 +140,11 @@ impl Session {
         .await
     }
 
-    async fn serve(&mut self) -> Result<Next, Gone> {
+    async fn serve(&mut self, framing: Result<Framing, Refusal>) -> Result<Next, Gone> {
         let started = Instant::now();
         let worker = Rc::clone(&self.worker);
         let snapshot = worker.snapshot();
-        let next = match Framing::of_request(&self.request) {
+        let next = match framing {
             Ok(framing) => self.pass(framing, &snapshot).await,
             Err(refusal) => {
                 snapshot.metrics(None).count(RequestOutcome::Failed);
