@@ -1,0 +1,13 @@
+//! Monitor: judgements over what happened, and what follows from them.
+//!
+//! One thread looks after the versions on trial. It gathers what the lead log knows, lets the rollout decide, and has the
+//! desk carry that out, so that what it does is recorded and takes effect as a person's order does. It stands beside the
+//! traffic: when it fails, what serves keeps serving, and whatever must leave at once has left through its guard.
+
+mod evidence; // the lead log -> counts of what is on trial
+mod rollouts; // looks, decides, and has it carried out
+
+pub use self::{
+    evidence::gather,
+    rollouts::{Rollouts, Sources},
+};
