@@ -113,6 +113,8 @@ pub struct VersionLife {
 pub struct Experiment {
     /// The challenger.
     pub version: String,
+    /// A person answered for it where its time as a shadow did not.
+    pub is_override: bool,
     /// Its steps so far, the running one last. Never empty.
     pub steps: Vec<StepSpan>,
 }
@@ -269,8 +271,12 @@ impl ModelLife {
             "approval.granted" => return self.approve(change, Ruling::Granted),
             "approval.denied" => return self.approve(change, Ruling::Denied),
             "rollback.auto" => {
-                self.rolled_back_ms = Some(change.ts_ms);
-                self.version(change)?.automatic += 1;
+                let life = self.version(change)?;
+                // A shadow that leaves changes nothing for anyone, so it is no ping-pong.
+                if life.state != State::Shadow {
+                    life.automatic += 1;
+                    self.rolled_back_ms = Some(change.ts_ms);
+                }
             }
             _ => {}
         }
@@ -412,7 +418,11 @@ impl ModelLife {
         match &mut self.experiment {
             Some(experiment) if experiment.version == version => experiment.begin(change, percent),
             other => {
-                let mut experiment = Experiment { version: version.to_owned(), steps: Vec::new() };
+                let approval =
+                    self.approvals.iter().find(|a| a.version == version && a.stage == Stage::Canary);
+                let is_override = approval.is_some_and(|approval| approval.is_override);
+                let mut experiment =
+                    Experiment { version: version.to_owned(), is_override, steps: Vec::new() };
                 experiment.begin(change, percent);
                 let displaced = other.replace(experiment);
                 if let Some(displaced) = displaced {

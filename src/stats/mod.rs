@@ -6,11 +6,15 @@ mod tail; // survival functions: how often chance alone goes this far
 mod ranking; // AUC: does a converted lead outrank one that did not convert
 mod probability; // log-loss, Brier: is 0.2 really one in five
 mod quantile; // quantiles, histogram edges and counts
+mod sequential; // tests that may be looked at while they run
+mod srm; // whether leads came to the arms in the shares they should
 
 pub use self::{
     probability::{brier, log_loss},
     quantile::{counts, edges, quantile, sorted},
     ranking::auc,
+    sequential::{Difference, EValue, Mixture, Rate, conversion, log_msprt, stratified},
+    srm::{log_bayes_factor, mismatch},
     tail::{
         Z95, chi_square_quantile, chi_square_sf, kolmogorov_sf, ln_gamma, normal_quantile, normal_sf, t_sf,
         two_sided,
