@@ -4,59 +4,72 @@
 //! judged on the same draw. The draws are splitmix64's: the same seed gives the same numbers everywhere, to the bit. Better
 //! than DeLong's normal approximation where there are fewer than 100 positives.
 
-/// What `resamples` draws said of the difference, the second area less the first. O((n + distinct scores) x resamples).
+/// The difference of the areas, the second less the first, in each of `resamples` draws, in their order. O(n) each.
 /// `None` when a class is empty, a score is NaN, the lengths differ, or no draw is asked for.
 pub fn bootstrap_auc(a: &[f64], b: &[f64], labels: &[bool], resamples: usize, seed: u64) -> Option<Vec<f64>> {
-    let ranks = [ranks(a)?, ranks(b)?];
+    let mut models = [Resampled::new(a)?, Resampled::new(b)?];
     let rows = |class: bool| -> Vec<usize> {
         labels.iter().enumerate().filter(|(_, label)| **label == class).map(|(i, _)| i).collect()
     };
-    let (up, down) = (rows(true), rows(false));
-    if up.is_empty() || down.is_empty() || resamples == 0 || [a.len(), b.len()] != [labels.len(); 2] {
+    let classes = [rows(true), rows(false)];
+    if classes.iter().any(Vec::is_empty) || resamples == 0 || [a.len(), b.len()] != [labels.len(); 2] {
         return None;
     }
     let mut random = SplitMix(seed);
-    let mut tallies =
-        ranks.each_ref().map(|ranks| vec![(0u64, 0u64); ranks.iter().max().map_or(0, |r| r + 1)]);
-    let mut deltas = Vec::with_capacity(resamples);
-    for _ in 0..resamples {
-        tallies.iter_mut().for_each(|tally| tally.fill((0, 0)));
-        for (class, is_up) in [(&up, true), (&down, false)] {
-            for _ in 0..class.len() {
-                let Some(row) = class.get(random.below(class.len())) else { continue };
-                for (tally, ranks) in tallies.iter_mut().zip(&ranks) {
-                    let Some(cell) = ranks.get(*row).and_then(|rank| tally.get_mut(*rank)) else { continue };
-                    *(if is_up { &mut cell.0 } else { &mut cell.1 }) += 1;
-                }
+    let draw = |_| {
+        for (rows, positive) in classes.iter().zip([true, false]) {
+            for _ in rows {
+                let row = rows.get(random.below(rows.len())).copied().unwrap_or_default();
+                models.iter_mut().for_each(|model| model.count(row, positive));
             }
         }
-        let [first, second] = tallies.each_ref().map(|tally| area(tally));
-        deltas.push(second - first);
+        let [first, second] = models.each_mut().map(Resampled::take_area);
+        second - first
+    };
+    Some((0..resamples).map(draw).collect())
+}
+
+/// One model's scores as ranks, and what has been drawn at each.
+struct Resampled {
+    ranks: Vec<usize>,
+    drawn: Vec<(u64, u64)>,
+}
+
+impl Resampled {
+    fn new(scores: &[f64]) -> Option<Self> {
+        if scores.iter().any(|score| score.is_nan()) {
+            return None;
+        }
+        // Adding 0 makes -0 and 0 one score.
+        let scores: Vec<f64> = scores.iter().map(|score| score + 0.0).collect();
+        let mut distinct = super::sorted(scores.clone());
+        distinct.dedup();
+        let ranks = scores.iter().map(|score| distinct.partition_point(|other| other < score)).collect();
+        Some(Self { ranks, drawn: vec![(0, 0); distinct.len()] })
     }
-    Some(deltas)
+
+    fn count(&mut self, row: usize, positive: bool) {
+        let Some(drawn) = self.ranks.get(row).and_then(|rank| self.drawn.get_mut(*rank)) else { return };
+        *(if positive { &mut drawn.0 } else { &mut drawn.1 }) += 1;
+    }
+
+    /// The area of what was drawn; the next draw starts anew.
+    fn take_area(&mut self) -> f64 {
+        let area = area(self.drawn.iter().copied());
+        self.drawn.fill((0, 0));
+        area
+    }
 }
 
 /// Area under the ROC curve from counts of positives and negatives per score, rising.
-pub(super) fn area(tally: &[(u64, u64)]) -> f64 {
+pub(super) fn area(tally: impl Iterator<Item = (u64, u64)>) -> f64 {
     let (mut won, mut up, mut below) = (0.0, 0.0, 0.0);
-    for (positives, negatives) in tally.iter().map(|(p, n)| (*p as f64, *n as f64)) {
+    for (positives, negatives) in tally.map(|(p, n)| (p as f64, n as f64)) {
         won += positives * (below + negatives / 2.0);
         up += positives;
         below += negatives;
     }
     won / (up * below)
-}
-
-/// The rank of each score among the distinct ones, from 0.
-fn ranks(scores: &[f64]) -> Option<Vec<usize>> {
-    if scores.iter().any(|score| score.is_nan()) {
-        return None;
-    }
-    // Adding 0 makes -0 and 0 one score.
-    let scores: Vec<f64> = scores.iter().map(|score| score + 0.0).collect();
-    let mut distinct = super::sorted(scores.clone());
-    distinct.dedup();
-    Some(scores.iter().map(|score| distinct.partition_point(|other| other < score)).collect())
 }
 
 /// Steele, Lea and Flood's generator (2014).

@@ -46,14 +46,14 @@ fn tabulate(rows: impl Iterator<Item = (usize, f64, bool)>, parts: usize) -> Vec
         *scores += score;
         *labels += f64::from(label);
     }
-    let mean = |(n, scores, labels): (u64, f64, f64)| {
-        let count = n as f64;
-        Reliability { n, mean_score: scores / count, mean_label: labels / count }
-    };
-    sums.into_iter().map(mean).collect()
+    sums.into_iter().map(|(n, scores, labels)| Reliability::from_sums(n, scores, labels)).collect()
 }
 
 impl Reliability {
+    pub(super) fn from_sums(n: u64, scores: f64, labels: f64) -> Self {
+        Self { n, mean_score: scores / n as f64, mean_label: labels / n as f64 }
+    }
+
     fn gap(&self) -> f64 {
         (self.mean_label - self.mean_score).abs()
     }
@@ -71,7 +71,7 @@ pub fn mce(table: &[Reliability]) -> f64 {
 }
 
 fn leads(table: &[Reliability]) -> f64 {
-    table.iter().map(|part| part.n).sum::<u64>() as f64
+    table.iter().map(|part| part.n as f64).sum()
 }
 
 /// Murphy's parts of the Brier score (1973), which is `reliability - resolution + uncertainty` but for what scores

@@ -50,9 +50,7 @@ impl Curve {
 
     /// Area under the ROC curve, 0..=1.
     pub fn auc(&self) -> f64 {
-        let start = Step { threshold: f64::INFINITY, hits: 0.0, alarms: 0.0 };
-        let won: f64 =
-            self.pairs(start).map(|(a, b)| (b.alarms - a.alarms) * f64::midpoint(a.hits, b.hits)).sum();
+        let won: f64 = self.pairs().map(|(a, b)| (b.alarms - a.alarms) * f64::midpoint(a.hits, b.hits)).sum();
         won / (self.positives * self.negatives)
     }
 
@@ -63,18 +61,14 @@ impl Curve {
 
     /// Average precision, 0..=1: the sum over thresholds of recall gained times precision, not interpolated.
     pub fn average_precision(&self) -> f64 {
-        let start = Step { threshold: f64::INFINITY, hits: 0.0, alarms: 0.0 };
-        self.pairs(start).map(|(a, b)| (b.hits - a.hits) * b.precision()).sum::<f64>() / self.positives
+        self.pairs().map(|(a, b)| (b.hits - a.hits) * b.precision()).sum::<f64>() / self.positives
     }
 
     /// Area under the precision-recall curve by trapezoids, 0..=1, from precision 1 at recall 0. Another number than
     /// [`average_precision`](Self::average_precision), and too kind where scores tie.
     pub fn precision_recall_area(&self) -> f64 {
-        let start = Step { threshold: f64::INFINITY, hits: 0.0, alarms: 0.0 };
-        let area: f64 = self
-            .pairs(start)
-            .map(|(a, b)| (b.hits - a.hits) * f64::midpoint(a.precision(), b.precision()))
-            .sum();
+        let area: f64 =
+            self.pairs().map(|(a, b)| (b.hits - a.hits) * f64::midpoint(a.precision(), b.precision())).sum();
         area / self.positives
     }
 
@@ -97,8 +91,9 @@ impl Curve {
         step.hits / self.positives - step.alarms / self.negatives
     }
 
-    /// Every step with the one before it.
-    fn pairs(&self, start: Step) -> impl Iterator<Item = (Step, Step)> {
+    /// Every step with the one before it, the first with a threshold that nothing reaches.
+    fn pairs(&self) -> impl Iterator<Item = (Step, Step)> {
+        let start = Step { threshold: f64::INFINITY, hits: 0.0, alarms: 0.0 };
         std::iter::once(start).chain(self.steps.iter().copied()).zip(self.steps.iter().copied())
     }
 }

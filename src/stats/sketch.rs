@@ -90,10 +90,9 @@ impl Sketch {
     /// Area under the ROC curve, 0..=1, and how far from the exact one it may be. `None` when a class is empty.
     pub fn auc(&self) -> Option<(f64, f64)> {
         let (positives, negatives) = self.classes();
-        let bins: Vec<(u64, u64)> = self.bins().collect();
-        let within: f64 = bins.iter().map(|(p, n)| *p as f64 * *n as f64).sum();
+        let within: f64 = self.bins().map(|(p, n)| p as f64 * n as f64).sum();
         let pairs = positives * negatives;
-        (pairs > 0.0).then(|| (area(&bins), within / (2.0 * pairs)))
+        (pairs > 0.0).then(|| (area(self.bins()), within / (2.0 * pairs)))
     }
 
     /// Mean squared distance between score and outcome, 0..=1, exact. NaN when empty.
@@ -123,11 +122,11 @@ impl Sketch {
     /// parts are edges of bins. `None` when either is empty or the bins are not the same.
     pub fn psi(&self, reference: &Self, parts: u32) -> Option<Psi> {
         let total = reference.leads() as f64;
-        let (mut then, mut now, mut seen) = (vec![0], vec![0], 0.0);
+        let (mut then, mut now, mut seen) = (vec![0u64], vec![0u64], 0.0);
         for (current, before) in self.beside(reference)? {
             if let (Some(then), Some(now)) = (then.last_mut(), now.last_mut()) {
-                *then += before;
-                *now += current;
+                *then = then.saturating_add(before);
+                *now = now.saturating_add(current);
             }
             seen += before as f64;
             if seen >= total * then.len() as f64 / f64::from(parts) && seen < total {
@@ -148,16 +147,11 @@ impl Sketch {
             let Some((leads, scores, converted)) = sums.get_mut((middle * parts as f64) as usize) else {
                 continue;
             };
-            *leads += positives + negatives;
-            *scores += middle * (positives + negatives) as f64;
+            *leads = leads.saturating_add(positives).saturating_add(negatives);
+            *scores += middle * (positives as f64 + negatives as f64);
             *converted += positives as f64;
         }
-        let mean = |(n, scores, converted): (u64, f64, f64)| Reliability {
-            n,
-            mean_score: scores / n as f64,
-            mean_label: converted / n as f64,
-        };
-        sums.into_iter().map(mean).collect()
+        sums.into_iter().map(|(n, scores, labels)| Reliability::from_sums(n, scores, labels)).collect()
     }
 
     fn bins(&self) -> impl Iterator<Item = (u64, u64)> {
@@ -297,6 +291,11 @@ mod tests {
         assert_eq!((sketch.revenue, sketch.leads()), (0.0, 1));
         assert_eq!(sketch.psi(&Sketch::with_bins(3), 10), None);
         assert!(sketch.psi(&sketch, 0).is_some_and(|psi| psi.raw == 0.0));
+        let mut full = Sketch::with_bins(2);
+        (full.positives, full.negatives) = (vec![u64::MAX; 2], vec![u64::MAX; 2]);
+        assert!(full.merge(&full.clone()));
+        assert_eq!((full.leads(), full.auc(), full.ks(&full)), (u64::MAX, Some((0.5, 0.25)), Some(0.0)));
+        assert!(full.psi(&full, 2).is_some() && ece(&full.reliability(1)) < 1e-9);
         assert_eq!(Sketch::with_bins(0).positives.len(), 1);
     }
 }
