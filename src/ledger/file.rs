@@ -386,7 +386,7 @@ mod tests {
             let state = tempfile::tempdir().unwrap();
             let path = state.path().join(Ledger::FILE);
             let mut ledger = Ledger::open(state.path()).unwrap();
-            ["a", "b", "c"].map(|actor| appended(&mut ledger, actor));
+            ["a", "b", "c"].iter().for_each(|actor| _ = appended(&mut ledger, actor));
             let spoilt = spoil(&fs::read_to_string(&path).unwrap());
             fs::write(&path, &spoilt).unwrap();
             let errors = [Ledger::open(state.path()).map(|_| ()), read(state.path()).map(|_| ())];
@@ -420,7 +420,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let path = state.path().join(Ledger::FILE);
         let mut ledger = Ledger::open(state.path()).unwrap();
-        ["a", "b"].map(|actor| appended(&mut ledger, actor));
+        ["a", "b"].iter().for_each(|actor| _ = appended(&mut ledger, actor));
         let text = fs::read_to_string(&path).unwrap();
         let first = text.lines().next().unwrap();
         fs::write(&path, format!("{first}\n")).unwrap();
@@ -428,7 +428,7 @@ mod tests {
         assert!(told.ends_with("ledger.jsonl: shorter than it was, when it held 2 records"), "{told}");
         // Rewritten from the second record on, and gone on from there.
         let mut other = Ledger::open(state.path()).unwrap();
-        ["B", "c"].map(|actor| appended(&mut other, actor));
+        ["B", "c"].iter().for_each(|actor| _ = appended(&mut other, actor));
         let told = ledger.lock().unwrap_err().to_string();
         assert!(told.ends_with("record 2: does not follow from the record before it"), "{told}");
     }

@@ -9,7 +9,9 @@ use std::{
 use leadwire::ledger::{Event, Field, Kind, Ledger};
 use serde_json::Value as Json;
 
-use crate::support::{CONFIG, Client, Running, Upstream, copy_folder, created, leadwire, shipped_model, text};
+use crate::support::{
+    CONFIG, Client, Running, Upstream, copy_folder, created, leadwire, shipped_model, text,
+};
 
 /// A directory of state with twelve records about two models.
 fn twelve(state: &Path) -> PathBuf {
@@ -49,7 +51,8 @@ fn records_are_shown_by_model_and_time() {
     twelve(state);
     let shown = fine(state, &["show"]);
     assert_eq!(shown.lines().count(), 12);
-    let first = "0  1970-01-01T00:00:00.000Z  canary.ramped       renewal/4  jo@example.com  auc_e6=800000 pct=0";
+    let first =
+        "0  1970-01-01T00:00:00.000Z  canary.ramped       renewal/4  jo@example.com  auc_e6=800000 pct=0";
     assert_eq!(shown.lines().next(), Some(first));
     assert_eq!(fine(state, &["show", "--model", "renewal"]).lines().count(), 4);
     assert_eq!(fine(state, &["show", "--since", "1970-01-01T10:00:00Z"]).lines().count(), 2);
@@ -69,7 +72,8 @@ fn the_configuration_names_the_ledger() {
     fs::write(&file, CONFIG.replace("\nstate: state\n", &format!("\nstate: {}\n", state.display()))).unwrap();
     twelve(&state);
     let output = leadwire(&["ledger", "verify", "-c", file.to_str().unwrap()]);
-    let expected = "ledger.jsonl: 12 records, chain intact; compare with a checkpoint to exclude truncation\n";
+    let expected =
+        "ledger.jsonl: 12 records, chain intact; compare with a checkpoint to exclude truncation\n";
     assert!(text(&output.stdout).ends_with(expected), "{}", text(&output.stderr));
 }
 
@@ -109,7 +113,10 @@ fn what_was_altered_is_found_and_what_was_cut_only_with_a_checkpoint() {
     check("ledger.jsonl:4: record 3: record 4 stands where record 3 is due");
     put(&ended(&lines[..9]));
     let said = fine(&state, &["verify"]);
-    assert!(said.contains("9 records, chain intact; compare with a checkpoint to exclude truncation"), "{said}");
+    assert!(
+        said.contains("9 records, chain intact; compare with a checkpoint to exclude truncation"),
+        "{said}"
+    );
     let said = refused(&state, &compare);
     assert!(said.ends_with("ledger.jsonl: cut: it holds 9 records, and the checkpoint 12\n"), "{said}");
     put(&whole[..whole.len() - 5]);
