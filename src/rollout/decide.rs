@@ -226,7 +226,7 @@ impl Decision {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// The step that the rest is about, by its record.
-    step: u64,
+    step: Option<u64>,
     /// Windows in a row that failed.
     failing: u32,
     /// Looks in a row without a measurement.
@@ -240,7 +240,7 @@ pub struct Memory {
 impl Memory {
     /// Where the next window begins: windows do not overlap, so nothing that went wrong counts twice.
     pub fn window_from_ms(&self, step: &StepSpan) -> i64 {
-        if self.step == step.seq { self.judged_ms } else { step.from_ms }
+        if self.step == Some(step.seq) { self.judged_ms } else { step.from_ms }
     }
 
     /// When to look again.
@@ -249,9 +249,9 @@ impl Memory {
     }
 
     fn follow(&mut self, step: &StepSpan) {
-        if self.step != step.seq {
+        if self.step != Some(step.seq) {
             *self = Self {
-                step: step.seq,
+                step: Some(step.seq),
                 judged_ms: step.from_ms,
                 unmeasured: self.unmeasured,
                 ..Self::default()

@@ -21,15 +21,18 @@ impl Told {
     }
 }
 
+/// The greatest number that the ledger takes: every reader of JSON has it exactly.
+const MOST: i64 = (1 << 53) - 1;
+
 /// A value times a million, as the ledger keeps it; what is not a number is 0, what does not fit the nearest that does.
 pub(super) fn e6(value: f64) -> i64 {
     // The cast saturates and takes NaN to 0.
-    (value * 1e6).round() as i64
+    ((value * 1e6).round() as i64).clamp(-MOST, MOST)
 }
 
 /// A count as the ledger keeps it.
 pub(super) fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+    i64::try_from(count).unwrap_or(MOST).min(MOST)
 }
 
 /// `10,984`
@@ -95,10 +98,7 @@ mod tests {
             (percent(0.0742), chance(0.00001), chance(0.0312)),
             ("7.42%".into(), "below 0.0001".into(), "0.0312".into())
         );
-        assert_eq!(
-            (e6(0.0812), e6(f64::NAN), e6(f64::INFINITY), e6(-1.0)),
-            (81_200, 0, i64::MAX, -1_000_000)
-        );
+        assert_eq!((e6(0.0812), e6(f64::NAN), e6(f64::INFINITY), e6(-1.0)), (81_200, 0, MOST, -1_000_000));
         assert_eq!(micros(12_400), "13 µs");
     }
 }

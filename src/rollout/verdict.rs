@@ -2,13 +2,13 @@
 //!
 //! Each is computed from counts alone, so anyone can compute it again from what the ledger keeps. Those on conversion and
 //! on pairs hold at every look; nothing here is a test for one fixed look but [`shift`] and the windows, which ask for
-//! their sample first. `told()` says a verdict in a sentence with its numbers; computing it allocates nothing.
+//! their sample first. `told()` says a verdict in a sentence with its numbers; that is what costs.
 
 use super::told::{Told, chance, e6, grouped, micros, percent, whole};
 use crate::{
     config::{Conversion, Paired, Rollout},
     lead::{Cohort, Histogram, Labelled, Pairs, Sides, StepCounts, Traffic, Window},
-    stats::{Difference, Mixture, Rate, log_bayes_factor, stratified, two_sided},
+    stats::{Difference, Mixture, Proportion, Psi, TwoProportions, log_bayes_factor, stratified},
 };
 
 /// Total concentration of the prior on shares: it takes a real mismatch, not a draw, to leave them.
@@ -219,21 +219,20 @@ pub fn shift(scores: &Sides<Histogram>) -> Option<f64> {
     if m < SHIFT_LEADS || n < SHIFT_LEADS {
         return None;
     }
-    let (mut psi, mut parts, mut cut) = (0.0, 0_u32, 0_u64);
-    let (mut held, mut p, mut q) = (0, 0, 0);
-    let share = |count: u64, all: u64| if count == 0 { 1e-4 } else { count as f64 / all as f64 };
-    let last = reference.len().saturating_sub(1);
-    for (bin, (a, b)) in reference.iter().zip(current).enumerate() {
+    let (mut parts, mut cut, mut held) = ((Vec::new(), Vec::new()), 0, 0_u64);
+    let (mut p, mut q) = (0, 0);
+    for (a, b) in reference.iter().zip(current) {
         (held, p, q) = (held + a, p + a, q + b);
-        // A part ends where the next tenth of the champion's scores does.
-        if bin == last || held * 10 >= (cut + 1) * m && held < m {
-            let (reference, current) = (share(p, m), share(q, n));
-            psi += (current - reference) * (current / reference).ln();
-            (parts, cut, p, q) = (parts + 1, held * 10 / m, 0, 0);
+        // A part ends where the next tenth of the champion's scores does; what lies above them all is in the last.
+        if held < m && held * 10 >= (cut + 1) * m {
+            parts.0.push(std::mem::take(&mut p));
+            parts.1.push(std::mem::take(&mut q));
+            cut = held * 10 / m;
         }
     }
-    let bias = f64::from(parts.saturating_sub(1)) * (1.0 / n as f64 + 1.0 / m as f64);
-    Some((psi - bias).max(0.0))
+    parts.0.push(p);
+    parts.1.push(q);
+    Psi::new(&parts.0, &parts.1).map(|psi| psi.value)
 }
 
 /// Whether a shift of scores is one.
@@ -249,9 +248,9 @@ pub struct ConversionVerdict {
     /// Conversion of the challenger less that of the champion.
     pub seen: Difference,
     /// Matured leads and wins of the champion, over all steps.
-    pub champion: Rate,
+    pub champion: Proportion,
     /// Those of the challenger.
-    pub challenger: Rate,
+    pub challenger: Proportion,
     /// Always valid.
     pub p: f64,
 }
@@ -275,9 +274,9 @@ pub fn conversion<'s>(
     steps: impl Iterator<Item = &'s StepCounts> + Clone,
     policy: &Conversion,
 ) -> ConversionVerdict {
-    let rate = |cohort: &Cohort| Rate { leads: cohort.matured, conversions: cohort.conversions };
+    let rate = |cohort: &Cohort| Proportion { leads: cohort.matured, conversions: cohort.conversions };
     let strata = steps.map(|step| (rate(&step.cohorts.champion), rate(&step.cohorts.challenger)));
-    let (mut champion, mut challenger) = (Rate::default(), Rate::default());
+    let (mut champion, mut challenger) = (Proportion::default(), Proportion::default());
     for (a, b) in strata.clone() {
         (champion.leads, champion.conversions) =
             (champion.leads + a.leads, champion.conversions + a.conversions);
@@ -298,7 +297,7 @@ pub fn conversion<'s>(
 impl ConversionVerdict {
     /// In words.
     pub fn told(&self) -> Told {
-        let share = |rate: &Rate| percent(rate.conversions as f64 / rate.leads.max(1) as f64);
+        let share = |rate: &Proportion| percent(rate.conversions as f64 / rate.leads.max(1) as f64);
         let way = match self.ruling {
             ConversionRuling::Higher => "converts more",
             ConversionRuling::Lower => "converts less",
@@ -424,12 +423,17 @@ fn failing(arms: &Sides<Traffic>, step_leads: u64, policy: &Rollout) -> Option<S
         ("were not scored", challenger.errors, champion.errors),
         ("missed the deadline", challenger.late, champion.late),
     ];
+    let by_chance = |ours: u64, theirs: u64| {
+        let control = Proportion { conversions: theirs, leads: champion.leads };
+        let treatment = Proportion { conversions: ours, leads: challenger.leads };
+        TwoProportions { control, treatment }.p_two_sided()
+    };
     for (what, ours, theirs) in ratios {
         let (here, there) = (of(ours, challenger), of(theirs, champion));
         let exceeds = here - there > MARGIN
             && step_leads >= MARGIN_LEADS
             && champion.leads > 0
-            && by_chance((ours, challenger.leads), (theirs, champion.leads)) < RARE;
+            && by_chance(ours, theirs) < RARE;
         let is_excess = here > EXCESS && challenger.leads >= EXCESS_LEADS && there <= EXCESS;
         if exceeds || is_excess {
             return Some(format!(
@@ -447,14 +451,6 @@ fn failing(arms: &Sides<Traffic>, step_leads: u64, policy: &Rollout) -> Option<S
             micros(limit)
         )
     })
-}
-
-/// How often chance alone sets two shares so far apart: the pooled z test, two-sided.
-fn by_chance(a: (u64, u64), b: (u64, u64)) -> f64 {
-    let share = |(part, all): (u64, u64)| part as f64 / all as f64;
-    let pooled = share((a.0 + b.0, a.1 + b.1));
-    let variance = pooled * (1.0 - pooled) * (1.0 / a.1 as f64 + 1.0 / b.1 as f64);
-    if variance > 0.0 { two_sided((share(a) - share(b)) / variance.sqrt()) } else { 1.0 }
 }
 
 /// An objective that the canary misses.

@@ -35,7 +35,7 @@ pub use self::{
     quantile::{counts, edges, nearest_rank, quantile, sorted},
     ranking::{Confusion, Curve, Gain, auc, gains, lift},
     samples::{MannWhitney, Welch, mann_whitney, welch},
-    sequential::{Difference, EValue, Mixture, Rate, conversion, log_msprt, stratified},
+    sequential::{Difference, EValue, Mixture, conversion, log_msprt, stratified},
     sketch::Sketch,
     srm::{log_bayes_factor, mismatch},
     tail::{

@@ -12,7 +12,7 @@ const MOST_FOR_FISHER: u64 = 1_000_000_000;
 const NIL: f64 = 1e-300;
 
 /// Conversions out of leads. With more conversions than leads, as with no leads, every answer is NaN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Proportion {
     /// Leads that converted.
     pub conversions: u64,
@@ -41,7 +41,7 @@ impl Proportion {
     }
 
     /// Variance of the rate.
-    fn variance(&self) -> f64 {
+    pub(super) fn variance(&self) -> f64 {
         self.rate() * (1.0 - self.rate()) / self.leads as f64
     }
 }

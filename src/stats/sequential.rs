@@ -4,14 +4,7 @@
 //! difference, sharpest near a chosen sample size. mSPRT is the same with `tau^2 = rho^2 N V`. Beside it the exact e-value
 //! of Turner, Ly and Grunwald (2024) for pairs of one lead from either arm, as a second opinion.
 
-/// Leads and conversions of one arm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rate {
-    /// All leads.
-    pub leads: u64,
-    /// Those that converted; at most `leads`.
-    pub conversions: u64,
-}
+use super::proportions::Proportion;
 
 /// A difference seen, and how sure its estimate is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,16 +61,14 @@ impl Mixture {
 }
 
 /// Conversion of `b` less that of `a`. NaN where an arm is empty.
-pub fn conversion(a: Rate, b: Rate) -> Difference {
-    let rate = |arm: Rate| arm.conversions as f64 / arm.leads as f64;
-    let variance = |arm: Rate| rate(arm) * (1.0 - rate(arm)) / arm.leads as f64;
-    Difference { value: rate(b) - rate(a), variance: variance(a) + variance(b), leads: a.leads + b.leads }
+pub fn conversion(a: Proportion, b: Proportion) -> Difference {
+    Difference { value: b.rate() - a.rate(), variance: a.variance() + b.variance(), leads: a.leads + b.leads }
 }
 
 /// Conversion of `b` less that of `a` over several strata, each a pair of arms with a share of its own: every stratum is
 /// compared within itself and weighs `na nb / (na + nb)` (Mantel and Haenszel), so that a rate that moves while the shares
 /// do is no difference. Strata with an empty arm are left out; NaN where that leaves none.
-pub fn stratified(strata: impl IntoIterator<Item = (Rate, Rate)>) -> Difference {
+pub fn stratified(strata: impl IntoIterator<Item = (Proportion, Proportion)>) -> Difference {
     let (mut value, mut variance, mut weights, mut leads) = (0.0, 0.0, 0.0, 0);
     for (a, b) in strata.into_iter().filter(|(a, b)| a.leads > 0 && b.leads > 0) {
         let weight = a.leads as f64 * b.leads as f64 / (a.leads + b.leads) as f64;
@@ -144,8 +135,8 @@ mod tests {
         assert!((got - want).abs() <= 1e-9 * want.abs().max(1e-3), "{got} is not {want}");
     }
 
-    fn arm(counts: &Value) -> Rate {
-        Rate { conversions: counts[0].as_u64().unwrap(), leads: counts[1].as_u64().unwrap() }
+    fn arm(counts: &Value) -> Proportion {
+        Proportion { conversions: counts[0].as_u64().unwrap(), leads: counts[1].as_u64().unwrap() }
     }
 
     #[test]
@@ -163,7 +154,7 @@ mod tests {
             close(low, &case["ci"][0]);
             close(high, &case["ci"][1]);
             // One stratum is the plain comparison, and an empty one changes nothing.
-            let stratum = stratified([(a, b), (Rate::default(), b)]);
+            let stratum = stratified([(a, b), (Proportion::default(), b)]);
             assert!(
                 (stratum.value - seen.value).abs() < 1e-15
                     && (stratum.variance - seen.variance).abs() < 1e-15
@@ -201,7 +192,7 @@ mod tests {
         let (inputs, expected) = (&golden["inputs"], &golden["expected"]);
         let tau = inputs["tau"].as_f64().unwrap();
         let (mut exact, mut most) = (EValue::default(), 0.0_f64);
-        let (mut a, mut b) = (Rate::default(), Rate::default());
+        let (mut a, mut b) = (Proportion::default(), Proportion::default());
         let checkpoints: Vec<_> =
             inputs["checkpoints"].as_array().unwrap().iter().map(Value::as_u64).collect();
         for block in inputs["stream_control_treatment"].as_array().unwrap() {
@@ -224,7 +215,8 @@ mod tests {
     fn nothing_is_told_of_nothing() {
         let mixture = Mixture::new(0.05, 5000);
         for (a, b) in [(0, 0), (0, 100), (100, 100)] {
-            let seen = conversion(Rate { leads: a, conversions: a }, Rate { leads: b, conversions: b });
+            let seen =
+                conversion(Proportion { leads: a, conversions: a }, Proportion { leads: b, conversions: b });
             assert_eq!((mixture.p(&seen), log_msprt(&seen, 0.03)), (1.0, 0.0));
             assert_eq!(mixture.interval(&seen), (f64::NEG_INFINITY, f64::INFINITY));
         }
@@ -234,7 +226,7 @@ mod tests {
     #[test]
     fn strata_keep_a_rate_that_moves_from_looking_like_harm() {
         // 10% converts at first and 2% later, in both arms alike, while the share goes from 10% to 50%.
-        let arm = |leads, conversions| Rate { leads, conversions };
+        let arm = |leads, conversions| Proportion { leads, conversions };
         let strata = [(arm(9000, 900), arm(1000, 100)), (arm(5000, 100), arm(5000, 100))];
         let pooled = conversion(arm(14_000, 1000), arm(6000, 200));
         let mixture = Mixture::new(0.01, 5000);
