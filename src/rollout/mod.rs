@@ -26,3 +26,5 @@ pub use self::{
 
 #[cfg(test)]
 mod fixture; // histories for tests
+#[cfg(test)]
+mod simulation; // what the rules come to over thousands of leads
