@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A room, and the rooms it may import. Rows in reading order; imports go up only.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("lead", &[]),
     ("stats", &[]),
     ("config", &["lead"]),
@@ -15,6 +15,8 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("score", &["lead", "stats"]),
     ("enrich", &["lead", "config"]),
     ("registry", &["lead", "config", "score"]),
+    ("ledger", &["lead"]),
+    ("rollout", &["lead", "config", "stats", "score", "registry", "ledger"]),
     ("telemetry", &["lead", "config"]),
     ("leadlog", &["lead", "config", "stats", "telemetry"]),
     ("proxy", &["lead", "config", "recognise", "score", "enrich", "registry", "telemetry", "leadlog"]),
@@ -30,6 +32,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
             "score",
             "enrich",
             "registry",
+            "ledger",
             "telemetry",
             "leadlog",
             "train",
