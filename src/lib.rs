@@ -18,6 +18,7 @@ pub mod score;
 pub mod enrich;
 pub mod registry;
 pub mod ledger;
+pub mod rollout;
 pub mod telemetry;
 pub mod leadlog;
 pub mod proxy;

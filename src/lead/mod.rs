@@ -11,8 +11,12 @@ mod model; // which version answered, and from which slot
 mod outcome; // what became of the lead
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
+mod evidence; // what is known of a version under trial
 
 pub use self::{
+    evidence::{
+        AucDifference, Cohort, Evidence, Histogram, Labelled, Pairs, Sides, StepCounts, Traffic, Window,
+    },
     feature::{FeatureType, Value},
     model::{Arm, ModelId},
     outcome::{Alias, LeadId, Outcome},

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A room, and the rooms it may import. Rows in reading order; imports go up only.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("lead", &[]),
     ("stats", &[]),
     ("config", &["lead"]),
@@ -16,6 +16,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("enrich", &["lead", "config"]),
     ("registry", &["lead", "config", "score"]),
     ("ledger", &["lead"]),
+    ("rollout", &["lead", "config", "stats", "score", "registry", "ledger"]),
     ("telemetry", &["lead", "config"]),
     ("leadlog", &["lead", "config", "stats", "telemetry"]),
     ("proxy", &["lead", "config", "recognise", "score", "enrich", "registry", "telemetry", "leadlog"]),
@@ -32,6 +33,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "enrich",
             "registry",
             "ledger",
+            "rollout",
             "telemetry",
             "leadlog",
             "train",
