@@ -8,13 +8,15 @@ mod score; // probability, points, grade
 mod trend; // whether the score moved
 mod reason; // why: one feature's part in a score
 mod model; // which version answered, and from which slot
+mod assignment; // which arm of an experiment a lead belongs to
 mod outcome; // what became of the lead
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
 
 pub use self::{
+    assignment::{Assignment, Exposure, KeyKind},
     feature::{FeatureType, Value},
-    model::{Arm, ModelId},
+    model::{Arm, ModelId, Slot},
     outcome::{Alias, LeadId, Outcome},
     reason::{Direction, Reason},
     score::{Cutoffs, Grade, Score},

@@ -16,7 +16,10 @@ pub use self::{
     known::{Known, Memory},
     packed::Packed,
     queue::{CAPACITY, Queue, Sender},
-    record::{AliasRecord, Decision, Entry, OutcomeRecord, ScoreRecord},
+    record::{
+        AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowError,
+        ShadowRecord,
+    },
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::{Told, Writer},
 };

@@ -218,6 +218,7 @@ impl Verdict<'_> {
                 grade: scored.grade,
                 names: Arc::clone(&self.snapshot.names),
                 features: features.clone(),
+                assignment: None,
             });
         }
         self.worker.log.send(Entry::Score(ScoreRecord {
@@ -232,6 +233,7 @@ impl Verdict<'_> {
             grade: scored.grade,
             latency_ns: u64::try_from(self.inspection.took.as_nanos()).unwrap_or(u64::MAX),
             decision,
+            exposure: None,
         }));
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A room, and the rooms it may import. Rows in reading order; imports go up only.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("lead", &[]),
     ("stats", &[]),
     ("config", &["lead"]),
@@ -15,9 +15,13 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("score", &["lead", "stats"]),
     ("enrich", &["lead", "config"]),
     ("registry", &["lead", "config", "score"]),
+    ("rollout", &["lead", "config", "stats", "score", "registry"]),
     ("telemetry", &["lead", "config"]),
     ("leadlog", &["lead", "config", "stats", "telemetry"]),
-    ("proxy", &["lead", "config", "recognise", "score", "enrich", "registry", "telemetry", "leadlog"]),
+    (
+        "proxy",
+        &["lead", "config", "recognise", "score", "enrich", "registry", "rollout", "telemetry", "leadlog"],
+    ),
     ("train", &["lead", "config", "stats", "score", "registry", "leadlog"]),
     ("batch", &["lead", "config", "recognise", "score", "registry", "leadlog"]),
     (
@@ -30,6 +34,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
             "score",
             "enrich",
             "registry",
+            "rollout",
             "telemetry",
             "leadlog",
             "train",
