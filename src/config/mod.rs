@@ -31,7 +31,7 @@ pub use self::{
         WriteAs,
     },
     settings::{
-        AliasRule, Config, Derive, Feature, Fill, Limits, Mask, ModelKey, OutcomeRule, Phase, Upstream,
+        AliasRule, Config, Derive, Feature, Fill, Identity, Limits, Mask, ModelKey, OutcomeRule, Phase, Upstream,
     },
     tls::{ClientCa, PairFiles, Tls, TlsVersion, UpstreamTls},
 };
