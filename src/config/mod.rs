@@ -9,6 +9,7 @@ mod route; // what a route recognises, and what it writes
 mod tls; // certificates and keys, by their files
 mod egress; // hosts that clients insist on https with
 mod mirror; // a second upstream that gets copies
+mod rollout; // what a new version must show
 mod settings; // the whole, as it is used
 mod problem; // what is wrong, and where
 mod findings; // what went wrong so far, and where in the file everything stands
@@ -26,6 +27,7 @@ pub use self::{
     parse::schema,
     preset::presets,
     problem::{LoadError, Problem, Problems},
+    rollout::{Conversion, Paired, Rollout, Shadow, Stage},
     route::{
         Action, BodyTarget, Content, Field, Format, HeaderTarget, Id, IdSource, Inject, Pairing, Route,
         WriteAs,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     at::JsonType,
     egress::Others,
+    rollout::Stage,
     route::{Action, Field, Mode, OnRefused, Per, WriteAs},
     settings::{Derive, Phase},
 };
@@ -45,6 +46,8 @@ pub(super) struct RawConfig {
     pub(super) presets: Vec<String>,
     /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m, h or d.
     pub(super) limits: RawLimits,
+    /// What a new version must show before it serves, and what takes it back.
+    pub(super) rollout: RawRollout,
     /// Rules that recognise leads. Of several that match, the one with more literal path goes first, then more conditions.
     #[schemars(length(max = 1000))]
     pub(super) routes: Vec<RawRoute>,
@@ -76,6 +79,7 @@ impl Default for RawConfig {
             state: "state".into(),
             presets: Vec::new(),
             limits: RawLimits::default(),
+            rollout: RawRollout::default(),
             routes: Vec::new(),
             features: BTreeMap::new(),
             identity: RawIdentity::default(),
@@ -292,6 +296,147 @@ impl Default for RawLimits {
             known: 65_536,
             known_age: "30d".into(),
         }
+    }
+}
+
+/// What a new version must show before it serves, and what takes it back.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Rollout")]
+pub(super) struct RawRollout {
+    /// true: versions move up and back on evidence alone; false: Leadwire only says what it would do.
+    pub(super) act: bool,
+    /// Percent of the leads that a canary answers, step by step up to 100.
+    #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)))]
+    pub(super) steps: Vec<u32>,
+    /// Time between two looks at a canary, 1s to 1h.
+    pub(super) interval: String,
+    /// Least time that a step lasts, 1m to 90d.
+    pub(super) dwell: String,
+    /// Least leads that the canary scores in a step, 500 to 1000000000; with fewer, rare errors stay unseen.
+    #[schemars(range(min = 500, max = 1_000_000_000))]
+    pub(super) samples: u32,
+    /// A look waits until the canary got so many leads, 20 to 1000000: no data is neither good nor bad news.
+    #[schemars(range(min = 20, max = 1_000_000))]
+    pub(super) window: u32,
+    /// The 99th percentile of scoring that is fast enough however fast the champion is, 1us to 1s.
+    pub(super) p99: String,
+    /// How long after its score a lead that has not converted counts as lost, 1h to 730d. Most wins should come sooner.
+    pub(super) horizon: String,
+    /// What waits for a person: canary (its first step), ramp (each further one), production.
+    #[schemars(length(max = 10))]
+    pub(super) approvals: Vec<Stage>,
+    /// true: who trained a version may not approve it.
+    pub(super) four_eyes: bool,
+    /// How long an approval holds, 1m to 90d.
+    pub(super) approval_expiry: String,
+    /// Least time between two automatic rollbacks of a model, 0s to 30d.
+    pub(super) cooldown: String,
+    /// How long what was rolled back may not canary again, under whatever version's name, 0s to 365d.
+    pub(super) redigest: String,
+    /// How long a former champion stays at hand before it is archived, 1h to 3650d.
+    pub(super) standby: String,
+    /// Versions of a model that stay loaded at most, 2 to 20.
+    #[schemars(range(min = 2, max = 20))]
+    pub(super) warm: u32,
+    /// What a shadow must show before it may canary.
+    pub(super) shadow: RawShadow,
+    /// When more conversions count as a benefit.
+    pub(super) benefit: RawConversion,
+    /// When fewer conversions count as harm, which rolls back.
+    pub(super) harm: RawConversion,
+    /// When log-loss on the same leads counts as better or worse.
+    pub(super) paired: RawPaired,
+}
+
+impl Default for RawRollout {
+    fn default() -> Self {
+        Self {
+            act: true,
+            steps: vec![10, 50, 100],
+            interval: "60s".into(),
+            dwell: "24h".into(),
+            samples: 2000,
+            window: 100,
+            p99: "1ms".into(),
+            horizon: "30d".into(),
+            approvals: vec![Stage::Canary],
+            four_eyes: true,
+            approval_expiry: "72h".into(),
+            cooldown: "1h".into(),
+            redigest: "24h".into(),
+            standby: "30d".into(),
+            warm: 5,
+            shadow: RawShadow::default(),
+            benefit: RawConversion { alpha: 0.05, leads: 5000, conversions: 50 },
+            harm: RawConversion { alpha: 0.01, leads: 5000, conversions: 20 },
+            paired: RawPaired::default(),
+        }
+    }
+}
+
+/// What a shadow must show before it may canary.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Shadow")]
+pub(super) struct RawShadow {
+    /// Percent of the leads that it scores, 1 to 100.
+    #[schemars(range(min = 1, max = 100))]
+    pub(super) share: u32,
+    /// Least time, 0s to 365d; a week sees every day of the week.
+    pub(super) min: String,
+    /// After this time an open verdict is told, 1m to 365d.
+    pub(super) max: String,
+    /// So many leads with a known end are enough,
+    #[schemars(range(max = 1_000_000_000))]
+    pub(super) matured: u32,
+    /// or so many leads of any kind.
+    #[schemars(range(max = 1_000_000_000))]
+    pub(super) mirrored: u32,
+}
+
+impl Default for RawShadow {
+    fn default() -> Self {
+        Self { share: 100, min: "7d".into(), max: "14d".into(), matured: 1000, mirrored: 20_000 }
+    }
+}
+
+/// When a difference in conversion counts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Conversion")]
+pub(super) struct RawConversion {
+    /// Chance of a false alarm over all looks together, up to 0.2.
+    pub(super) alpha: f64,
+    /// Leads of both arms at which the test is sharpest.
+    #[schemars(range(min = 100, max = 1_000_000_000))]
+    pub(super) leads: u32,
+    /// Least conversions in either arm.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub(super) conversions: u32,
+}
+
+/// When a difference on the same leads counts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Paired")]
+pub(super) struct RawPaired {
+    /// Chance of a false alarm over all looks together, up to 0.2.
+    pub(super) alpha: f64,
+    /// Leads at which the test is sharpest.
+    #[schemars(range(min = 100, max = 1_000_000_000))]
+    pub(super) leads: u32,
+    /// Least conversions before a version is called better; production asks for that.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub(super) promote: u32,
+    /// Least conversions before a version is called worse, which rejects it.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub(super) reject: u32,
+}
+
+impl Default for RawPaired {
+    fn default() -> Self {
+        Self { alpha: 0.05, leads: 2000, promote: 50, reject: 20 }
     }
 }
 

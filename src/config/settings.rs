@@ -11,6 +11,7 @@ use super::{
     at::{Lookup, Pointer, Predicate, Selector},
     egress::Egress,
     mirror::Mirror,
+    rollout::Rollout,
     route::Route,
     tls::{Tls, UpstreamTls},
 };
@@ -41,6 +42,8 @@ pub struct Config {
     pub state: PathBuf,
     /// What is refused or cut short.
     pub limits: Limits,
+    /// What a new version must show, and what takes it back.
+    pub rollout: Rollout,
     /// Unique by name; a file's route replaces the preset's of the same name.
     pub routes: Vec<Route>,
     /// Unique by name.

@@ -98,6 +98,31 @@ fn problems_of_the_whole() {
             "2:36: mirror.ca: has no meaning where the mirror's upstream is http://",
         ),
         (&with("mirror: {upstream: 'https://s', ca: ''}"), "2:37: mirror.ca: expected the name of a file"),
+        (
+            &with(
+                "rollout: {steps: [50, 10, 100], interval: 1ms, samples: 499, approvals: [shadow], dwel: 1h}",
+            ),
+            "2:18: rollout.steps: must rise and end with 100, such as [10, 50, 100]\n\
+             2:43: rollout.interval: must be from 1s to 1h\n\
+             2:57: rollout.samples: 499 is less than 500\n\
+             2:74: rollout.approvals[0]: \"shadow\" is not known here; expected one of canary, ramp, production\n\
+             2:83: rollout.dwel: unknown key; did you mean \"dwell\"?",
+        ),
+        (
+            &with(
+                "rollout: {steps: [10, 50], shadow: {min: 2d, max: 1d}, harm: {alpha: 0, leads: 5000, conversions: 9}}",
+            ),
+            "2:18: rollout.steps: must rise and end with 100, such as [10, 50, 100]\n\
+             2:51: rollout.shadow.max: must be more than min\n\
+             2:70: rollout.harm.alpha: must be more than 0 and at most 0.2",
+        ),
+        (
+            &with("rollout: {steps: [0, 100], paired: {alpha: 0.3}, benefit: {alpha: 0.05}}"),
+            "2:19: rollout.steps[0]: 0 is less than 1\n\
+             2:44: rollout.paired.alpha: must be more than 0 and at most 0.2\n\
+             2:59: rollout.benefit.leads: required key is missing\n\
+             2:59: rollout.benefit.conversions: required key is missing",
+        ),
         (&with("tls: {cert: a.pem}"), "2:6: tls.key: required key is missing"),
         (&with("tls: {cert: '', key: k.pem}"), "2:13: tls.cert: expected the name of a file"),
         (
@@ -621,6 +646,7 @@ fn settings_have_their_defaults() {
         known_age: 30 * 86_400 * second,
     };
     assert_eq!(config.limits, limits);
+    assert_eq!(config.rollout, Rollout::default());
     assert!(config.routes.is_empty() && config.features.is_empty() && config.masks == Mask::always());
 }
 

@@ -13,9 +13,13 @@ mod trial; // what became of leads in an arm, and why a trial ends
 mod outcome; // what became of the lead
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
+mod evidence; // what is known of a version under trial
 
 pub use self::{
     assignment::{Assignment, Exposure, KeyKind},
+    evidence::{
+        AucDifference, Cohort, Evidence, Histogram, Labelled, Pairs, Sides, StepCounts, Traffic, Window,
+    },
     feature::{FeatureType, Value},
     model::{Arm, ModelId, Slot},
     outcome::{Alias, LeadId, Outcome},

@@ -13,6 +13,7 @@ mod rules; // outcomes and aliases
 mod tls; // certificates and keys
 mod mirror; // where copies go
 mod egress; // for which hosts Leadwire stands in
+mod rollout; // what a new version must show
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -46,6 +47,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let outcomes = rules::outcomes(&merged, findings);
     let aliases = rules::aliases(&merged, findings);
     let limits = limits(&raw.limits, findings);
+    let rollout = rollout::rollout(&raw.rollout, findings);
     let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
     let Network { listen, tls, upstream, mirror, egress, admin, admin_token } = network?;
@@ -61,6 +63,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
         model_keys,
         state: folder(&raw.state, ("state", "LEADWIRE_STATE"), env, findings)?,
         limits: limits?,
+        rollout: rollout?,
         routes: routes.into_iter().map(|(_, route)| route).collect(),
         features,
         identity,

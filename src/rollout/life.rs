@@ -1,0 +1,640 @@
+//! What became of every version, folded from the ledger's records.
+//!
+//! `state.changed` moves a version; the records before it say why, and are folded for what they leave behind:
+//! approvals, pauses, quarantines, the time of the last rollback. A cause whose move never came changes nothing. What
+//! does not fit is told as an oddity and still applied, for a sidecar must be able to start from any ledger: where two
+//! versions claim a slot, the later record has it.
+
+use std::collections::BTreeMap;
+
+use super::state::{Move, State, may};
+use crate::{
+    config::Stage,
+    registry::{Challenger, Deployment},
+};
+
+/// Former champions that may serve again without a new canary.
+const FORMER: usize = 3;
+
+/// One record, as far as it bears on a version's life.
+#[derive(Clone, Debug)]
+pub struct Change<'r> {
+    /// Its number in the ledger.
+    pub seq: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub ts_ms: i64,
+    /// Such as `"state.changed"`.
+    pub kind: &'r str,
+    /// Whose life.
+    pub model: Option<&'r str>,
+    /// Which of its versions.
+    pub version: Option<&'r str>,
+    /// Who did it.
+    pub actor: &'r str,
+    /// What else it says, by name.
+    pub fields: Vec<(&'r str, Detail<'r>)>,
+}
+
+/// A field's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail<'r> {
+    /// A whole number.
+    Integer(i64),
+    /// A text.
+    Text(&'r str),
+}
+
+/// Every model's life.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Life {
+    models: BTreeMap<String, ModelLife>,
+    /// Records that do not fit what came before them.
+    pub oddities: Vec<Oddity>,
+}
+
+/// A record that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("record {seq}: {reason}")]
+pub struct Oddity {
+    /// The record.
+    pub seq: u64,
+    /// What does not fit.
+    pub reason: String,
+}
+
+/// One model's life.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelLife {
+    /// Every version that a record names.
+    pub versions: BTreeMap<String, VersionLife>,
+    /// Who serves.
+    pub champion: Option<String>,
+    /// Who served before, the latest first; at most three, none of them in quarantine or archived.
+    pub former: Vec<String>,
+    /// The canary that runs.
+    pub experiment: Option<Experiment>,
+    /// Who scores along, the earliest first.
+    pub shadows: Vec<String>,
+    /// Asked for, granted or denied, and not used up.
+    pub approvals: Vec<Approval>,
+    /// Since when a person holds everything, if so.
+    pub paused_ms: Option<i64>,
+    /// Since when shares are frozen, if they are.
+    pub frozen_ms: Option<i64>,
+    /// The last automatic rollback.
+    pub rolled_back_ms: Option<i64>,
+    /// What went into quarantine, by digest, and when last.
+    pub quarantined: BTreeMap<String, i64>,
+    /// The last record about this model; 0 without any.
+    pub seq: u64,
+}
+
+/// One version's life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VersionLife {
+    /// Where it stands.
+    pub state: State,
+    /// Since when.
+    pub since_ms: i64,
+    /// The record that says so; 0 without one.
+    pub seq: u64,
+    /// The digest of its manifest, where a record says it.
+    pub digest: Option<String>,
+    /// Who registered it.
+    pub trained_by: Option<String>,
+    /// When it last began to be a shadow.
+    pub shadow_ms: Option<i64>,
+    /// How often it was rolled back automatically.
+    pub automatic: u32,
+}
+
+/// A canary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// The challenger.
+    pub version: String,
+    /// Its steps so far, the running one last. Never empty.
+    pub steps: Vec<StepSpan>,
+}
+
+/// A stretch of time with one share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSpan {
+    /// The record that began it.
+    pub seq: u64,
+    /// The challenger's share.
+    pub percent: u32,
+    /// When it began.
+    pub from_ms: i64,
+    /// When it ended; `None` while it runs.
+    pub to_ms: Option<i64>,
+    /// Its leads did not arrive in the arms as they should: nothing may be concluded from it.
+    pub spoilt: bool,
+}
+
+/// A person's leave to make one transition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approval {
+    /// Of this version.
+    pub version: String,
+    /// Of exactly this artifact.
+    pub digest: Option<String>,
+    /// The transition.
+    pub stage: Stage,
+    /// How it was answered.
+    pub ruling: Ruling,
+    /// Who asked or answered.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at_ms: i64,
+    /// Until when it holds, where the record says so.
+    pub expires_ms: Option<i64>,
+    /// It stands in for evidence that is not there.
+    pub is_override: bool,
+}
+
+/// How an approval was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// Not yet.
+    Requested,
+    /// Yes.
+    Granted,
+    /// No.
+    Denied,
+}
+
+impl Life {
+    /// Folds records, which come in the ledger's order.
+    pub fn fold<'r>(changes: impl IntoIterator<Item = Change<'r>>) -> Self {
+        let mut life = Self::default();
+        changes.into_iter().for_each(|change| life.apply(&change));
+        life
+    }
+
+    /// One more record.
+    pub fn apply(&mut self, change: &Change<'_>) {
+        let Some(model) = change.model else { return };
+        let life = self.models.entry(model.to_owned()).or_default();
+        life.seq = change.seq;
+        let told = life.apply(change);
+        self.oddities.extend(told.err().map(|reason| Oddity { seq: change.seq, reason }));
+    }
+
+    /// One model's life; `None` where no record names it.
+    pub fn model(&self, model: &str) -> Option<&ModelLife> {
+        self.models.get(model)
+    }
+
+    /// The models that a record names.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &ModelLife)> {
+        self.models.iter().map(|(name, life)| (name.as_str(), life))
+    }
+}
+
+impl ModelLife {
+    /// The life of a model that no record names: the highest of its versions, which comes first, serves.
+    pub fn unwritten<'v>(versions: impl IntoIterator<Item = &'v str>) -> Self {
+        let mut life = Self::default();
+        for version in versions {
+            let state = if life.champion.is_none() { State::Production } else { State::Trained };
+            life.champion.get_or_insert_with(|| version.to_owned());
+            life.versions.insert(version.to_owned(), VersionLife { state, ..VersionLife::default() });
+        }
+        life
+    }
+
+    /// Where a version stands; one that no record names is trained.
+    pub fn state(&self, version: &str) -> State {
+        self.versions.get(version).map_or(State::Trained, |life| life.state)
+    }
+
+    /// The digest of a version's manifest, where a record says it.
+    pub fn digest(&self, version: &str) -> Option<&str> {
+        self.versions.get(version)?.digest.as_deref()
+    }
+
+    /// Who served before the champion.
+    pub fn previous(&self) -> Option<&str> {
+        self.former.first().map(String::as_str)
+    }
+
+    /// The canary's running step.
+    pub fn step(&self) -> Option<&StepSpan> {
+        self.experiment.as_ref()?.steps.last()
+    }
+
+    /// The slots, as `deployment.json` has them; `None` without a champion.
+    pub fn deployment(&self) -> Option<Deployment> {
+        let challenger = self.experiment.as_ref().zip(self.step());
+        Some(Deployment {
+            champion: self.champion.as_deref()?.into(),
+            challenger: challenger.map(|(experiment, step)| Challenger {
+                version: experiment.version.as_str().into(),
+                percent: f64::from(step.percent),
+            }),
+            shadows: self.shadows.iter().map(|shadow| shadow.as_str().into()).collect(),
+            previous: self.previous().map(Into::into),
+        })
+    }
+
+    /// The approval of a transition that holds: granted for this very artifact, and not expired.
+    pub fn granted(&self, version: &str, stage: Stage, now_ms: i64) -> Option<&Approval> {
+        let approval = self.asked(version, stage)?;
+        let is_bound = approval.digest.as_deref() == self.digest(version);
+        let holds = approval.expires_ms.is_none_or(|expires| now_ms < expires);
+        (approval.ruling == Ruling::Granted && is_bound && holds).then_some(approval)
+    }
+
+    /// The last word on a transition, whatever it was.
+    pub fn asked(&self, version: &str, stage: Stage) -> Option<&Approval> {
+        self.approvals.iter().find(|approval| approval.version == version && approval.stage == stage)
+    }
+
+    /// Whether this person registered the version.
+    pub fn trained(&self, version: &str, actor: &str) -> bool {
+        self.versions.get(version).and_then(|life| life.trained_by.as_deref()) == Some(actor)
+    }
+
+    fn apply(&mut self, change: &Change<'_>) -> Result<(), String> {
+        match change.kind {
+            "paused" => self.paused_ms = Some(change.ts_ms),
+            "frozen" => self.freeze(change),
+            "resumed" => self.resume(change),
+            "state.changed" => return self.transfer(change),
+            "model.registered" => self.register(change)?,
+            "approval.requested" => return self.approve(change, Ruling::Requested),
+            "approval.granted" => return self.approve(change, Ruling::Granted),
+            "approval.denied" => return self.approve(change, Ruling::Denied),
+            "rollback.auto" => {
+                self.rolled_back_ms = Some(change.ts_ms);
+                self.version(change)?.automatic += 1;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn version(&mut self, change: &Change<'_>) -> Result<&mut VersionLife, String> {
+        let version = change.version.ok_or_else(|| format!("{} names no version", change.kind))?;
+        Ok(self.versions.entry(version.to_owned()).or_default())
+    }
+
+    fn register(&mut self, change: &Change<'_>) -> Result<(), String> {
+        let life = self.version(change)?;
+        life.trained_by = Some(change.actor.to_owned());
+        life.digest = change.text("digest").map(str::to_owned);
+        if life.seq == 0 {
+            (life.since_ms, life.seq) = (change.ts_ms, change.seq);
+        }
+        Ok(())
+    }
+
+    fn freeze(&mut self, change: &Change<'_>) {
+        self.frozen_ms = Some(change.ts_ms);
+        if let Some(step) = self.experiment.as_mut().and_then(|experiment| experiment.steps.last_mut()) {
+            step.spoilt = true;
+        }
+    }
+
+    /// After a freeze the step begins anew: what was counted in it is worth nothing.
+    fn resume(&mut self, change: &Change<'_>) {
+        self.paused_ms = None;
+        if self.frozen_ms.take().is_some()
+            && let Some(experiment) = &mut self.experiment
+            && let Some(percent) = experiment.steps.last().map(|step| step.percent)
+        {
+            experiment.begin(change, percent);
+        }
+    }
+
+    fn approve(&mut self, change: &Change<'_>, ruling: Ruling) -> Result<(), String> {
+        self.version(change)?;
+        let stage = change.text("step").unwrap_or_default();
+        let stage = Stage::parse(stage).ok_or_else(|| format!("no transition is called {stage:?}"))?;
+        let version = change.version.unwrap_or_default();
+        let digest = change.text("digest").or_else(|| self.digest(version)).map(str::to_owned);
+        self.approvals.retain(|approval| approval.version != version || approval.stage != stage);
+        self.approvals.push(Approval {
+            version: version.to_owned(),
+            digest,
+            stage,
+            ruling,
+            actor: change.actor.to_owned(),
+            reason: change.text("reason").unwrap_or_default().to_owned(),
+            at_ms: change.ts_ms,
+            expires_ms: change.integer("expires_ms"),
+            is_override: change.integer("override") == Some(1),
+        });
+        Ok(())
+    }
+
+    /// A version moves, and with it what else is in its slot.
+    fn transfer(&mut self, change: &Change<'_>) -> Result<(), String> {
+        let to = change.text("to").unwrap_or_default();
+        let to = State::parse(to).ok_or_else(|| format!("no state is called {to:?}"))?;
+        let life = self.version(change)?;
+        let from = life.state;
+        if let Some(digest) = change.text("digest") {
+            life.digest = Some(digest.to_owned());
+        }
+        let version = change.version.unwrap_or_default();
+        self.leave(version, from, to, change);
+        self.enter(version, to, change);
+        self.spend(version, from, to);
+        let known = Move::ALL.iter().any(|step| may(from, *step) == Ok(to)) || from == to;
+        match known || change.integer("override") == Some(1) {
+            true => Ok(()),
+            false => Err(format!("{version} cannot go from {from} to {to}")),
+        }
+    }
+
+    /// Takes a version out of its slot. A champion's place is taken at once by the one before it.
+    fn leave(&mut self, version: &str, from: State, to: State, change: &Change<'_>) {
+        self.former.retain(|former| former != version);
+        self.shadows.retain(|shadow| shadow != version);
+        if to != State::Canary {
+            self.experiment.take_if(|experiment| experiment.version == version);
+            self.frozen_ms.take_if(|_| from == State::Canary);
+        }
+        if to != State::Production && self.champion.as_deref() == Some(version) {
+            self.champion = None;
+            if to != State::Standby && !self.former.is_empty() {
+                let previous = self.former.remove(0);
+                self.set(&previous, State::Production, change);
+                self.champion = Some(previous);
+            }
+        }
+    }
+
+    /// Puts a version in its new slot. Whoever is in it makes room.
+    fn enter(&mut self, version: &str, to: State, change: &Change<'_>) {
+        self.set(version, to, change);
+        match to {
+            State::Shadow => self.shadows.push(version.to_owned()),
+            State::Canary => self.ramp(version, change),
+            State::Production => {
+                let former = self.champion.replace(version.to_owned()).filter(|former| former != version);
+                if let Some(former) = former {
+                    self.set(&former, State::Standby, change);
+                    self.stand_by(former);
+                }
+            }
+            State::Standby => self.stand_by(version.to_owned()),
+            State::Quarantined => {
+                if let Some(digest) = self.digest(version).map(str::to_owned) {
+                    self.quarantined.insert(digest, change.ts_ms);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn set(&mut self, version: &str, state: State, change: &Change<'_>) {
+        let life = self.versions.entry(version.to_owned()).or_default();
+        if state == State::Shadow && life.state != State::Shadow {
+            life.shadow_ms = Some(change.ts_ms);
+        }
+        (life.state, life.since_ms, life.seq) = (state, change.ts_ms, change.seq);
+    }
+
+    fn stand_by(&mut self, version: String) {
+        self.former.retain(|former| *former != version);
+        self.former.insert(0, version);
+        self.former.truncate(FORMER);
+    }
+
+    fn ramp(&mut self, version: &str, change: &Change<'_>) {
+        let percent =
+            change.integer("pct").and_then(|percent| u32::try_from(percent).ok()).unwrap_or(0).min(100);
+        match &mut self.experiment {
+            Some(experiment) if experiment.version == version => experiment.begin(change, percent),
+            other => {
+                let mut experiment = Experiment { version: version.to_owned(), steps: Vec::new() };
+                experiment.begin(change, percent);
+                let displaced = other.replace(experiment);
+                if let Some(displaced) = displaced {
+                    self.set(&displaced.version, State::Validated, change);
+                }
+            }
+        }
+    }
+
+    /// A transition uses up its approval; a version that goes out of service loses all.
+    fn spend(&mut self, version: &str, from: State, to: State) {
+        let used = match (from, to) {
+            (State::Canary, State::Canary) => Stage::Ramp,
+            (_, State::Canary) => Stage::Canary,
+            (_, State::Production) => Stage::Production,
+            (_, State::Shadow | State::Trained | State::Validated) => return,
+            _ => return self.approvals.retain(|approval| approval.version != version),
+        };
+        self.approvals.retain(|approval| approval.version != version || approval.stage != used);
+    }
+}
+
+impl Experiment {
+    fn begin(&mut self, change: &Change<'_>, percent: u32) {
+        if let Some(last) = self.steps.last_mut() {
+            last.to_ms = Some(change.ts_ms);
+        }
+        let (seq, from_ms) = (change.seq, change.ts_ms);
+        self.steps.push(StepSpan { seq, percent, from_ms, to_ms: None, spoilt: false });
+    }
+}
+
+impl Default for VersionLife {
+    fn default() -> Self {
+        Self {
+            state: State::Trained,
+            since_ms: 0,
+            seq: 0,
+            digest: None,
+            trained_by: None,
+            shadow_ms: None,
+            automatic: 0,
+        }
+    }
+}
+
+impl Change<'_> {
+    /// A field that is a text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find_map(|(field, detail)| match detail {
+            Detail::Text(text) if *field == name => Some(*text),
+            _ => None,
+        })
+    }
+
+    /// A field that is a whole number.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        self.fields.iter().find_map(|(field, detail)| match detail {
+            Detail::Integer(integer) if *field == name => Some(*integer),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::fixture::{HOUR, fold, history};
+
+    /// From a folder to a canary at 50%.
+    const RISE: &str = "
+        0 ops model.registered 3 digest=d3
+        0 ops state.changed 3 to=production override=1
+        1 ada model.registered 4 digest=d4
+        1 ada gate.passed 4
+        1 ada state.changed 4 from=trained to=validated
+        2 ops shadow.started 4
+        2 ops state.changed 4 from=validated to=shadow
+        170 leadwire approval.requested 4 step=canary
+        171 ops approval.granted 4 step=canary digest=d4 expires_ms=900000000 reason=good
+        172 leadwire canary.ramped 4 pct=10
+        172 leadwire state.changed 4 from=shadow to=canary pct=10
+        200 leadwire state.changed 4 from=canary to=canary pct=50
+    ";
+
+    /// Champion, challenger with its percent, shadows and previous after these records and those of [`RISE`].
+    fn slots(more: &str) -> String {
+        let life = history(&format!("{RISE}{more}"));
+        let challenger = life.experiment.as_ref().zip(life.step());
+        let challenger =
+            challenger.map(|(experiment, step)| format!("{}:{}", experiment.version, step.percent));
+        let slot = |slot: Option<&str>| slot.unwrap_or("-").to_owned();
+        let (champion, previous) = (slot(life.champion.as_deref()), slot(life.previous()));
+        format!("{champion} {} {:?} {previous}", slot(challenger.as_deref()), life.shadows)
+    }
+
+    #[test]
+    fn records_move_versions_between_slots() {
+        for (more, expected) in [
+            ("", "3 4:50 [] -"),
+            ("300 x state.changed 4 to=production", "4 - [] 3"),
+            // The champion that is superseded is told of twice, and moves once.
+            ("300 x state.changed 4 to=production\n300 x state.changed 3 to=standby", "4 - [] 3"),
+            ("300 x rollback.auto 4 trigger=harm\n300 x state.changed 4 to=quarantined", "3 - [] -"),
+            // A champion falls: the one before it serves, also where its own record is missing.
+            ("300 x state.changed 4 to=production\n301 x state.changed 4 to=quarantined", "3 - [] -"),
+            (
+                "300 x state.changed 4 to=production\n301 x state.changed 4 to=quarantined\n\
+                 301 x state.changed 3 to=production",
+                "3 - [] -",
+            ),
+            ("300 x state.changed 5 to=shadow\n301 x state.changed 6 to=shadow", "3 4:50 [\"5\", \"6\"] -"),
+            ("300 x state.changed 5 to=shadow\n301 x state.changed 5 to=validated", "3 4:50 [] -"),
+            // The later of two claims to a slot holds.
+            ("300 x state.changed 5 to=canary pct=1", "3 5:1 [] -"),
+            // Standby again, then archived: it cannot come back.
+            (
+                "300 x state.changed 4 to=production\n301 x state.changed 3 to=archived\n\
+                 302 x state.changed 5 to=production",
+                "5 - [] 4",
+            ),
+        ] {
+            assert_eq!(slots(more), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_life_says_since_when_and_by_which_record() {
+        let life = history(RISE);
+        let four = &life.versions["4"];
+        assert_eq!((four.state, four.since_ms, four.seq), (State::Canary, 200 * HOUR, 12));
+        assert_eq!((four.shadow_ms, four.trained_by.as_deref()), (Some(2 * HOUR), Some("ada")));
+        assert!(life.trained("4", "ada") && !life.trained("4", "ops") && !life.trained("9", "ada"));
+        let spans = &life.experiment.as_ref().unwrap().steps;
+        let spans: Vec<_> = spans.iter().map(|s| (s.seq, s.percent, s.from_ms / HOUR, s.to_ms)).collect();
+        assert_eq!(spans, [(11, 10, 172, Some(200 * HOUR)), (12, 50, 200, None)]);
+        assert_eq!((life.state("9"), life.digest("4"), life.seq), (State::Trained, Some("d4"), 12));
+        let deployment = life.deployment().unwrap();
+        assert_eq!((&*deployment.champion, deployment.challenger.unwrap().percent), ("3", 50.0));
+    }
+
+    #[test]
+    fn an_approval_is_bound_and_spent() {
+        let granted = |more: &str, stage, hours: i64| {
+            history(&format!("{RISE}{more}")).granted("4", stage, hours * HOUR).is_some()
+        };
+        let grant = "300 ops approval.granted 4 step=production digest=d4 expires_ms=1440000000";
+        for (more, stage, hours, expected) in [
+            // The canary's was used up when the canary began.
+            ("".to_owned(), Stage::Canary, 172, false),
+            (grant.to_owned(), Stage::Production, 301, true),
+            (grant.to_owned(), Stage::Production, 400, false),
+            (grant.to_owned(), Stage::Ramp, 301, false),
+            (grant.replace("d4", "d5"), Stage::Production, 301, false),
+            (format!("{grant}\n301 ops approval.denied 4 step=production"), Stage::Production, 301, false),
+            (format!("{grant}\n301 x model.registered 4 digest=other"), Stage::Production, 301, false),
+            (format!("{grant}\n301 x state.changed 4 to=quarantined"), Stage::Production, 301, false),
+            (format!("{grant}\n301 x state.changed 4 to=canary pct=60"), Stage::Production, 301, true),
+            (format!("{grant}\n301 x state.changed 4 to=production"), Stage::Production, 301, false),
+        ] {
+            assert_eq!(granted(&more, stage, hours), expected, "{more}");
+        }
+        let asked = history("1 x approval.requested 4 step=canary");
+        assert_eq!(asked.asked("4", Stage::Canary).unwrap().ruling, Ruling::Requested);
+        assert!(asked.granted("4", Stage::Canary, 0).is_none());
+    }
+
+    #[test]
+    fn a_freeze_spoils_the_step_and_a_pause_does_not() {
+        let steps = |more: &str| {
+            let life = history(&format!("{RISE}{more}"));
+            let steps = life.experiment.as_ref().unwrap().steps.iter();
+            let steps: Vec<_> = steps.map(|step| (step.percent, step.spoilt, step.from_ms / HOUR)).collect();
+            (life.paused_ms.is_some(), life.frozen_ms.is_some(), steps)
+        };
+        let (ten, fifty) = ((10, false, 172), (50, false, 200));
+        assert_eq!(steps("210 x paused"), (true, false, vec![ten, fifty]));
+        assert_eq!(steps("210 x paused\n211 x resumed"), (false, false, vec![ten, fifty]));
+        assert_eq!(steps("210 x frozen"), (false, true, vec![ten, (50, true, 200)]));
+        let anew = vec![ten, (50, true, 200), (50, false, 212)];
+        assert_eq!(steps("210 x frozen\n212 x resumed"), (false, false, anew));
+        assert_eq!(
+            history(&format!("{RISE}210 x frozen\n211 x state.changed 4 to=quarantined")).frozen_ms,
+            None
+        );
+    }
+
+    #[test]
+    fn rollbacks_and_quarantines_are_remembered() {
+        let fall = "300 x rollback.auto 4 trigger=harm\n300 x state.changed 4 to=quarantined";
+        let life = history(&format!("{RISE}{fall}\n301 ops state.changed 4 to=validated"));
+        assert_eq!(
+            (life.rolled_back_ms, life.quarantined.get("d4")),
+            (Some(300 * HOUR), Some(&(300 * HOUR)))
+        );
+        assert_eq!((life.versions["4"].automatic, life.state("4")), (1, State::Validated));
+        let by_hand =
+            history(&format!("{RISE}300 ops rollback.manual 4\n300 ops state.changed 4 to=quarantined"));
+        assert_eq!((by_hand.rolled_back_ms, by_hand.versions["4"].automatic), (None, 0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        for (line, expected) in [
+            ("300 x state.changed 4 to=limbo", "record 13: no state is called \"limbo\""),
+            ("300 x state.changed - to=shadow", "record 13: state.changed names no version"),
+            ("300 x state.changed 9 to=production", "record 13: 9 cannot go from trained to production"),
+            ("300 x state.changed 9 to=production override=1", ""),
+            ("300 x approval.granted 4 step=moon", "record 13: no transition is called \"moon\""),
+            ("300 x some.news 4 pct=7", ""),
+        ] {
+            let life = fold(&format!("{RISE}{line}"));
+            let told: Vec<_> = life.oddities.iter().map(ToString::to_string).collect();
+            assert_eq!(told.join("\n"), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn without_records_the_highest_version_serves() {
+        let life = ModelLife::unwritten(["10", "9", "2"]);
+        assert_eq!((life.champion.as_deref(), life.state("10")), (Some("10"), State::Production));
+        assert_eq!((life.state("9"), life.previous(), life.seq), (State::Trained, None, 0));
+        assert_eq!(ModelLife::unwritten([]).deployment(), None);
+    }
+}
