@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
@@ -22,13 +22,14 @@ use crate::{
     admin::{self, Admin, Token},
     config::Config,
     demo::{DemoOptions, Logged, Scene, Summary},
-    lead::ModelId,
+    lead::{ModelId, TripReason},
     leadlog::{self, Known, Queue, Store, Told, Writer},
     proxy::{
-        self, BindModelError, Listeners, Proxy, Recording, Rehearsal, Shared, Snapshot, TlsDigests, TlsError,
-        TlsFiles, TlsSides, check_features, is_missing, make_missing,
+        self, BindModelError, Listeners, Proxy, Recording, Rehearsal, ShadowScorer, Shadows, Shared,
+        Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
-    registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
+    registry::{KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch},
+    rollout::Guards,
     telemetry::{Latency, Metrics},
 };
 
@@ -59,6 +60,7 @@ pub struct Sidecar {
     proxy: Proxy,
     draining: Arc<AtomicBool>,
     watch: Watch,
+    shadows: ShadowScorer,
     writer: Writer,
     admin_thread: JoinHandle<()>,
     admin_stop: oneshot::Sender<()>,
@@ -78,7 +80,8 @@ impl Sidecar {
         let (listen, admin) = (listeners.address, admin_socket.local_addr()?);
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
-        let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
+        // The last lane is the shadows'.
+        let queue = Queue::new(workers + 1, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
         let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
         let told = Told {
             known: known.clone(),
@@ -86,6 +89,8 @@ impl Sidecar {
             unmatched: metrics.outcomes_unmatched.clone(),
         };
         let writer = Writer::start(&config.state, queue.clone(), told)?;
+        let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
+        let scorer = ShadowScorer::start(shadows.clone(), queue.sender(workers))?;
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
@@ -94,6 +99,7 @@ impl Sidecar {
             latency: latency_shared,
             queue: queue.clone(),
             known: known.clone(),
+            shadows,
             connections: metrics.connections.clone(),
             handshakes: metrics.handshakes.clone(),
             upstream: metrics.upstream.clone(),
@@ -111,7 +117,8 @@ impl Sidecar {
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
         tracing::info!(%listen, %admin, workers, "ready");
-        Ok(Self { listen, admin, proxy, draining, watch, writer, admin_thread, admin_stop })
+        let shadows = scorer;
+        Ok(Self { listen, admin, proxy, draining, watch, shadows, writer, admin_thread, admin_stop })
     }
 
     /// Stops being ready, finishes open requests, writes what waits for the lead log, and ends.
@@ -120,6 +127,7 @@ impl Sidecar {
         self.draining.store(true, Ordering::Release);
         self.proxy.drain();
         drop(self.watch);
+        drop(self.shadows);
         drop(self.writer);
         // The admin listener goes last, so that probes see the drain. A closed channel means it ended before.
         _ = self.admin_stop.send(());
@@ -158,7 +166,8 @@ struct Control {
     text: Option<String>,
     /// Valid, and refused for the sake of the versions that serve. It may fit versions that are yet to come.
     candidate: Option<Arc<Config>>,
-    warned_of_slots: bool,
+    /// What takes challengers out of service at once.
+    guards: Arc<Guards>,
     tls: TlsSides,
     /// The certificates and keys as last looked at, so that each change is told once.
     tls_digests: TlsDigests,
@@ -184,7 +193,7 @@ impl Control {
         let registry = registry(&models, config.clone());
         let live = registry.live();
         let (snapshot, refusals) = (Arc::new(ArcSwap::from_pointee(snapshot)), Arc::default());
-        let (text, candidate, warned_of_slots) = (None, None, false);
+        let (text, candidate, guards) = (None, None, Arc::default());
         Ok(Self {
             registry,
             live,
@@ -192,7 +201,7 @@ impl Control {
             file,
             text,
             candidate,
-            warned_of_slots,
+            guards,
             tls,
             tls_digests,
             metrics,
@@ -216,7 +225,7 @@ impl Control {
         self.look_at_models();
         self.look_at_tls();
         let config = self.config.load_full();
-        if !self.snapshot.load().serves(&config, &self.champions(), &self.tls)
+        if !self.snapshot.load().serves(&config, &self.served(), &self.tls)
             && let Err(error) = self.swap(&config, &self.tls)
         {
             tracing::error!(%error, "refused; what served keeps serving");
@@ -229,10 +238,25 @@ impl Control {
             self.metrics.model_refused(&refusal.model, refusal.kind.as_str());
         }
         self.refusals.store(Arc::new(self.registry.refusals()));
-        let has_more = |served: &Arc<Served<Version>>| served.versions().nth(1).is_some();
-        if !self.warned_of_slots && self.live.models().values().any(has_more) {
-            self.warned_of_slots = true;
-            tracing::warn!("challenger and shadows are not served yet; champions answer every request");
+        self.look_at_challengers();
+    }
+
+    /// A challenger that cannot be loaded any more is out of service at once, though its model is still in memory. One that
+    /// holds the slot no longer leaves its guard behind.
+    fn look_at_challengers(&self) {
+        let models = self.live.models();
+        let challenger = |model: &str| models.get(model)?.deployment.challenger.as_ref();
+        self.guards
+            .retain(|model, version| challenger(model).is_some_and(|known| *known.version == *version));
+        for Refusal { model, version, kind, .. } in self.registry.refusals() {
+            let Some(version) = version.filter(|_| kind == RefusalKind::Version) else { continue };
+            let Some(served) = models.get(&model) else { continue };
+            let digest = served.challenger.as_ref().map(|challenger| &challenger.id.digest);
+            let is_challenger = challenger(&model).is_some_and(|known| known.version == version);
+            if is_challenger && self.guards.of(&model, &version, digest).trip(TripReason::Load, now_ms()) {
+                self.metrics.trial(&model).tripped(TripReason::Load);
+                tracing::error!(%model, %version, "challenger taken out of service: it cannot be loaded");
+            }
         }
     }
 
@@ -258,17 +282,21 @@ impl Control {
         }
     }
 
-    fn champions(&self) -> Vec<Arc<Version>> {
-        self.live.models().values().map(|served| served.champion.clone()).collect()
+    fn served(&self) -> Vec<Arc<Served<Version>>> {
+        self.live.models().values().cloned().collect()
     }
 
     /// Puts a configuration in service with the versions that serve, unless they do not fit.
     fn swap(&self, config: &Arc<Config>, tls: &TlsSides) -> Result<(), BindModelError> {
-        let champions = self.champions();
-        let snapshot = Snapshot::new(config.clone(), &champions, &self.metrics)?.with_tls(tls.clone());
+        let served = self.served();
+        let slot = |served: &Arc<Served<Version>>| -> Vec<String> {
+            served.slots().map(|(slot, version)| format!("{}:{}", version.id, slot.as_str())).collect()
+        };
+        let serving: Vec<String> = served.iter().flat_map(slot).collect();
+        let snapshot = Snapshot::serving(config.clone(), served, &self.guards, &self.metrics)?;
+        let snapshot = snapshot.with_tls(tls.clone());
         snapshot.inherit_pauses(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
-        let serving: Vec<String> = champions.iter().map(|version| version.id.to_string()).collect();
         tracing::info!(models = serving.join(" "), "serving");
         Ok(())
     }
@@ -406,6 +434,12 @@ fn make_ca(config: &Config) -> Result<(), TlsError> {
         tracing::info!(%cert, "a CA for egress was made; clients must be told to trust it");
     }
     Ok(())
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn warn_of_exposed(files: &TlsFiles<'_>) {

@@ -654,7 +654,8 @@ fn settings_have_their_defaults() {
 fn a_lead_is_told_as_the_file_says_and_else_as_the_presets_do() {
     let check = |rest: &str, email: &str, phone: &str| {
         let Identity { email: got, phone: numbers } = parse(&with(rest)).unwrap().identity;
-        let texts = |pointers: &[Pointer]| pointers.iter().map(Pointer::to_string).collect::<Vec<_>>().join(" ");
+        let texts =
+            |pointers: &[Pointer]| pointers.iter().map(Pointer::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!((texts(&got).as_str(), texts(&numbers).as_str()), (email, phone), "{rest}");
     };
     check("", "", "");

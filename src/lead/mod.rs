@@ -9,7 +9,7 @@ mod trend; // whether the score moved
 mod reason; // why: one feature's part in a score
 mod model; // which version answered, and from which slot
 mod assignment; // which arm of an experiment a lead belongs to
-mod trial; // what became of leads in an arm, and why a trial ends
+mod trial; // what became of leads in an arm, and why a trial ends at once
 mod outcome; // what became of the lead
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
@@ -28,5 +28,5 @@ pub use self::{
     skip::Skip,
     spot::Spot,
     trend::Trend,
-    trial::{ArmOutcome, TripReason},
+    trial::{ArmOutcome, ShadowError, TripReason},
 };

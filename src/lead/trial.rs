@@ -1,4 +1,4 @@
-//! A challenger on trial: what becomes of its leads, and what ends the trial at once.
+//! Versions on trial: what becomes of a challenger's leads, what ends its trial at once, and how a shadow fails.
 
 /// What became of a lead that was assigned to an arm. The champion answers what the challenger could not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub enum TripReason {
 }
 
 impl TripReason {
+    /// Every one, in the order of the variants.
+    pub const ALL: [TripReason; 5] =
+        [TripReason::Score, TripReason::Load, TripReason::Poison, TripReason::Errors, TripReason::Deadline];
+
     /// The word in metrics, logs and the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -56,6 +60,31 @@ impl TripReason {
             TripReason::Poison => "poison",
             TripReason::Errors => "errors",
             TripReason::Deadline => "deadline",
+        }
+    }
+}
+
+/// Why a version that scores along has no score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowError {
+    /// It is not a number from 0 to 1.
+    Score,
+    /// The version panicked.
+    Panic,
+    /// The lead lacks a feature that the version requires, and not the one that answered.
+    Features,
+}
+
+impl ShadowError {
+    /// Every one, in the order of the variants.
+    pub const ALL: [ShadowError; 3] = [ShadowError::Score, ShadowError::Panic, ShadowError::Features];
+
+    /// The word in metrics and the lead log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ShadowError::Score => "score",
+            ShadowError::Panic => "panic",
+            ShadowError::Features => "features",
         }
     }
 }

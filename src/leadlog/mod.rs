@@ -17,8 +17,7 @@ pub use self::{
     packed::Packed,
     queue::{CAPACITY, Queue, Sender},
     record::{
-        AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowError,
-        ShadowRecord,
+        AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
     },
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::{Told, Writer},

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::packed::Packed;
-use crate::lead::{Alias, Arm, Exposure, Grade, ModelId, Outcome, Score, Slot};
+use crate::lead::{Alias, Arm, ArmOutcome, Exposure, Grade, ModelId, Outcome, Score, ShadowError, Slot};
 
 /// One line of the lead log.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct ScoreRecord {
     pub decision: Decision,
     /// Its arm by assignment, while an experiment runs.
     pub exposure: Option<Exposure>,
+    /// Why the champion answered for the challenger, where it did.
+    pub fell: Option<ArmOutcome>,
 }
 
 /// What was done with a score.
@@ -112,12 +114,14 @@ pub struct AliasRecord {
 pub struct ExposureRecord {
     /// When, in milliseconds since 1970.
     pub time_ms: i64,
-    /// The record's id.
-    pub lead: Box<str>,
+    /// The record's id, where the traffic showed it.
+    pub lead: Option<Box<str>>,
     /// The model's name.
     pub model: Arc<str>,
     /// The arm.
     pub exposure: Exposure,
+    /// Why it has no score.
+    pub outcome: ArmOutcome,
 }
 
 /// What a version said that did not answer.
@@ -150,23 +154,4 @@ pub struct LiveScore {
     pub grade: Grade,
     /// What it takes that version on the thread of the shadows, in nanoseconds.
     pub latency_ns: u64,
-}
-
-/// Why a shadow has no score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShadowError {
-    /// It is not a number.
-    Score,
-    /// The version panicked.
-    Panic,
-}
-
-impl ShadowError {
-    /// The word in the lead log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ShadowError::Score => "score",
-            ShadowError::Panic => "panic",
-        }
-    }
 }

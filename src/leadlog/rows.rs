@@ -8,6 +8,7 @@ use rusqlite::{
 };
 
 use super::{json::FeatureJson, record::ScoreRecord};
+use crate::lead::ArmOutcome;
 
 /// The statement that writes one batch's scores. SQLite keeps what is bound from row to row, so what neighbours share is
 /// bound once: binding copies, and the route, the version and its digest are longer than all the rest.
@@ -22,8 +23,8 @@ impl<'c, 'b> ScoreRows<'c, 'b> {
         let insert = connection.prepare_cached(
             "INSERT INTO scores
              (time_ms, route, lead, arm, model, version, digest, features, score, grade, latency_ns, decision,
-             experiment, assigned, bucket, key, propensity)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+             experiment, assigned, bucket, key, propensity, fell)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?;
         Ok(Self { insert, json, last: None })
     }
@@ -62,7 +63,8 @@ impl<'c, 'b> ScoreRows<'c, 'b> {
         insert.raw_bind_parameter(14, exposure.map(|exposure| exposure.arm.as_str()))?;
         insert.raw_bind_parameter(15, assignment.map(|assignment| assignment.bucket))?;
         insert.raw_bind_parameter(16, assignment.map(|assignment| assignment.key.as_str()))?;
-        insert.raw_bind_parameter(17, exposure.map(|exposure| exposure.propensity))
+        insert.raw_bind_parameter(17, exposure.map(|exposure| exposure.propensity))?;
+        insert.raw_bind_parameter(18, record.fell.map(ArmOutcome::as_str))
     }
 }
 
@@ -97,6 +99,7 @@ mod tests {
             latency_ns: u64::MAX,
             decision,
             exposure: None,
+            fell: None,
         }
     }
 
@@ -122,6 +125,7 @@ mod tests {
             bucket: None,
             key: None,
             propensity: None,
+            fell: None,
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     record::{AliasRecord, Entry, ExposureRecord, OutcomeRecord, ScoreRecord, ShadowRecord},
     rows::ScoreRows,
 };
-use crate::lead::{Assignment, Exposure, Grade, KeyKind, ModelId, Score};
+use crate::lead::{ArmOutcome, Assignment, Exposure, Grade, KeyKind, ModelId, Score};
 
 /// The lead log could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +161,7 @@ impl Store {
                 }
                 Entry::Outcome(record) => insert_outcome(&transaction, record)?,
                 Entry::Alias(record) => insert_alias(&transaction, record)?,
-                Entry::Exposure(record) => insert_exposure(&transaction, record, false)?,
+                Entry::Exposure(record) => insert_unscored(&transaction, record)?,
                 Entry::Shadow(record) => insert_shadow(&transaction, record)?,
             }
         }
@@ -179,7 +179,7 @@ impl Store {
     pub fn scores_of(&self, lead: &str) -> Result<Vec<StoredScore>, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT time_ms, route, arm, model, version, digest, features, score, grade, latency_ns, decision,
-             experiment, assigned, bucket, key, propensity
+             experiment, assigned, bucket, key, propensity, fell
              FROM scores WHERE lead = ?1 ORDER BY time_ms, seq",
         )?;
         let rows = statement.query_map([lead], |row| {
@@ -200,6 +200,7 @@ impl Store {
                 bucket: row.get(13)?,
                 key: row.get(14)?,
                 propensity: row.get(15)?,
+                fell: row.get(16)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -326,31 +327,48 @@ fn recalled(
 
 /// A score is a lead's exposure too, where the lead is known.
 fn insert_first(connection: &Connection, record: &ScoreRecord) -> Result<(), StoreError> {
-    let (Some(lead), Some(exposure)) = (&record.lead, &record.exposure) else { return Ok(()) };
-    let (time_ms, model) = (record.time_ms, Arc::clone(&record.model.model));
-    let first = ExposureRecord { time_ms, lead: lead.clone(), model, exposure: exposure.clone() };
-    insert_exposure(connection, &first, true)
+    match (&record.lead, &record.exposure) {
+        (Some(lead), Some(exposure)) => {
+            let met = Met { time_ms: record.time_ms, model: &record.model.model, lead, exposure };
+            insert_exposure(connection, &met, true)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A miss is written each time; a lead that only lacks what its version requires is none.
+fn insert_unscored(connection: &Connection, record: &ExposureRecord) -> Result<(), StoreError> {
+    let ExposureRecord { time_ms, lead, model, exposure, outcome } = record;
+    if let Some(lead) = lead {
+        insert_exposure(connection, &Met { time_ms: *time_ms, model, lead, exposure }, false)?;
+    }
+    if matches!(outcome, ArmOutcome::Failed | ArmOutcome::Late) {
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO misses (time_ms, model, experiment, arm, outcome) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        let (experiment, arm) = (&*exposure.assignment.experiment, exposure.arm.as_str());
+        statement.execute(params![time_ms, &**model, experiment, arm, outcome.as_str()])?;
+    }
+    Ok(())
+}
+
+/// A lead that met an experiment.
+struct Met<'m> {
+    time_ms: i64,
+    model: &'m str,
+    lead: &'m str,
+    exposure: &'m Exposure,
 }
 
 /// Only a lead's first exposure counts.
-fn insert_exposure(connection: &Connection, record: &ExposureRecord, scored: bool) -> Result<(), StoreError> {
+fn insert_exposure(connection: &Connection, met: &Met<'_>, scored: bool) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
         "INSERT OR IGNORE INTO exposures (model, experiment, lead, arm, bucket, key, time_ms, scored)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    let ExposureRecord { time_ms, lead, model, exposure } = record;
-    let Exposure { assignment, arm, .. } = exposure;
-    let (bucket, key) = (assignment.bucket, assignment.key.as_str());
-    statement.execute(params![
-        &**model,
-        &*assignment.experiment,
-        &**lead,
-        arm.as_str(),
-        bucket,
-        key,
-        time_ms,
-        scored
-    ])?;
+    let Met { time_ms, model, lead, exposure: Exposure { assignment, arm, .. } } = met;
+    let (experiment, arm, key) = (&*assignment.experiment, arm.as_str(), assignment.key.as_str());
+    statement.execute(params![model, experiment, lead, arm, assignment.bucket, key, time_ms, scored])?;
     Ok(())
 }
 
@@ -405,6 +423,7 @@ pub struct StoredScore {
     pub bucket: Option<i64>,
     pub key: Option<String>,
     pub propensity: Option<f64>,
+    pub fell: Option<String>,
 }
 
 /// An outcome, read back.

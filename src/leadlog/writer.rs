@@ -220,6 +220,7 @@ mod tests {
             latency_ns: 900,
             decision: Decision::Headers,
             exposure: None,
+            fell: None,
         })
     }
 

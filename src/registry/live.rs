@@ -272,7 +272,7 @@ impl<V> Known<V> {
         let challenger = deployment.challenger.as_ref();
         let challenger = challenger.and_then(|challenger| self.version(&challenger.version, look));
         let shadows = deployment.shadows.iter().filter_map(|shadow| self.version(shadow, look)).collect();
-        let previous = deployment.previous.as_ref();
+        let previous = deployment.previous.as_ref().filter(|previous| !deployment.serves(previous));
         let previous = previous.and_then(|previous| self.version(previous, look));
         Some(Served { champion: champion?, challenger, shadows, previous, deployment })
     }

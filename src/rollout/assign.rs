@@ -143,6 +143,11 @@ impl Split {
         bucket < self.end
     }
 
+    /// Whether every bucket is in the share.
+    pub fn is_all(&self) -> bool {
+        self.end == BUCKETS
+    }
+
     /// The arm of a bucket.
     pub fn arm(&self, bucket: u16) -> Arm {
         if self.holds(bucket) { Arm::Challenger } else { Arm::Champion }

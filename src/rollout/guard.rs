@@ -226,7 +226,7 @@ mod tests {
         check((11, 200), (11, 199), true);
         check((6, 499), (0, 9_000), false);
         // Over one point, but a chance of one in a thousand.
-        check((10, 500), (27, 4_500), false);
+        check((9, 500), (27, 4_500), false);
         check((12, 500), (9, 4_500), true);
         // Surely worse, but by less than a point.
         check((9, 1_000), (0, 100_000), false);

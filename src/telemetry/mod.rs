@@ -15,7 +15,7 @@ pub use self::{
     logging::{LogFormat, init as init_logging},
     metrics::{
         Connect, ConnectMetrics, ConnectionMetrics, Cut, Handshake, HandshakeMetrics, HttpVersion, Metrics,
-        MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics, UNMATCHED,
+        MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics, ShadowMetrics, TrialMetrics, UNMATCHED,
     },
     upstream::{Dial, Retry, UpstreamMetrics},
 };

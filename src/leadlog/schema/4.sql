@@ -5,6 +5,7 @@ ALTER TABLE scores ADD COLUMN assigned TEXT;    -- the arm by assignment; "arm" 
 ALTER TABLE scores ADD COLUMN bucket INTEGER;   -- 0..10000
 ALTER TABLE scores ADD COLUMN key TEXT;         -- id, email, phone, request: what the bucket was computed from
 ALTER TABLE scores ADD COLUMN propensity REAL;  -- how likely the assigned arm was
+ALTER TABLE scores ADD COLUMN fell TEXT;        -- why the champion answered for the challenger: failed, features, out
 CREATE INDEX scores_experiment ON scores (model, experiment, time_ms) WHERE experiment IS NOT NULL;
 -- The first time that each lead met an experiment, scored or not.
 CREATE TABLE exposures (
@@ -18,6 +19,16 @@ CREATE TABLE exposures (
     scored     INTEGER NOT NULL,  -- 1 or 0
     PRIMARY KEY (model, experiment, lead)
 ) WITHOUT ROWID;
+-- Leads of an experiment that got no score because their arm failed or took too long, each time.
+CREATE TABLE misses (
+    seq        INTEGER PRIMARY KEY,
+    time_ms    INTEGER NOT NULL,
+    model      TEXT    NOT NULL,
+    experiment TEXT    NOT NULL,
+    arm        TEXT    NOT NULL,  -- by assignment
+    outcome    TEXT    NOT NULL   -- failed or late
+);
+CREATE INDEX misses_experiment ON misses (model, experiment, time_ms);
 -- What versions said of a lead that another one answered.
 CREATE TABLE shadow_scores (
     seq          INTEGER PRIMARY KEY,
@@ -34,7 +45,7 @@ CREATE TABLE shadow_scores (
     score        REAL,              -- NULL where it failed
     grade        TEXT,
     latency_ns   INTEGER NOT NULL,
-    error        TEXT               -- score or panic
+    error        TEXT               -- score, panic or features
 );
 CREATE INDEX shadow_scores_version ON shadow_scores (model, version, time_ms);
 PRAGMA user_version = 4;
