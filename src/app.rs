@@ -91,7 +91,7 @@ impl Sidecar {
         let writer = Writer::start(&config.state, queue.clone(), told)?;
         let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
         let scorer = ShadowScorer::start(shadows.clone(), queue.sender(workers))?;
-        let (models, poll) = (config.models.clone(), options.poll);
+        let (models, state_folder, poll) = (config.models.clone(), config.state.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
         let shared = Shared {
@@ -107,8 +107,17 @@ impl Sidecar {
         };
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
-        let state =
-            Admin { metrics, latency, queue, known, live, refusals, draining: draining.clone(), token };
+        let state = Admin {
+            metrics,
+            latency,
+            queue,
+            known,
+            live,
+            refusals,
+            state: state_folder,
+            draining: draining.clone(),
+            token,
+        };
         control.look();
         let watched = control.watched();
         let watch = Watch::start(&models, watched, poll, move || control.look())

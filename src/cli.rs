@@ -18,8 +18,9 @@ use serde_json::json;
 use crate::{
     app::{self, Options, Sidecar, Signals},
     batch::{self, BareError, BatchError, Format, Job, Shown},
-    config::{self, Config, LoadError},
+    config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
+    ledger::{self, Keys, LedgerCommand},
     proxy::Recording,
     registry::{self, ModelsOptions},
     score::trees::Trees,
@@ -51,6 +52,8 @@ enum Command {
     Import(ImportCommand),
     /// Look at the versions on disk, compare and sign them.
     Models(ModelsOptions),
+    /// Read, check and seal the record of every change.
+    Ledger(LedgerOptions),
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +151,18 @@ struct ImportCommand {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct LedgerOptions {
+    /// The configuration, whose `state` holds the ledger.
+    #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
+    config: PathBuf,
+    /// The directory that holds it, where there is no configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "config", global = true)]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: LedgerCommand,
+}
+
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
 
@@ -162,6 +177,7 @@ impl Cli {
             Command::Train(command) => train(&command),
             Command::Import(command) => import(&command),
             Command::Models(options) => models(&options),
+            Command::Ledger(options) => ledger(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
             // Whoever read the output has seen enough, as `head` does.
@@ -409,4 +425,25 @@ fn models(options: &ModelsOptions) -> anyhow::Result<ExitCode> {
     let told = registry::models(options)?;
     write!(std::io::stdout().lock(), "{}", told.text)?;
     Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn ledger(options: &LedgerOptions) -> anyhow::Result<ExitCode> {
+    let state = match &options.state {
+        Some(state) => state.clone(),
+        None => match Config::load(&options.config) {
+            Ok(config) => config.state,
+            Err(error) => return Ok(invalid(error)),
+        },
+    };
+    let mut keys = Keys::default();
+    match &options.command {
+        LedgerCommand::Export { key: Some(key), .. } => keys.sign = Some(registry::private_key(key)?),
+        LedgerCommand::Verify { key: Some(key), .. } => {
+            keys.check = Some(registry::public_key(&ModelKey::File(key.clone()))?);
+        }
+        _ => {}
+    }
+    let told = ledger::run(&options.command, &state, &keys)?;
+    write!(std::io::stdout().lock(), "{told}")?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -17,6 +17,7 @@ pub mod recognise;
 pub mod score;
 pub mod enrich;
 pub mod registry;
+pub mod ledger;
 pub mod rollout;
 pub mod telemetry;
 pub mod leadlog;

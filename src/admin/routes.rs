@@ -1,7 +1,8 @@
-//! The endpoints: `/live /ready /metrics /version /api/latency /api/models`.
+//! The endpoints: `/live /ready /metrics /version /api/latency /api/models /api/ledger`.
 
 use std::{
     convert::Infallible,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,12 +13,13 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{Query, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
+use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 use tokio::sync::oneshot;
 
@@ -25,6 +27,7 @@ use super::token::Token;
 use crate::{
     lead::Slot,
     leadlog::{Known, Queue},
+    ledger::{self, LedgerError, Record},
     registry::{Live, Refusal, Version},
     telemetry::{Latency, Levels, Metrics, ModelInfo, render},
 };
@@ -44,6 +47,8 @@ pub struct Admin {
     pub live: Live<Version>,
     /// What is on disk and does not serve, and why.
     pub refusals: Arc<ArcSwap<Vec<Refusal>>>,
+    /// The directory that holds the ledger.
+    pub state: PathBuf,
     /// Set when the process is told to stop.
     pub draining: Arc<AtomicBool>,
     /// Who may call; anybody without one.
@@ -67,6 +72,7 @@ pub async fn serve(
         .route("/version", get(version))
         .route("/api/latency", get(latency))
         .route("/api/models", get(models))
+        .route("/api/ledger", get(ledger))
         .layer(middleware::from_fn_with_state(admin.clone(), admit));
     // The kubelet's probes carry no token, and tell nothing but yes or no.
     let open = Router::new().route("/live", get(live)).route("/ready", get(ready));
@@ -155,6 +161,50 @@ async fn models(State(admin): State<Admin>) -> Json<Json_> {
         })
         .collect();
     Json(json!({"models": models, "refused": refused}))
+}
+
+/// Which records are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Only those about this model.
+    model: Option<String>,
+    /// Only those behind this one.
+    after: Option<u64>,
+    /// How many at most; fewer where it is more than an answer holds.
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    /// Records in an answer where nothing is asked, and at most.
+    const LIMITS: (usize, usize) = (100, 1000);
+
+    fn of(&self, records: &[Record]) -> Vec<Json_> {
+        let (usual, most) = Self::LIMITS;
+        let wanted = |record: &&Record| {
+            self.model.as_ref().is_none_or(|model| record.model.as_ref() == Some(model))
+                && self.after.is_none_or(|after| record.seq > after)
+        };
+        let limit = self.limit.unwrap_or(usual).min(most);
+        let json = |record: &Record| serde_json::from_str(record.line()).ok();
+        records.iter().filter(wanted).take(limit).filter_map(json).collect()
+    }
+}
+
+/// Who changed what, the oldest first. The file is read each time: a person asks for it, and seldom.
+async fn ledger(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> (StatusCode, Json<Json_>) {
+    let read = tokio::task::spawn_blocking(move || {
+        let records = ledger::read(&admin.state)?;
+        Ok::<_, LedgerError>(json!({"size": records.len(), "records": wanted.of(&records)}))
+    });
+    match read.await {
+        Ok(Ok(told)) => (StatusCode::OK, Json(told)),
+        Ok(Err(error)) => {
+            let told = json!({"error": format!("{:#}", anyhow::Error::from(error))});
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(told))
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"error": "the ledger was not read"}))),
+    }
 }
 
 /// The versions in every slot.

@@ -342,7 +342,7 @@ fn insert_unscored(connection: &Connection, record: &ExposureRecord) -> Result<(
     if let Some(lead) = lead {
         insert_exposure(connection, &Met { time_ms: *time_ms, model, lead, exposure }, false)?;
     }
-    if matches!(outcome, ArmOutcome::Failed | ArmOutcome::Late) {
+    if matches!(outcome, ArmOutcome::Failed | ArmOutcome::Late) && exposure.assignment.key.is_sticky() {
         let mut statement = connection.prepare_cached(
             "INSERT INTO misses (time_ms, model, experiment, arm, outcome) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;

@@ -25,7 +25,7 @@ pub use self::{
     manifest::{Background, Baseline, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain},
     poison::Poison,
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
-    trust::{KeyError, SIGNATURE, Trust, keygen, sign},
+    trust::{KeyError, SIGNATURE, Trust, keygen, private_key, public_key, sign},
     version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},
     watch::{POLL, Watch},
 };

@@ -89,7 +89,8 @@ impl Trust {
     }
 }
 
-fn public_key(key: &ModelKey) -> Result<VerifyingKey, KeyError> {
+/// Reads a public key, from its file where it is a file.
+pub fn public_key(key: &ModelKey) -> Result<VerifyingKey, KeyError> {
     let (bytes, name) = match key {
         ModelKey::Inline(bytes) => (*bytes, hex(bytes)),
         ModelKey::File(path) => {
@@ -108,6 +109,16 @@ fn public_key(key: &ModelKey) -> Result<VerifyingKey, KeyError> {
     // A point of small order verifies signatures that nobody made.
     let key = VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak());
     key.ok_or(KeyError::Key { key: name, reason: "not an ed25519 public key" })
+}
+
+/// Reads a private key's file.
+pub fn private_key(path: &Path) -> Result<SigningKey, KeyError> {
+    let pem = fs::read_to_string(path).map_err(file_error(path))?;
+    let not_a_key = |_| KeyError::Key {
+        key: path.display().to_string(),
+        reason: "not an ed25519 private key in PKCS#8 PEM",
+    };
+    SigningKey::from_pkcs8_pem(&pem).map_err(not_a_key)
 }
 
 /// Writes a new private key for its owner's eyes only, and returns the public key in hex. Never overwrites.
@@ -129,12 +140,7 @@ pub fn keygen(path: &Path) -> Result<String, KeyError> {
 /// Signs the version in `folder` with the private key in `key`, and returns the public key in hex. The version is checked
 /// as if loaded. An older signature is replaced: it stands beside the manifest, not in it.
 pub fn sign(folder: &Path, key: &Path) -> Result<String, KeyError> {
-    let pem = fs::read_to_string(key).map_err(file_error(key))?;
-    let not_a_key = |_| KeyError::Key {
-        key: key.display().to_string(),
-        reason: "not an ed25519 private key in PKCS#8 PEM",
-    };
-    let key = SigningKey::from_pkcs8_pem(&pem).map_err(not_a_key)?;
+    let key = private_key(key)?;
     Version::load(folder)?;
     let manifest = folder.join(MANIFEST);
     let signature = key.sign(&fs::read(&manifest).map_err(file_error(&manifest))?);

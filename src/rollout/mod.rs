@@ -11,12 +11,23 @@ mod assign; // a lead's key -> its bucket -> its arm
 mod guard; // what takes a challenger out of service at once
 mod state; // the states of a version, and the moves between them
 mod life; // the ledger's records -> who holds which slot, since when
+mod told; // a finding in words and numbers
+mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told yet
+mod gate; // what a version must show before it serves all
+mod decide; // past, counts and configuration -> the next thing to do
 
 pub use self::{
     assign::{BUCKETS, Key, Split, bucket},
+    decide::{Act, Alarm, Decision, Fault, Hold, Memory, Situation, Trigger, decide},
+    gate::{Check, Gate, gate, quantile_cutoffs, volumes},
     guard::{Guard, Guards, Minute, Trip},
     life::{Approval, Change, Detail, Experiment, Life, ModelLife, Oddity, Ruling, StepSpan, VersionLife},
     state::{Move, State, Why, may},
+    told::{Numbers, Told},
+    verdict::{
+        ConversionRuling, ConversionVerdict, Operation, PairedVerdict, Quality, ShareVerdict, WindowVerdict,
+        conversion, operation, paired, shares, shift, window,
+    },
 };
 
 #[cfg(test)]

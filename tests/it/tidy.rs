@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A room, and the rooms it may import. Rows in reading order; imports go up only.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("lead", &[]),
     ("stats", &[]),
     ("config", &["lead"]),
@@ -15,7 +15,8 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("score", &["lead", "stats"]),
     ("enrich", &["lead", "config"]),
     ("registry", &["lead", "config", "score"]),
-    ("rollout", &["lead", "config", "stats", "score", "registry"]),
+    ("ledger", &["lead"]),
+    ("rollout", &["lead", "config", "stats", "score", "registry", "ledger"]),
     ("telemetry", &["lead", "config"]),
     ("leadlog", &["lead", "config", "stats", "telemetry"]),
     (
@@ -34,6 +35,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "score",
             "enrich",
             "registry",
+            "ledger",
             "rollout",
             "telemetry",
             "leadlog",

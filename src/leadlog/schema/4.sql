@@ -19,7 +19,7 @@ CREATE TABLE exposures (
     scored     INTEGER NOT NULL,  -- 1 or 0
     PRIMARY KEY (model, experiment, lead)
 ) WITHOUT ROWID;
--- Leads of an experiment that got no score because their arm failed or took too long, each time.
+-- Leads of an experiment that got no score because their arm failed or took too long, each time. None that only a request told.
 CREATE TABLE misses (
     seq        INTEGER PRIMARY KEY,
     time_ms    INTEGER NOT NULL,
