@@ -22,15 +22,16 @@ use crate::{
     admin::{self, Admin, Look, Token},
     config::Config,
     demo::{DemoOptions, Logged, Scene, Summary},
-    lead::ModelId,
+    lead::{ModelId, TripReason},
     leadlog::{self, Known, Queue, Store, Told, Writer},
+    monitor::{Rollouts, Sources},
     proxy::{
-        self, BindModelError, Listeners, Proxy, Recording, Rehearsal, Shared, Snapshot, TlsDigests, TlsError,
-        TlsFiles, TlsSides, check_features, is_missing, make_missing,
+        self, BindModelError, Listeners, Proxy, Recording, Rehearsal, ShadowScorer, Shadows, Shared,
+        Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
-    registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
-    rollout::{Desk, Settled},
-    telemetry::{Latency, Metrics},
+    registry::{KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch},
+    rollout::{Desk, Guards, Settled},
+    telemetry::{Latency, Metrics, now_ms},
 };
 
 /// How to run.
@@ -59,7 +60,9 @@ pub struct Sidecar {
     pub admin: SocketAddr,
     proxy: Proxy,
     draining: Arc<AtomicBool>,
+    rollouts: Rollouts,
     watch: Watch,
+    shadows: ShadowScorer,
     writer: Writer,
     admin_thread: JoinHandle<()>,
     admin_stop: oneshot::Sender<()>,
@@ -79,7 +82,8 @@ impl Sidecar {
         let (listen, admin) = (listeners.address, admin_socket.local_addr()?);
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
-        let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
+        // The last lane is the shadows'.
+        let queue = Queue::new(workers + 1, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
         let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
         let told = Told {
             known: known.clone(),
@@ -87,6 +91,8 @@ impl Sidecar {
             unmatched: metrics.outcomes_unmatched.clone(),
         };
         let writer = Writer::start(&config.state, queue.clone(), told)?;
+        let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
+        let scorer = ShadowScorer::start(shadows.clone(), queue.sender(workers))?;
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
@@ -95,6 +101,7 @@ impl Sidecar {
             latency: latency_shared,
             queue: queue.clone(),
             known: known.clone(),
+            shadows,
             connections: metrics.connections.clone(),
             handshakes: metrics.handshakes.clone(),
             upstream: metrics.upstream.clone(),
@@ -103,10 +110,19 @@ impl Sidecar {
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
         let (desk, judged_by) = (control.desk.clone(), control.config.clone());
+        let guards = control.guards.clone();
         control.look();
         let watched = control.watched();
         let watch = Watch::start(&models, watched, poll, move || control.look())
             .context("cannot watch for changes")?;
+        let rollouts = Rollouts::start(Sources {
+            config: judged_by.clone(),
+            desk: desk.clone(),
+            live: live.clone(),
+            guards,
+            metrics: metrics.clone(),
+            look: Box::new(watch.now()),
+        })?;
         let state = Admin {
             metrics,
             latency,
@@ -124,7 +140,19 @@ impl Sidecar {
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
         tracing::info!(%listen, %admin, workers, "ready");
-        Ok(Self { listen, admin, proxy, draining, watch, writer, admin_thread, admin_stop })
+        let shadows = scorer;
+        Ok(Self {
+            listen,
+            admin,
+            proxy,
+            draining,
+            rollouts,
+            watch,
+            shadows,
+            writer,
+            admin_thread,
+            admin_stop,
+        })
     }
 
     /// Stops being ready, finishes open requests, writes what waits for the lead log, and ends.
@@ -132,7 +160,9 @@ impl Sidecar {
         tracing::info!("draining");
         self.draining.store(true, Ordering::Release);
         self.proxy.drain();
+        drop(self.rollouts);
         drop(self.watch);
+        drop(self.shadows);
         drop(self.writer);
         // The admin listener goes last, so that probes see the drain. A closed channel means it ended before.
         _ = self.admin_stop.send(());
@@ -171,10 +201,11 @@ struct Control {
     text: Option<String>,
     /// Valid, and refused for the sake of the versions that serve. It may fit versions that are yet to come.
     candidate: Option<Arc<Config>>,
-    warned_of_slots: bool,
     desk: Desk,
     /// Why deployments and ledger did not come together at the last look, so that each reason is told once.
     unsettled: Vec<String>,
+    /// What takes challengers out of service at once.
+    guards: Arc<Guards>,
     tls: TlsSides,
     /// The certificates and keys as last looked at, so that each change is told once.
     tls_digests: TlsDigests,
@@ -200,7 +231,7 @@ impl Control {
         let registry = registry(&models, config.clone());
         let live = registry.live();
         let (snapshot, refusals) = (Arc::new(ArcSwap::from_pointee(snapshot)), Arc::default());
-        let (text, candidate, warned_of_slots) = (None, None, false);
+        let (text, candidate, guards) = (None, None, Arc::default());
         Ok(Self {
             registry,
             live,
@@ -208,9 +239,9 @@ impl Control {
             file,
             text,
             candidate,
-            warned_of_slots,
             desk,
             unsettled: Vec::new(),
+            guards,
             tls,
             tls_digests,
             metrics,
@@ -234,7 +265,7 @@ impl Control {
         self.look_at_models();
         self.look_at_tls();
         let config = self.config.load_full();
-        if !self.snapshot.load().serves(&config, &self.champions(), &self.tls)
+        if !self.snapshot.load().serves(&config, &self.served(), &self.tls)
             && let Err(error) = self.swap(&config, &self.tls)
         {
             tracing::error!(%error, "refused; what served keeps serving");
@@ -276,10 +307,25 @@ impl Control {
             self.metrics.model_refused(&refusal.model, refusal.kind.as_str());
         }
         self.refusals.store(Arc::new(self.registry.refusals()));
-        let has_more = |served: &Arc<Served<Version>>| served.versions().nth(1).is_some();
-        if !self.warned_of_slots && self.live.models().values().any(has_more) {
-            self.warned_of_slots = true;
-            tracing::warn!("challenger and shadows are not served yet; champions answer every request");
+        self.look_at_challengers();
+    }
+
+    /// A challenger that cannot be loaded any more is out of service at once, though its model is still in memory. One that
+    /// holds the slot no longer leaves its guard behind.
+    fn look_at_challengers(&self) {
+        let models = self.live.models();
+        let challenger = |model: &str| models.get(model)?.deployment.challenger.as_ref();
+        self.guards
+            .retain(|model, version| challenger(model).is_some_and(|known| *known.version == *version));
+        for Refusal { model, version, kind, .. } in self.registry.refusals() {
+            let Some(version) = version.filter(|_| kind == RefusalKind::Version) else { continue };
+            let Some(served) = models.get(&model) else { continue };
+            let digest = served.challenger.as_ref().map(|challenger| &challenger.id.digest);
+            let is_challenger = challenger(&model).is_some_and(|known| known.version == version);
+            if is_challenger && self.guards.of(&model, &version, digest).trip(TripReason::Load, now_ms()) {
+                self.metrics.trial(&model).tripped(TripReason::Load);
+                tracing::error!(%model, %version, "challenger taken out of service: it cannot be loaded");
+            }
         }
     }
 
@@ -305,17 +351,21 @@ impl Control {
         }
     }
 
-    fn champions(&self) -> Vec<Arc<Version>> {
-        self.live.models().values().map(|served| served.champion.clone()).collect()
+    fn served(&self) -> Vec<Arc<Served<Version>>> {
+        self.live.models().values().cloned().collect()
     }
 
     /// Puts a configuration in service with the versions that serve, unless they do not fit.
     fn swap(&self, config: &Arc<Config>, tls: &TlsSides) -> Result<(), BindModelError> {
-        let champions = self.champions();
-        let snapshot = Snapshot::new(config.clone(), &champions, &self.metrics)?.with_tls(tls.clone());
+        let served = self.served();
+        let slot = |served: &Arc<Served<Version>>| -> Vec<String> {
+            served.slots().map(|(slot, version)| format!("{}:{}", version.id, slot.as_str())).collect()
+        };
+        let serving: Vec<String> = served.iter().flat_map(slot).collect();
+        let snapshot = Snapshot::serving(config.clone(), served, &self.guards, &self.metrics)?;
+        let snapshot = snapshot.with_tls(tls.clone());
         snapshot.inherit_pauses(&self.snapshot.load());
         self.snapshot.store(Arc::new(snapshot));
-        let serving: Vec<String> = champions.iter().map(|version| version.id.to_string()).collect();
         tracing::info!(models = serving.join(" "), "serving");
         Ok(())
     }
@@ -585,9 +635,3 @@ async fn signalled() -> std::io::Result<()> {
 
 /// Clients and CRM take a core each, and a laptop should stay cool.
 const DEMO_WORKERS: usize = 2;
-
-/// The time, in milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}

@@ -25,7 +25,7 @@ use crate::{
     registry::{self, ModelsOptions},
     rollout::{self, Desk, RolloutOptions},
     score::trees::Trees,
-    telemetry::{LogFormat, init_logging},
+    telemetry::{LogFormat, init_logging, now_ms},
     train::{self, ImportOptions, TrainOptions},
 };
 
@@ -445,7 +445,7 @@ fn rollout(command: &RolloutCommand) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => return Ok(invalid(error)),
     };
-    let told = rollout::run(&command.options, &Desk::of(&config)?, app::now_ms())?;
+    let told = rollout::run(&command.options, &Desk::of(&config)?, now_ms())?;
     write!(std::io::stdout().lock(), "{}", told.text)?;
     told.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -22,6 +22,7 @@ pub mod rollout;
 pub mod telemetry;
 pub mod leadlog;
 pub mod proxy;
+pub mod monitor;
 pub mod train;
 pub mod batch;
 pub mod admin;

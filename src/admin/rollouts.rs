@@ -10,7 +10,10 @@ use axum::{
 use serde_json::{Value as Json_, json};
 
 use super::routes::Admin;
-use crate::rollout::{Asked, Desk, Grounds, OrderError, statuses};
+use crate::{
+    rollout::{Asked, Desk, Grounds, OrderError, statuses},
+    telemetry::now_ms,
+};
 
 /// Makes the sidecar look at its files now, so that an order does not wait for the watch.
 #[derive(Clone)]
@@ -101,11 +104,6 @@ pub(super) fn is_direct(headers: &HeaderMap) -> bool {
     };
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name == "localhost" || address.parse::<IpAddr>().is_ok()
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -28,9 +28,10 @@ use super::{
 };
 use crate::{
     config::Config,
+    lead::Slot,
     leadlog::{Known, Queue},
     ledger::{self, LedgerError, Record},
-    registry::{Live, Refusal, Served, Version},
+    registry::{Live, Refusal, Version},
     rollout::Desk,
     telemetry::{Latency, Levels, Metrics, ModelInfo, render},
 };
@@ -223,13 +224,14 @@ async fn ledger(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> (St
     }
 }
 
-/// The versions that requests reach: a deployment's challenger and shadows are in memory, and nothing routes to them yet.
+/// The versions in every slot.
 fn loaded(admin: &Admin) -> Vec<ModelInfo> {
-    let info = |served: &Arc<Served<Version>>| {
-        let id = &served.champion.id;
-        let [model, version, digest] = [&id.model, &id.version, &id.digest].map(ToString::to_string);
-        let poisoned = served.champion.poison.is_out();
-        ModelInfo { model, version, slot: "champion", digest, poisoned }
+    let info = |(slot, version): (Slot, &Arc<Version>)| {
+        let id = &version.id;
+        let [model, version_name, digest] = [&id.model, &id.version, &id.digest].map(ToString::to_string);
+        let (version, slot, poisoned) = (version_name, slot.as_str(), version.poison.is_out());
+        ModelInfo { model, version, slot, digest, poisoned }
     };
-    admin.live.models().values().map(info).collect()
+    let models = admin.live.models();
+    models.values().flat_map(|served| served.slots().map(info).collect::<Vec<_>>()).collect()
 }

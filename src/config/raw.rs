@@ -53,6 +53,8 @@ pub(super) struct RawConfig {
     pub(super) routes: Vec<RawRoute>,
     /// What models may know of a lead, by the name in the model's schema; mapped once for all routes.
     pub(super) features: BTreeMap<String, RawFeature>,
+    /// Who a lead is before the CRM gives it an id, so that a canary treats it alike each time. Read only while one runs, and kept nowhere.
+    pub(super) identity: RawIdentity,
     /// When a request or an answer tells what became of leads; for one lead the first rule that holds counts.
     pub(super) outcomes: Vec<RawOutcome>,
     /// When an answer tells which deal a lead became, so that an outcome of the deal is one of the lead.
@@ -80,6 +82,7 @@ impl Default for RawConfig {
             rollout: RawRollout::default(),
             routes: Vec::new(),
             features: BTreeMap::new(),
+            identity: RawIdentity::default(),
             outcomes: Vec::new(),
             aliases: Vec::new(),
             secrets: RawSecrets::default(),
@@ -740,6 +743,17 @@ fn outcome_id_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     })
 }
 
+/// Who a lead is before the CRM gives it an id.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Identity")]
+pub(super) struct RawIdentity {
+    /// JSON Pointers to e-mail addresses, relative to the lead object; the first that is not missing counts. Without this, the presets'.
+    pub(super) email: Option<Vec<String>>,
+    /// The same for phone numbers.
+    pub(super) phone: Option<Vec<String>>,
+}
+
 /// When an exchange tells which deal a lead became.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -776,6 +790,9 @@ pub(super) struct RawPreset {
     /// What models may know of a lead.
     #[serde(default)]
     pub(super) features: BTreeMap<String, RawFeature>,
+    /// Who a lead is before it has an id.
+    #[serde(default)]
+    pub(super) identity: RawIdentity,
     /// What became of leads.
     #[serde(default)]
     pub(super) outcomes: Vec<RawOutcome>,

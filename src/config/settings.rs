@@ -48,6 +48,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Unique by name.
     pub features: Vec<Feature>,
+    /// Who a lead is before it has an id.
+    pub identity: Identity,
     /// What counts as won or lost: the file's, then the presets'.
     pub outcomes: Vec<OutcomeRule>,
     /// What tells which deal a lead became.
@@ -161,6 +163,15 @@ pub struct Feature {
     pub oov: Option<Box<str>>,
     /// What is made of the text that was read. Categories only.
     pub derive: Option<Derive>,
+}
+
+/// Where addresses stand that tell a lead, relative to its object and never with `{i}`; the first that is not missing counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// E-mail addresses.
+    pub email: Vec<Pointer>,
+    /// Phone numbers.
+    pub phone: Vec<Pointer>,
 }
 
 /// What stands in for a missing value.

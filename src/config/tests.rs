@@ -213,6 +213,12 @@ fn problems_of_the_whole() {
             r#"2:38: features.age.type: "nummber" is not known here; did you mean "number"?"#,
         ),
         (
+            &with("identity: {email: [/a, b], phone: [], fax: [/c]}\nsecrets: {mask: [/a]}"),
+            "2:20: identity.email[0]: is masked, by secrets.mask or as a secret of any CRM\n\
+             2:24: identity.email[1]: a JSON Pointer starts with `/`, \"b\" does not; did you mean \"/b\"?\n\
+             2:39: identity.fax: unknown key; expected one of email, phone",
+        ),
+        (
             &with("features: {pw: {from: [/a/b], type: number}}\nsecrets: {mask: [/a]}"),
             "2:24: features.pw.from[0]: is masked, by secrets.mask or as a secret of any CRM",
         ),
@@ -642,6 +648,22 @@ fn settings_have_their_defaults() {
     assert_eq!(config.limits, limits);
     assert_eq!(config.rollout, Rollout::default());
     assert!(config.routes.is_empty() && config.features.is_empty() && config.masks == Mask::always());
+}
+
+#[test]
+fn a_lead_is_told_as_the_file_says_and_else_as_the_presets_do() {
+    let check = |rest: &str, email: &str, phone: &str| {
+        let Identity { email: got, phone: numbers } = parse(&with(rest)).unwrap().identity;
+        let texts =
+            |pointers: &[Pointer]| pointers.iter().map(Pointer::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!((texts(&got).as_str(), texts(&numbers).as_str()), (email, phone), "{rest}");
+    };
+    check("", "", "");
+    check("presets: [hubspot]", "/email", "/phone /mobilephone");
+    check("presets: [hubspot, odoo]", "/email /email_from", "/phone /mobilephone /phone /mobile");
+    check("presets: [hubspot]\nidentity: {email: [/contact/mail]}", "/contact/mail", "/phone /mobilephone");
+    check("presets: [hubspot]\nidentity: {email: [], phone: [/tel]}", "", "/tel");
+    check("presets: [hubspot]\nsecrets: {mask: [/properties/phone]}", "/email", "/mobilephone");
 }
 
 #[test]

@@ -8,21 +8,25 @@ mod score; // probability, points, grade
 mod trend; // whether the score moved
 mod reason; // why: one feature's part in a score
 mod model; // which version answered, and from which slot
+mod assignment; // which arm of an experiment a lead belongs to
+mod trial; // what became of leads in an arm, and why a trial ends at once
 mod outcome; // what became of the lead
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
 mod evidence; // what is known of a version under trial
 
 pub use self::{
+    assignment::{Assignment, Exposure, KeyKind},
     evidence::{
         AucDifference, Cohort, Evidence, Histogram, Labelled, Pairs, Sides, StepCounts, Traffic, Window,
     },
     feature::{FeatureType, Value},
-    model::{Arm, ModelId},
+    model::{Arm, ModelId, Slot},
     outcome::{Alias, LeadId, Outcome},
     reason::{Direction, Reason},
     score::{Cutoffs, Grade, Score},
     skip::Skip,
     spot::Spot,
     trend::Trend,
+    trial::{ArmOutcome, ShadowError, TripReason},
 };

@@ -20,18 +20,66 @@ impl fmt::Display for ModelId {
     }
 }
 
-/// The slot that answered.
+/// The slot that answered, or that a lead was assigned to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arm {
     /// The version that serves by default.
     Champion,
+    /// The version that answers a share of the leads.
+    Challenger,
 }
 
 impl Arm {
+    /// Both, in the order of the variants.
+    pub const ALL: [Arm; 2] = [Arm::Champion, Arm::Challenger];
+
     /// The label in metrics and the lead log.
     pub fn as_str(self) -> &'static str {
         match self {
             Arm::Champion => "champion",
+            Arm::Challenger => "challenger",
+        }
+    }
+
+    /// The one that did not answer.
+    pub fn other(self) -> Self {
+        match self {
+            Arm::Champion => Arm::Challenger,
+            Arm::Challenger => Arm::Champion,
+        }
+    }
+}
+
+/// A place that a version can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Answers by default.
+    Champion,
+    /// Answers a share of the leads.
+    Challenger,
+    /// Scores along without answering.
+    Shadow,
+    /// Was the champion before; kept loaded for the way back.
+    Previous,
+}
+
+impl Slot {
+    /// The label in metrics and the lead log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Slot::Champion => Arm::Champion.as_str(),
+            Slot::Challenger => Arm::Challenger.as_str(),
+            Slot::Shadow => "shadow",
+            Slot::Previous => "previous",
+        }
+    }
+}
+
+impl From<Arm> for Slot {
+    fn from(arm: Arm) -> Self {
+        match arm {
+            Arm::Champion => Slot::Champion,
+            Arm::Challenger => Slot::Challenger,
         }
     }
 }

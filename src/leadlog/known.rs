@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 
 use super::packed::Packed;
-use crate::lead::{Grade, LeadId, ModelId, Score, Value};
+use crate::lead::{Assignment, Grade, LeadId, ModelId, Score, Value};
 
 /// Leads by model and id.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Memory {
     pub names: Arc<[Arc<str>]>,
     /// Their values as scored, in the same order.
     pub features: Packed,
+    /// Where it fell in the experiment of that time: what a lead is created with may tell more than its later changes.
+    pub assignment: Option<Assignment>,
 }
 
 impl Known {
@@ -137,6 +139,7 @@ mod tests {
             grade: Grade::A,
             names: ["age".into(), "job".into()].into(),
             features: Packed::new(&[Value::Number(56.0), Value::Text("chef".into())]),
+            assignment: None,
         }
     }
 

@@ -10,13 +10,17 @@ mod queue; // from the workers to the writer
 mod json; // features as the log keeps them
 mod rows; // scores to rows
 mod store; // SQLite
+mod evidence; // what it tells of versions on trial
 mod writer; // the thread between them
 
 pub use self::{
+    evidence::{Horizon, Stretch, Versus},
     known::{Known, Memory},
     packed::Packed,
     queue::{CAPACITY, Queue, Sender},
-    record::{AliasRecord, Decision, Entry, OutcomeRecord, ScoreRecord},
+    record::{
+        AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
+    },
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::{Told, Writer},
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::packed::Packed;
-use crate::lead::{Alias, Arm, Grade, ModelId, Outcome, Score};
+use crate::lead::{Alias, Arm, ArmOutcome, Exposure, Grade, ModelId, Outcome, Score, ShadowError, Slot};
 
 /// One line of the lead log.
 #[derive(Clone, Debug)]
@@ -14,6 +14,10 @@ pub enum Entry {
     Outcome(OutcomeRecord),
     /// Which lead became a deal.
     Alias(AliasRecord),
+    /// A lead that met an experiment and got no score.
+    Exposure(ExposureRecord),
+    /// What a version said that did not answer.
+    Shadow(Box<ShadowRecord>),
 }
 
 impl Entry {
@@ -23,6 +27,8 @@ impl Entry {
             Entry::Score(record) => record.time_ms,
             Entry::Outcome(record) => record.time_ms,
             Entry::Alias(record) => record.time_ms,
+            Entry::Exposure(record) => record.time_ms,
+            Entry::Shadow(record) => record.time_ms,
         }
     }
 }
@@ -52,6 +58,10 @@ pub struct ScoreRecord {
     pub latency_ns: u64,
     /// What was done with the score.
     pub decision: Decision,
+    /// Its arm by assignment, while an experiment runs.
+    pub exposure: Option<Exposure>,
+    /// Why the champion answered for the challenger, where it did.
+    pub fell: Option<ArmOutcome>,
 }
 
 /// What was done with a score.
@@ -97,4 +107,51 @@ pub struct AliasRecord {
     pub time_ms: i64,
     /// The lead and the deal.
     pub alias: Alias,
+}
+
+/// A lead that met an experiment and got no score.
+#[derive(Clone, Debug)]
+pub struct ExposureRecord {
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The record's id, where the traffic showed it.
+    pub lead: Option<Box<str>>,
+    /// The model's name.
+    pub model: Arc<str>,
+    /// The arm.
+    pub exposure: Exposure,
+    /// Why it has no score.
+    pub outcome: ArmOutcome,
+}
+
+/// What a version said that did not answer.
+#[derive(Clone, Debug)]
+pub struct ShadowRecord {
+    /// When the lead got its score, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The record's id, where the traffic showed it.
+    pub lead: Option<Box<str>>,
+    /// The version.
+    pub model: Arc<ModelId>,
+    /// The slot it holds.
+    pub slot: Slot,
+    /// The answer that was given.
+    pub live: LiveScore,
+    /// The version's own answer.
+    pub score: Result<(Score, Grade), ShadowError>,
+    /// What that took, in nanoseconds.
+    pub latency_ns: u64,
+}
+
+/// The answer that a shadow is compared with.
+#[derive(Clone, Debug)]
+pub struct LiveScore {
+    /// The version that gave it.
+    pub model: Arc<ModelId>,
+    /// The score.
+    pub score: Score,
+    /// The grade.
+    pub grade: Grade,
+    /// What it takes that version on the thread of the shadows, in nanoseconds.
+    pub latency_ns: u64,
 }

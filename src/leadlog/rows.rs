@@ -8,6 +8,7 @@ use rusqlite::{
 };
 
 use super::{json::FeatureJson, record::ScoreRecord};
+use crate::lead::ArmOutcome;
 
 /// The statement that writes one batch's scores. SQLite keeps what is bound from row to row, so what neighbours share is
 /// bound once: binding copies, and the route, the version and its digest are longer than all the rest.
@@ -21,8 +22,9 @@ impl<'c, 'b> ScoreRows<'c, 'b> {
     pub(super) fn new(connection: &'c Connection, json: &'b mut FeatureJson) -> Result<Self, Error> {
         let insert = connection.prepare_cached(
             "INSERT INTO scores
-             (time_ms, route, lead, arm, model, version, digest, features, score, grade, latency_ns, decision)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             (time_ms, route, lead, arm, model, version, digest, features, score, grade, latency_ns, decision,
+             experiment, assigned, bucket, key, propensity, fell)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?;
         Ok(Self { insert, json, last: None })
     }
@@ -54,12 +56,23 @@ impl<'c, 'b> ScoreRows<'c, 'b> {
         insert.raw_bind_parameter(5, &*record.model.model)?;
         insert.raw_bind_parameter(6, &*record.model.version)?;
         insert.raw_bind_parameter(7, &*record.model.digest)?;
-        insert.raw_bind_parameter(12, record.decision.as_str())
+        insert.raw_bind_parameter(12, record.decision.as_str())?;
+        let exposure = record.exposure.as_ref();
+        let assignment = exposure.map(|exposure| &exposure.assignment);
+        insert.raw_bind_parameter(13, assignment.map(|assignment| &*assignment.experiment))?;
+        insert.raw_bind_parameter(14, exposure.map(|exposure| exposure.arm.as_str()))?;
+        insert.raw_bind_parameter(15, assignment.map(|assignment| assignment.bucket))?;
+        insert.raw_bind_parameter(16, assignment.map(|assignment| assignment.key.as_str()))?;
+        insert.raw_bind_parameter(17, exposure.map(|exposure| exposure.propensity))?;
+        insert.raw_bind_parameter(18, record.fell.map(ArmOutcome::as_str))
     }
 }
 
-/// Whether two records have the same in every column that `bind_shared` binds.
+/// Whether two records have the same in every column that `bind_shared` binds. While an experiment runs, none do.
 fn is_alike(a: &ScoreRecord, b: &ScoreRecord) -> bool {
+    if a.exposure.is_some() || b.exposure.is_some() {
+        return false;
+    }
     let versions = (Arc::ptr_eq(&a.route, &b.route), Arc::ptr_eq(&a.model, &b.model));
     versions == (true, true) && (a.arm, a.decision) == (b.arm, b.decision)
 }
@@ -85,6 +98,8 @@ mod tests {
             grade: Grade::B,
             latency_ns: u64::MAX,
             decision,
+            exposure: None,
+            fell: None,
         }
     }
 
@@ -105,6 +120,12 @@ mod tests {
             grade: "B".into(),
             latency_ns: i64::MAX,
             decision: record.decision.as_str().into(),
+            experiment: None,
+            assigned: None,
+            bucket: None,
+            key: None,
+            propensity: None,
+            fell: None,
         }
     }
 

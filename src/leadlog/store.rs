@@ -11,10 +11,10 @@ use super::{
     json::FeatureJson,
     known::Memory,
     packed::Packed,
-    record::{AliasRecord, Entry, OutcomeRecord},
+    record::{AliasRecord, Entry, ExposureRecord, OutcomeRecord, ScoreRecord, ShadowRecord},
     rows::ScoreRows,
 };
-use crate::lead::{Grade, ModelId, Score};
+use crate::lead::{ArmOutcome, Assignment, Exposure, Grade, KeyKind, ModelId, Score};
 
 /// The lead log could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +67,12 @@ impl StoreError {
 }
 
 /// What makes each version of the schema of the one before.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// Deals whose lead is remembered; the oldest are forgotten when the log is opened.
 const MAX_ALIASES: i64 = 1_000_000;
@@ -80,7 +84,7 @@ const MAX_UNMATCHED_MS: i64 = 365 * 86_400_000;
 /// An open lead log.
 #[derive(Debug)]
 pub struct Store {
-    connection: Connection,
+    pub(super) connection: Connection,
     json: FeatureJson,
 }
 
@@ -151,9 +155,14 @@ impl Store {
         let mut scores = ScoreRows::new(&transaction, json)?;
         for entry in batch {
             match entry {
-                Entry::Score(record) => scores.insert(record)?,
+                Entry::Score(record) => {
+                    scores.insert(record)?;
+                    insert_first(&transaction, record)?;
+                }
                 Entry::Outcome(record) => insert_outcome(&transaction, record)?,
                 Entry::Alias(record) => insert_alias(&transaction, record)?,
+                Entry::Exposure(record) => insert_unscored(&transaction, record)?,
+                Entry::Shadow(record) => insert_shadow(&transaction, record)?,
             }
         }
         drop(scores);
@@ -169,7 +178,8 @@ impl Store {
     /// Every score a lead was given, oldest first.
     pub fn scores_of(&self, lead: &str) -> Result<Vec<StoredScore>, StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT time_ms, route, arm, model, version, digest, features, score, grade, latency_ns, decision
+            "SELECT time_ms, route, arm, model, version, digest, features, score, grade, latency_ns, decision,
+             experiment, assigned, bucket, key, propensity, fell
              FROM scores WHERE lead = ?1 ORDER BY time_ms, seq",
         )?;
         let rows = statement.query_map([lead], |row| {
@@ -185,6 +195,12 @@ impl Store {
                 grade: row.get(8)?,
                 latency_ns: row.get(9)?,
                 decision: row.get(10)?,
+                experiment: row.get(11)?,
+                assigned: row.get(12)?,
+                bucket: row.get(13)?,
+                key: row.get(14)?,
+                propensity: row.get(15)?,
+                fell: row.get(16)?,
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -193,10 +209,11 @@ impl Store {
     /// The last scores in the log, at most `most`, in the order in which the workers remembered them.
     pub(super) fn recall(&self, most: usize, names: &Arc<[Arc<str>]>) -> Result<Vec<Memory>, StoreError> {
         let mut statement = self.connection.prepare(
-            "SELECT time_ms, lead, model, version, digest, features, score, grade
+            "SELECT time_ms, lead, model, version, digest, features, score, grade, experiment, bucket, key
              FROM scores WHERE lead IS NOT NULL ORDER BY seq DESC LIMIT ?1",
         )?;
         let mut version: Option<Arc<ModelId>> = None;
+        let mut experiments: Option<Arc<str>> = None;
         let rows = statement.query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| {
             let id = ModelId {
                 model: row.get::<_, String>(2)?.into(),
@@ -213,6 +230,8 @@ impl Store {
             };
             let Some((features, score, grade)) = read() else { return Ok(None) };
             let lead = row.get::<_, String>(1)?.into();
+            let (experiment, bucket, key) = (row.get(8)?, row.get(9)?, row.get(10)?);
+            let assignment = recalled(experiment, bucket, key, &mut experiments);
             Ok(Some(Memory {
                 lead,
                 time_ms: row.get(0)?,
@@ -221,6 +240,7 @@ impl Store {
                 grade,
                 names: names.clone(),
                 features,
+                assignment,
             }))
         })?;
         let memories: Vec<Option<Memory>> = rows.collect::<Result<_, _>>()?;
@@ -290,6 +310,99 @@ fn insert_alias(connection: &Connection, record: &AliasRecord) -> Result<(), Sto
     Ok(())
 }
 
+/// What a row says of an experiment. One that somebody edited says nothing.
+fn recalled(
+    experiment: Option<String>,
+    bucket: Option<i64>,
+    key: Option<String>,
+    last: &mut Option<Arc<str>>,
+) -> Option<Assignment> {
+    let (experiment, bucket) = (experiment?, u16::try_from(bucket?).ok()?);
+    let key = KeyKind::parse(&key?)?;
+    // Neighbours mostly share their experiment.
+    let experiment = last.take().filter(|known| **known == *experiment).unwrap_or_else(|| experiment.into());
+    *last = Some(Arc::clone(&experiment));
+    Some(Assignment { experiment, bucket, key })
+}
+
+/// A score is a lead's exposure too, where the lead is known.
+fn insert_first(connection: &Connection, record: &ScoreRecord) -> Result<(), StoreError> {
+    match (&record.lead, &record.exposure) {
+        (Some(lead), Some(exposure)) => {
+            let met = Met { time_ms: record.time_ms, model: &record.model.model, lead, exposure };
+            insert_exposure(connection, &met, true)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A miss is written each time; a lead that only lacks what its version requires is none.
+fn insert_unscored(connection: &Connection, record: &ExposureRecord) -> Result<(), StoreError> {
+    let ExposureRecord { time_ms, lead, model, exposure, outcome } = record;
+    if let Some(lead) = lead {
+        insert_exposure(connection, &Met { time_ms: *time_ms, model, lead, exposure }, false)?;
+    }
+    if matches!(outcome, ArmOutcome::Failed | ArmOutcome::Late) && exposure.assignment.key.is_sticky() {
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO misses (time_ms, model, experiment, arm, outcome) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        let (experiment, arm) = (&*exposure.assignment.experiment, exposure.arm.as_str());
+        statement.execute(params![time_ms, &**model, experiment, arm, outcome.as_str()])?;
+    }
+    Ok(())
+}
+
+/// A lead that met an experiment.
+struct Met<'m> {
+    time_ms: i64,
+    model: &'m str,
+    lead: &'m str,
+    exposure: &'m Exposure,
+}
+
+/// Only a lead's first exposure counts.
+fn insert_exposure(connection: &Connection, met: &Met<'_>, scored: bool) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR IGNORE INTO exposures (model, experiment, lead, arm, bucket, key, time_ms, scored)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let Met { time_ms, model, lead, exposure: Exposure { assignment, arm, .. } } = met;
+    let (experiment, arm, key) = (&*assignment.experiment, arm.as_str(), assignment.key.as_str());
+    statement.execute(params![model, experiment, lead, arm, assignment.bucket, key, time_ms, scored])?;
+    Ok(())
+}
+
+fn insert_shadow(connection: &Connection, record: &ShadowRecord) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO shadow_scores (time_ms, lead, model, version, digest, slot, live_version, live_score, live_grade,
+         live_ns, score, grade, latency_ns, error)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?;
+    let ShadowRecord { time_ms, lead, model, slot, live, score, latency_ns } = record;
+    let (ModelId { model, version, digest }, given) = (&**model, score.as_ref().ok());
+    statement.execute(params![
+        time_ms,
+        lead.as_deref(),
+        &**model,
+        &**version,
+        &**digest,
+        slot.as_str(),
+        &*live.model.version,
+        f64::from(live.score.probability()),
+        live.grade.as_str(),
+        nanoseconds(live.latency_ns),
+        given.map(|(score, _)| f64::from(score.probability())),
+        given.map(|(_, grade)| grade.as_str()),
+        nanoseconds(*latency_ns),
+        score.as_ref().err().map(|error| error.as_str()),
+    ])?;
+    Ok(())
+}
+
+fn nanoseconds(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(i64::MAX)
+}
+
 /// A score, read back.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the columns of the schema, which describes them")]
@@ -305,6 +418,12 @@ pub struct StoredScore {
     pub grade: String,
     pub latency_ns: i64,
     pub decision: String,
+    pub experiment: Option<String>,
+    pub assigned: Option<String>,
+    pub bucket: Option<i64>,
+    pub key: Option<String>,
+    pub propensity: Option<f64>,
+    pub fell: Option<String>,
 }
 
 /// An outcome, read back.
@@ -430,12 +549,44 @@ mod tests {
     }
 
     #[test]
+    fn a_log_of_the_third_schema_keeps_its_scores_and_what_is_known_of_leads() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join(Store::FILE)).unwrap();
+        MIGRATIONS[..3].iter().for_each(|migration| old.execute_batch(migration).unwrap());
+        let row = "INSERT INTO scores (time_ms, route, lead, arm, model, version, digest, features, score, grade, latency_ns, decision)
+                   VALUES (7, 'r', 'a', 'champion', 'lead', '1', 'ab', '{\"age\":5.0}', 0.5, 'B', 9, 'headers')";
+        old.execute_batch(row).unwrap();
+        drop(old);
+        let store = Store::open(folder.path()).unwrap();
+        let found = store.scores_of("a").unwrap();
+        assert_eq!(
+            (found.len(), found[0].score, &found[0].experiment, found[0].bucket),
+            (1, 0.5, &None, None)
+        );
+        let known = store.recall(9, &["age".into()].into()).unwrap();
+        assert_eq!((known.len(), known[0].assignment.clone()), (1, None));
+    }
+
+    #[test]
+    fn what_is_edited_in_a_row_is_no_assignment() {
+        let check = |experiment: &str, bucket: Option<i64>, key: &str, is_one: bool| {
+            let found = recalled(Some(experiment.into()), bucket, Some(key.into()), &mut None);
+            assert_eq!(found.is_some(), is_one, "{bucket:?} {key}");
+        };
+        check("4", Some(0), "email", true);
+        check("4", Some(70_000), "email", false);
+        check("4", Some(-1), "email", false);
+        check("4", None, "email", false);
+        check("4", Some(1), "name", false);
+    }
+
+    #[test]
     fn a_log_of_a_later_release_is_left_alone() {
         let (folder, store) = open();
         store.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(folder.path()).unwrap_err().to_string();
-        assert_eq!(error, "lead log has schema 99, this release knows up to 3");
+        assert_eq!(error, "lead log has schema 99, this release knows up to 4");
     }
 
     #[test]

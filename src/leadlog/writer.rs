@@ -141,10 +141,11 @@ impl Run {
             return Err(error);
         }
         let written = self.batch.len();
-        let only_scores = self.batch.iter().all(|entry| matches!(entry, Entry::Score(_)));
+        let tells = |entry: &Entry| matches!(entry, Entry::Outcome(_) | Entry::Alias(_));
+        let any_told = self.batch.iter().any(tells);
         // They are committed: what fails from here on must not write them once more.
         self.batch.clear();
-        if !only_scores {
+        if any_told {
             self.told.unmatched.set(store.unmatched()? as f64);
         }
         if std::mem::take(&mut self.failing) {
@@ -218,6 +219,8 @@ mod tests {
             grade: Grade::A,
             latency_ns: 900,
             decision: Decision::Headers,
+            exposure: None,
+            fell: None,
         })
     }
 

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -23,9 +23,9 @@ use crate::{
     registry::{Live, Version},
     rollout::{
         Act, Action, Alarm, Decision, Desk, Done, Fault, Grounds, Guards, LEADWIRE, Life, Memory, ModelLife,
-        Order, OrderError, Quality, Settled, Situation, Told, Trigger, decide, paired,
+        Order, OrderError, Quality, Situation, Told, Trigger, decide, paired,
     },
-    telemetry::Metrics,
+    telemetry::{Metrics, now_ms},
 };
 
 /// How often guards and files are looked at.
@@ -35,10 +35,11 @@ const TURN: Duration = Duration::from_secs(1);
 const LOCK: &str = ".rollout.lock";
 
 /// What the thread looks at, and whom it tells.
-#[derive(Clone)]
 pub struct Sources {
     /// The configuration of this moment.
     pub config: Arc<ArcSwap<Config>>,
+    /// Where orders are carried out.
+    pub desk: Desk,
     /// The versions in service.
     pub live: Live<Version>,
     /// The challengers that went out of service by themselves.
@@ -46,7 +47,7 @@ pub struct Sources {
     /// Where it counts what it does.
     pub metrics: Arc<Metrics>,
     /// Has what serves follow the files at once.
-    pub look: Arc<dyn Fn() + Send + Sync>,
+    pub look: Box<dyn Fn() + Send>,
 }
 
 /// The running thread. Dropping it ends it after the turn it is in.
@@ -86,8 +87,8 @@ impl Drop for Rollouts {
 struct Loop {
     sources: Sources,
     trials: BTreeMap<String, Trial>,
-    /// The last complaint about each model's files, so that each is told once.
-    complaints: BTreeMap<String, String>,
+    /// What kept it from looking at the last turn, so that it is told once.
+    complaint: Option<String>,
 }
 
 /// What is remembered of one model between two turns.
@@ -102,52 +103,31 @@ struct Trial {
 
 impl Loop {
     fn new(sources: Sources) -> Self {
-        Self { sources, trials: BTreeMap::new(), complaints: BTreeMap::new() }
+        Self { sources, trials: BTreeMap::new(), complaint: None }
     }
 
     fn turn(&mut self, now_ms: i64) {
         let config = self.sources.config.load_full();
-        let desk = match Desk::of(&config) {
-            Ok(desk) => desk,
-            Err(error) => return self.complain("", Some(format!("{:#}", anyhow::Error::from(error)))),
-        };
-        self.settle(&desk, now_ms);
-        let records = match ledger::read(&config.state) {
-            Ok(records) => records,
-            Err(error) => return self.complain("", Some(format!("{:#}", anyhow::Error::from(error)))),
-        };
-        self.complain("", None);
+        let told =
+            self.look_at_all(&config, now_ms).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+        self.complain(told.err());
+    }
+
+    fn look_at_all(&mut self, config: &Config, now_ms: i64) -> Result<(), OrderError> {
+        let desk = self.sources.desk.under(config)?;
+        let records = ledger::read(&config.state)?;
         for (model, life) in Life::fold(&records).models() {
-            self.look_at((model, life), (&config, &desk), now_ms);
+            self.look_at((model, life), (config, &desk), now_ms);
         }
+        Ok(())
     }
 
-    /// Brings files and ledger together: a person may have edited the one, or a crash come before the other.
-    fn settle(&mut self, desk: &Desk, now_ms: i64) {
-        for (model, settled) in desk.settle_all(now_ms) {
-            match &settled {
-                Ok(Settled::Agreed) | Err(_) => {}
-                Ok(Settled::Rebuilt) => {
-                    tracing::warn!(model, "deployment.json was behind the ledger and was rebuilt from it");
-                    (self.sources.look)();
-                }
-                Ok(Settled::Override) => tracing::warn!(model, "deployment.json was edited; the ledger has it as an override"),
-                Ok(Settled::Late) => tracing::info!(model, "a rollback that could not be recorded is recorded"),
-            }
-            self.complain(&model, settled.err().map(|error| format!("{:#}", anyhow::Error::from(error))));
+    /// Says what keeps it from looking, once.
+    fn complain(&mut self, error: Option<String>) {
+        if let Some(error) = error.as_ref().filter(|error| self.complaint.as_ref() != Some(error)) {
+            tracing::error!(error, "nobody looks after rollouts");
         }
-    }
-
-    /// Says what is wrong with a model's files, once; or that it is so no more.
-    fn complain(&mut self, model: &str, error: Option<String>) {
-        match error {
-            None => _ = self.complaints.remove(model),
-            Some(error) if self.complaints.get(model) == Some(&error) => {}
-            Some(error) => {
-                tracing::error!(model, error, "rollouts rest");
-                self.complaints.insert(model.to_owned(), error);
-            }
-        }
+        self.complaint = error;
     }
 
     fn look_at(&mut self, (model, life): (&str, &ModelLife), (config, desk): (&Config, &Desk), now_ms: i64) {
@@ -165,7 +145,11 @@ impl Loop {
         let evidence = match evidence.transpose() {
             Ok(evidence) => Some(evidence.unwrap_or_default()),
             Err(error) => {
-                tracing::warn!(model, error = format!("{:#}", anyhow::Error::from(error)), "nothing could be counted");
+                tracing::warn!(
+                    model,
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "nothing could be counted"
+                );
                 None
             }
         };
@@ -181,7 +165,12 @@ impl Loop {
             paired(&evidence.pairs.labelled, &policy.paired).ruling == Quality::Better
         });
         if let Some(action) = action(&decision).filter(|_| policy.act) {
-            let order = Order { model: model.to_owned(), action, actor: LEADWIRE.to_owned(), why: decision.told.said.clone() };
+            let order = Order {
+                model: model.to_owned(),
+                action,
+                actor: LEADWIRE.to_owned(),
+                why: decision.told.said.clone(),
+            };
             let done = desk.carry_out(&order, &grounds(&decision, better), now_ms);
             self.sources.carried_out(&order, &decision, done, is_news);
             // The next step may be due at once.
@@ -201,7 +190,8 @@ impl Loop {
                     TripReason::Poison | TripReason::Errors | TripReason::Deadline => Trigger::Guard,
                 };
                 let (minute, beside) = (trip.challenger, trip.champion);
-                let said = format!("its guard took {model}/{version} out of service: {}", trip.reason.as_str());
+                let said =
+                    format!("its guard took {model}/{version} out of service: {}", trip.reason.as_str());
                 let numbers = [
                     ("minute_leads", i64::from(minute.leads)),
                     ("minute_failed", i64::from(minute.failed)),
@@ -214,7 +204,7 @@ impl Loop {
             })
             .collect();
         if let Some(served) = self.sources.live.model(model) {
-            let out = served.versions().filter(|version| version.poison.is_out());
+            let out = served.slots().map(|(_, version)| version).filter(|version| version.poison.is_out());
             for version in out.map(|version| &version.id.version) {
                 let is_known = faults.iter().any(|fault| fault.version == **version);
                 if !is_known && life.versions.contains_key(&**version) {
@@ -230,13 +220,7 @@ impl Loop {
 
 impl Sources {
     /// Tells what came of an order of ours, and has it take effect.
-    fn carried_out(
-        &self,
-        order: &Order,
-        decision: &Decision,
-        done: Result<Done, OrderError>,
-        is_news: bool,
-    ) {
+    fn carried_out(&self, order: &Order, decision: &Decision, done: Result<Done, OrderError>, is_news: bool) {
         let model = order.model.as_str();
         match done {
             Ok(done) => {
@@ -298,11 +282,7 @@ fn grounds(decision: &Decision, better: bool) -> Grounds {
         Act::RollBack(trigger) => Some(trigger.as_str().to_owned()),
         _ => None,
     };
-    let numbers = decision.numbers().iter().map(|(name, number)| ((*name).to_owned(), Field::Integer(*number)));
+    let numbers =
+        decision.numbers().iter().map(|(name, number)| ((*name).to_owned(), Field::Integer(*number)));
     Grounds { better, trigger, numbers: numbers.collect() }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     connection::Open,
     h1::Io,
+    shadow::Shadows,
     snapshot::Snapshot,
     upstream::Pool,
     worker::{Shared, Worker},
@@ -53,6 +54,7 @@ pub async fn serve_alone(
         latency: Arc::new(Latency::default()),
         queue: Queue::new(1, 1, Counter::noop()),
         known: Arc::new(Known::new(KNOWN, Duration::from_secs(3600))),
+        shadows: Shadows::new(1, Counter::noop()),
         connections: metrics.connections,
         handshakes: metrics.handshakes,
         upstream: metrics.upstream,

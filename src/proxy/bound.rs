@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use metrics::Histogram;
 
-use super::inspect::now_ms;
 use crate::{
     config::{Config, Feature, Fill},
-    lead::{Arm, FeatureType, ModelId, Reason, Value},
+    lead::{FeatureType, ModelId, Reason, Slot, Value},
     registry::Version,
     score::{Encoding, FeatureSpec, Kind, ReasonScratch},
-    telemetry::Metrics,
+    telemetry::{Metrics, now_ms},
 };
 
 /// A version, with its features matched to the configuration's.
@@ -18,12 +17,13 @@ use crate::{
 pub(super) struct Bound {
     pub(super) version: Arc<Version>,
     pub(super) id: Arc<ModelId>,
-    pub(super) arm: Arm,
     pub(super) scores: Histogram,
     /// For each feature of the model its place among the configuration's.
     places: Vec<Option<usize>>,
     /// For each feature of the model what stands in for a value.
     fills: Vec<Fills>,
+    #[cfg(test)]
+    pub(super) trouble: Trouble,
 }
 
 /// What stands in for a value where the manifest leaves that open: networks impute by themselves, trees do not.
@@ -59,14 +59,14 @@ pub enum BindModelError {
 }
 
 impl Bound {
-    /// Binds a champion.
+    /// Binds the version that holds a slot.
     pub(super) fn new(
         version: &Arc<Version>,
+        slot: Slot,
         config: &Config,
         metrics: &Metrics,
     ) -> Result<Self, BindModelError> {
-        let (id, arm) = (Arc::new(version.id.clone()), Arm::Champion);
-        let scores = metrics.scores(&id, arm);
+        let id = Arc::new(version.id.clone());
         let places = places(version, config)?;
         let configured = places.iter().map(|place| config.features.get((*place)?));
         let imputes = matches!(version.manifest.kind, Kind::Linear | Kind::Mlp);
@@ -74,12 +74,24 @@ impl Bound {
             configured.filter(|_| !imputes).map(|configured| Fills::new(spec, configured)).unwrap_or_default()
         };
         let fills = version.model.features().iter().zip(configured).map(fill).collect();
-        Ok(Self { version: version.clone(), id, arm, scores, places, fills })
+        // Only now: a version that does not fit has no scores.
+        let scores = metrics.scores(&id, slot);
+        Ok(Self {
+            version: version.clone(),
+            id,
+            scores,
+            places,
+            fills,
+            #[cfg(test)]
+            trouble: Trouble::default(),
+        })
     }
 
     /// Does the model's own work. A panic in it goes on, and counts against this version.
     pub(super) fn blamed<R>(&self, work: impl FnOnce() -> R) -> R {
         let blame = Blame(&self.version);
+        #[cfg(test)]
+        self.trouble.strike();
         let done = work();
         // Reached only without a panic, which is the one thing that drops the guard.
         std::mem::forget(blame);
@@ -115,6 +127,25 @@ impl Bound {
             }
             _ => value,
         }
+    }
+}
+
+/// What befalls a version whenever it works, as a defect of it would.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Trouble(pub(super) Option<Box<dyn Fn() + Send + Sync>>);
+
+#[cfg(test)]
+impl Trouble {
+    fn strike(&self) {
+        self.0.iter().for_each(|trouble| trouble());
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trouble")
     }
 }
 

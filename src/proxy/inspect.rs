@@ -3,19 +3,19 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use http::HeaderMap;
 
 use super::{
-    bound::Bound,
     judge::{Judge, JudgeScratch},
+    slots::Slots,
     snapshot::Snapshot,
 };
 use crate::{
     enrich::{Edits, Given},
-    lead::{LeadId, Reason, Score, Skip, Trend, Value},
+    lead::{Arm, ArmOutcome, Exposure, LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
     recognise::{Candidates, Duplicate, Found, Notes, Route, Scratch as ReadScratch, Skipped, View, decode},
     score::Scored,
@@ -80,6 +80,16 @@ pub struct Judged {
     pub reasons: Vec<Reason>,
     /// What tells which item of the answer belongs to it.
     pub key: Option<Box<str>>,
+    /// Whose score it has or is to have.
+    pub arm: Arm,
+    /// Its arm by assignment, while the model has a challenger.
+    pub exposure: Option<Box<Exposure>>,
+    /// What became of it there.
+    pub outcome: ArmOutcome,
+    /// Why the last version that was to answer gave no score.
+    pub(super) unfit: Option<Skip>,
+    /// Why the champion answers for the challenger.
+    pub(super) fell: Option<Skip>,
 }
 
 /// One request, as inspecting it needs it.
@@ -140,7 +150,8 @@ impl Subject<'_> {
             return Err(Skipped { route, reason: Skip::Deadline });
         }
         let Subject { snapshot, known, .. } = *self;
-        let mut judge = Judge { snapshot, known, route: &route, scratch: judge, late: &late };
+        let headers = self.headers;
+        let mut judge = Judge { snapshot, known, route: &route, headers, scratch: judge, late: &late };
         let (leads, skip) = judge.leads(&read.leads, &values);
         let scored = Instant::now();
         stages.record(Stage::Score, scored - recognised);
@@ -175,7 +186,7 @@ impl Subject<'_> {
         if found.item.is_some() && !doc.is_only_element(found.at) {
             return Ok(None);
         }
-        let given = self.snapshot.model(route).and_then(|model| given(lead, model));
+        let given = self.snapshot.model(route).and_then(|slots| given(lead, slots));
         let Some(given) = given else { return Ok(None) };
         let Some(body) = view.in_place() else {
             self.snapshot.metrics(Some(route)).injection_skipped();
@@ -195,17 +206,29 @@ impl Judged {
     /// A lead under one of its ids.
     pub(super) fn unscored(found: &Found, id: Option<LeadId>) -> Self {
         let Found { item, key, .. } = found;
-        Self { item: *item, id, key: key.clone(), scored: None, previous: None, reasons: Vec::new() }
+        Self {
+            item: *item,
+            id,
+            key: key.clone(),
+            scored: None,
+            previous: None,
+            reasons: Vec::new(),
+            arm: Arm::Champion,
+            exposure: None,
+            outcome: ArmOutcome::Scored,
+            unfit: None,
+            fell: None,
+        }
     }
 }
 
 /// What enrich writes of a lead; `None` without a score.
-pub(super) fn given<'m>(lead: &'m Judged, model: &'m Bound) -> Option<Given<'m>> {
+pub(super) fn given<'m>(lead: &'m Judged, slots: &'m Slots) -> Option<Given<'m>> {
     let (scored, _) = lead.scored.as_ref()?;
     Some(Given {
         score: scored.score,
         grade: scored.grade,
-        model: &model.id,
+        model: &slots.of(lead.arm).id,
         reasons: &lead.reasons,
         trend: lead.previous.map(|previous| Trend::between(previous, scored.score)),
     })
@@ -216,12 +239,6 @@ fn reuse<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
     values.clear();
     // Collecting an emptied vector into one of the same layout keeps its allocation.
     values.into_iter().map(|_| Value::Missing).collect()
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

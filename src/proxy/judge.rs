@@ -1,18 +1,31 @@
-//! Scoring the leads of one request: one alone as it comes, several in one batched forward.
+//! Scoring the leads of one request: one alone as it comes, several in one batched forward of each arm.
+//!
+//! While a model has a challenger, each lead is assigned to an arm by who it is. A challenger that cannot score a lead, for
+//! whatever reason, leaves it to the champion: the CRM sees a score, and the lead stays in its arm.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
+};
+
+use http::HeaderMap;
 
 use super::{
     bound::Bound,
-    inspect::{Judged, now_ms},
+    inspect::Judged,
+    slots::{Slots, Trial},
     snapshot::Snapshot,
 };
 use crate::{
     config::{Action, Field},
-    lead::{Skip, Value},
+    lead::{Arm, ArmOutcome, Skip, TripReason, Value},
     leadlog::{Known, Memory, Packed},
     recognise::{Found, Route},
-    score::{Batch, ReasonScratch, Scored, Scratch},
+    rollout::Key,
+    score::{Batch, ReasonScratch, ScoreError, Scored, Scratch},
+    telemetry::now_ms,
 };
 
 /// What scoring reuses from request to request.
@@ -22,6 +35,8 @@ pub(super) struct JudgeScratch {
     batch: Batch,
     reasons: ReasonScratch,
     packed: Vec<u8>,
+    /// Leads that nothing told but the request, so far.
+    strangers: u64,
 }
 
 /// Scores the leads of one request.
@@ -29,6 +44,7 @@ pub(super) struct Judge<'j> {
     pub(super) snapshot: &'j Snapshot,
     pub(super) known: &'j Known,
     pub(super) route: &'j Route,
+    pub(super) headers: &'j HeaderMap,
     pub(super) scratch: &'j mut JudgeScratch,
     pub(super) late: &'j dyn Fn(Instant) -> bool,
 }
@@ -39,23 +55,105 @@ impl Judge<'_> {
         if matches!(self.route.action, Action::Outcome | Action::Read) {
             return (Vec::new(), None);
         }
-        let values = values.chunks(self.snapshot.recogniser.width().max(1));
-        let (mut leads, values) = records(found, values);
-        let Some(model) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
-        if model.version.poison.is_out() {
+        let (width, features) = (self.snapshot.recogniser.width(), self.snapshot.names.len());
+        let (mut leads, mut values) = records(found, values.chunks(width.max(1)));
+        let Some(slots) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
+        if let Some(trial) = &slots.trial {
+            self.assign(slots, trial, &mut leads, &values);
+        }
+        if width > features {
+            // Who a lead is stands behind what it is, and no model reads it.
+            values.iter_mut().for_each(|values| *values = values.get(..features).unwrap_or_default());
+        }
+        if slots.champion.version.poison.is_out() {
             return (leads, Some(Skip::Poisoned));
         }
-        let skipped = match (leads.as_mut_slice(), values.as_slice()) {
-            ([lead], [values]) => self.alone(model, lead, values).err(),
-            (leads, values) => self.together(model, leads, values),
-        };
+        if let Some(challenger) = slots.trial.as_ref().and_then(Trial::live) {
+            self.challenge(challenger, &mut leads, &values);
+        }
+        let skipped = self.score(&slots.champion, Arm::Champion, &mut leads, &values);
         // A lead past the deadline takes the whole request with it: half a batch is no answer.
-        if (self.late)(Instant::now()) {
+        let late = (self.late)(Instant::now());
+        if let Some(trial) = &slots.trial {
+            leads.iter_mut().for_each(|lead| tally(trial, lead, late));
+        }
+        if late {
             leads.iter_mut().for_each(|lead| lead.scored = None);
             return (leads, Some(Skip::Deadline));
         }
         let any = leads.iter().any(|lead| lead.scored.is_some());
         (leads, if any { None } else { skipped.or(Some(Skip::Features)) })
+    }
+
+    /// Assigns each lead to an arm. What is remembered of one holds: it may have been created with an address that a change
+    /// of it does not repeat. After its values stand its addresses.
+    fn assign(&mut self, slots: &Slots, trial: &Trial, leads: &mut [Judged], values: &[&[Value<'_>]]) {
+        let (now, features, is_live) = (now_ms(), self.snapshot.names.len(), trial.live().is_some());
+        for (lead, values) in leads.iter_mut().zip(values) {
+            let known = lead.id.as_deref().and_then(|id| self.known.find(&slots.champion.id.model, id, now));
+            let before = known.as_ref().and_then(|memory| memory.assignment.as_ref());
+            let text = |place: usize| match values.get(features + place) {
+                Some(Value::Text(text)) => Some(&**text),
+                _ => None,
+            };
+            let key = || {
+                let id = lead.id.as_deref().map(Key::id);
+                let told =
+                    id.or_else(|| text(0).and_then(Key::email)).or_else(|| text(1).and_then(Key::phone));
+                told.unwrap_or_else(|| self.stranger())
+            };
+            let exposure = trial.expose(before, key);
+            if is_live {
+                lead.arm = exposure.arm;
+            }
+            lead.exposure = Some(Box::new(exposure));
+        }
+    }
+
+    /// What stands for a lead that has nothing to be told by.
+    fn stranger(&mut self) -> Key<'static> {
+        self.scratch.strangers = self.scratch.strangers.wrapping_add(1);
+        let named = self.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        Key::request(named.map_or_else(|| self.scratch.strangers.to_string(), str::to_owned))
+    }
+
+    /// Lets the challenger score the leads of its arm. Those that it does not are the champion's then.
+    fn challenge(&mut self, challenger: &Bound, leads: &mut [Judged], values: &[&[Value<'_>]]) {
+        let scored =
+            catch_unwind(AssertUnwindSafe(|| self.score(challenger, Arm::Challenger, leads, values)));
+        let panicked = scored.is_err();
+        if panicked {
+            let strangers = self.scratch.strangers;
+            *self.scratch = JudgeScratch { strangers, ..JudgeScratch::default() };
+        }
+        for lead in leads.iter_mut().filter(|lead| lead.arm == Arm::Challenger) {
+            if panicked {
+                lead.scored = None;
+            }
+            if lead.scored.is_none() {
+                let why = if panicked { Skip::Panic } else { lead.unfit.unwrap_or(Skip::Deadline) };
+                (lead.arm, lead.fell) = (Arm::Champion, Some(why));
+                lead.reasons.clear();
+            }
+        }
+    }
+
+    /// Scores the leads that are an arm's. Returns why the first of those without a score has none.
+    fn score(
+        &mut self,
+        model: &Bound,
+        arm: Arm,
+        leads: &mut [Judged],
+        values: &[&[Value<'_>]],
+    ) -> Option<Skip> {
+        match (leads, values) {
+            ([lead], [values]) if lead.arm == arm => {
+                lead.unfit = self.alone(model, lead, values).err();
+                lead.unfit
+            }
+            ([_], _) => None,
+            (leads, values) => self.together(model, arm, leads, values),
+        }
     }
 
     fn alone(&mut self, model: &Bound, lead: &mut Judged, values: &[Value<'_>]) -> Result<(), Skip> {
@@ -74,21 +172,33 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Scores several leads in one batched forward. Returns why the first of those without a score has none.
-    fn together(&mut self, model: &Bound, leads: &mut [Judged], values: &[&[Value<'_>]]) -> Option<Skip> {
+    /// Scores the leads of an arm in one batched forward.
+    fn together(
+        &mut self,
+        model: &Bound,
+        arm: Arm,
+        leads: &mut [Judged],
+        values: &[&[Value<'_>]],
+    ) -> Option<Skip> {
         let with_reasons = self.route.inject.writes(Field::Reasons, false);
         let version = &model.version.model;
         let mut first_skip = None;
         let mut taken: Vec<(usize, Packed)> = Vec::with_capacity(leads.len());
         self.scratch.batch.clear();
         for (index, (lead, values)) in leads.iter_mut().zip(values).enumerate() {
+            if lead.arm != arm {
+                continue;
+            }
             // Reasons take as long as the scores of dozens of leads.
             if (with_reasons || index % 64 == 63) && (self.late)(Instant::now()) {
                 return first_skip;
             }
             let memory = self.memory(model, lead);
             match self.whole(model, memory.as_deref(), values) {
-                Err(skip) => first_skip = first_skip.or(Some(skip)),
+                Err(skip) => {
+                    lead.unfit = Some(skip);
+                    first_skip = first_skip.or(Some(skip));
+                }
                 Ok(values) => {
                     let JudgeScratch { batch, reasons, .. } = &mut *self.scratch;
                     model.blamed(|| {
@@ -102,12 +212,12 @@ impl Judge<'_> {
             }
         }
         let mut taken = taken.into_iter();
-        let give = |scored| {
+        let give = |scored: Result<Scored, ScoreError>| {
             let Some((index, packed)) = taken.next() else { return };
-            match (scored, leads.get_mut(index)) {
-                (Ok(scored), Some(lead)) => lead.scored = Some((scored, packed)),
-                _ => first_skip = first_skip.or(Some(Skip::Score)),
-            }
+            let Some(lead) = leads.get_mut(index) else { return };
+            lead.unfit = scored.is_err().then_some(Skip::Score);
+            first_skip = first_skip.or(lead.unfit);
+            lead.scored = scored.ok().map(|scored| (scored, packed));
         };
         model.blamed(|| version.score_batch(&mut self.scratch.batch, give));
         first_skip
@@ -148,6 +258,31 @@ impl Judge<'_> {
     }
 }
 
+/// Counts what became of a lead in the arm that it was assigned to. A score that is no number is the challenger's fault only
+/// where the champion has one of the same lead: else whoever sends nonsense could end every trial.
+fn tally(trial: &Trial, lead: &mut Judged, late: bool) {
+    let Some(exposure) = &lead.exposure else { return };
+    lead.outcome = match (exposure.arm, lead.fell) {
+        (_, Some(why)) => outcome(why),
+        (Arm::Challenger, None) if lead.arm == Arm::Champion => ArmOutcome::Out,
+        _ if late => ArmOutcome::Late,
+        _ => lead.unfit.map_or(ArmOutcome::Scored, outcome),
+    };
+    trial.count(exposure.arm, lead.outcome);
+    if lead.fell == Some(Skip::Score) && lead.scored.is_some() {
+        trial.trip(TripReason::Score);
+    }
+}
+
+/// What a lead without a score counts as.
+fn outcome(skip: Skip) -> ArmOutcome {
+    match skip {
+        Skip::Features => ArmOutcome::Features,
+        Skip::Deadline => ArmOutcome::Late,
+        _ => ArmOutcome::Failed,
+    }
+}
+
 /// The records of the lead objects, each with its values. An object may speak of several; each is scored for itself, since
 /// of each something else may be known.
 fn records<'v, 'a>(
@@ -179,8 +314,10 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
+        lead::{Assignment, KeyKind},
         recognise::RequestHead,
-        registry::{Version, fixture},
+        registry::{Challenger, Served, Version, fixture},
+        rollout::{Guards, bucket},
         telemetry::Metrics,
     };
 
@@ -188,11 +325,198 @@ mod tests {
         Arc::new(Version::load(&fixture::write(root, "lead", version, 0.5)).unwrap())
     }
 
+    const CONFIG: &str = "upstream: http://127.0.0.1:1\nroutes: [{name: r, method: [POST], path: /r, action: create, \
+         inject: {headers: {X-R: reasons}}}]\nfeatures: {budget: {from: [/b], type: number}}";
+
     fn serving(version: &Arc<Version>) -> Snapshot {
-        let yaml = "upstream: http://127.0.0.1:1\nroutes: [{name: r, method: [POST], path: /r, action: create, \
-             inject: {headers: {X-R: reasons}}}]\nfeatures: {budget: {from: [/b], type: number}}";
-        let config = Arc::new(Config::parse(yaml, &|_| None).unwrap());
+        let config = Arc::new(Config::parse(CONFIG, &|_| None).unwrap());
         Snapshot::new(config, &[Arc::clone(version)], &Metrics::default()).unwrap()
+    }
+
+    /// Version 1, and version 2 of another weight on trial with a share of the leads.
+    fn on_trial(root: &Path, weight: f32, percent: f64, guards: &Guards) -> Snapshot {
+        let version = |name: &str, weight| {
+            let folder = root.join("lead").join(name);
+            let folder = if folder.exists() { folder } else { fixture::write(root, "lead", name, weight) };
+            Arc::new(Version::load(&folder).unwrap())
+        };
+        let mut served = Served::of("1".into(), version("1", 0.5));
+        served.challenger = Some(version("2", weight));
+        served.deployment.challenger = Some(Challenger { version: "2".into(), percent });
+        let config = Arc::new(Config::parse(CONFIG, &|_| None).unwrap());
+        Snapshot::serving(config, vec![Arc::new(served)], guards, &Metrics::default()).unwrap()
+    }
+
+    /// Lets something befall the challenger whenever it works.
+    fn trouble(snapshot: &mut Snapshot, trouble: impl Fn() + Send + Sync + 'static) {
+        let trial = Arc::get_mut(&mut snapshot.models[0]).unwrap().trial.as_mut().unwrap();
+        trial.challenger.as_mut().unwrap().trouble.0 = Some(Box::new(trouble));
+    }
+
+    /// Leads of these budgets, each under an address of its own.
+    fn judged(
+        snapshot: &Snapshot,
+        budgets: &[f64],
+        scratch: &mut JudgeScratch,
+    ) -> (Vec<Judged>, Option<Skip>) {
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+        let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
+        let found = vec![Found::default(); budgets.len()];
+        let lead = |(place, budget): (usize, &f64)| {
+            [Value::Number(*budget), Value::Text(format!("{place}@example.com").into()), Value::Missing]
+        };
+        let values: Vec<Value<'_>> = budgets.iter().enumerate().flat_map(lead).collect();
+        let (known, late) = (&Known::new(0, Duration::ZERO), &|_| false);
+        let mut judge = Judge { snapshot, known, route: &route, headers: &headers, scratch, late };
+        judge.leads(&found, &values)
+    }
+
+    fn one(snapshot: &Snapshot, budget: f64) -> (Arm, ArmOutcome, Option<Skip>) {
+        let (leads, skip) = judged(snapshot, &[budget], &mut JudgeScratch::default());
+        assert_eq!(leads[0].exposure.as_ref().unwrap().arm, Arm::Challenger);
+        assert_eq!(leads[0].scored.is_none(), skip.is_some());
+        (leads[0].arm, leads[0].outcome, skip)
+    }
+
+    fn reason(guards: &Guards) -> Option<TripReason> {
+        guards.tripped().first().map(|(_, _, trip)| trip.reason)
+    }
+
+    #[test]
+    fn a_batch_goes_to_both_arms_and_each_scores_as_if_it_were_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let [trial, old, new] =
+            [50.0, 0.0, 100.0].map(|percent| on_trial(root.path(), 0.25, percent, &Guards::default()));
+        let budgets: Vec<f64> = (0..200).map(f64::from).collect();
+        let scratch = &mut JudgeScratch::default();
+        let [(mixed, skip), (champions, _), (challengers, _)] =
+            [trial, old, new].map(|snapshot| judged(&snapshot, &budgets, scratch));
+        assert_eq!(skip, None);
+        let mut counts = [0; 2];
+        for ((lead, champion), challenger) in mixed.iter().zip(&champions).zip(&challengers) {
+            assert_eq!((champion.arm, challenger.arm), (Arm::Champion, Arm::Challenger));
+            let expected = if lead.arm == Arm::Champion { champion } else { challenger };
+            let score = |lead: &Judged| lead.scored.as_ref().unwrap().0;
+            assert_eq!(score(lead), score(expected));
+            let exposure = lead.exposure.as_ref().unwrap();
+            assert_eq!((exposure.arm, exposure.propensity), (lead.arm, 0.5));
+            assert_eq!(exposure.assignment.key, KeyKind::Email);
+            assert_eq!(lead.outcome, ArmOutcome::Scored);
+            counts[lead.arm as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (70..=130).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_challenger_whose_score_is_no_number_is_out_at_once() {
+        let (root, guards) = (tempfile::tempdir().unwrap(), Guards::default());
+        let snapshot = on_trial(root.path(), 1e37, 100.0, &guards);
+        assert_eq!(one(&snapshot, 7.0), (Arm::Challenger, ArmOutcome::Scored, None));
+        // Too much for the champion as well, so the challenger is not to blame.
+        assert_eq!(one(&snapshot, 1e300), (Arm::Champion, ArmOutcome::Failed, Some(Skip::Score)));
+        assert_eq!(reason(&guards), None);
+        assert_eq!(one(&snapshot, 1e6), (Arm::Champion, ArmOutcome::Failed, None));
+        assert_eq!(reason(&guards), Some(TripReason::Score));
+        assert_eq!(one(&snapshot, 7.0), (Arm::Champion, ArmOutcome::Out, None));
+        let next = on_trial(root.path(), 1e37, 50.0, &guards);
+        let (leads, _) = judged(&next, &[7.0; 50], &mut JudgeScratch::default());
+        assert!(leads.iter().all(|lead| lead.arm == Arm::Champion), "in the next snapshot too");
+    }
+
+    #[test]
+    fn a_challenger_that_panics_costs_no_lead_its_score() {
+        let (root, guards) = (tempfile::tempdir().unwrap(), Guards::default());
+        let mut snapshot = on_trial(root.path(), 0.25, 50.0, &guards);
+        trouble(&mut snapshot, || panic!("as a defect of the model would"));
+        let scratch = &mut JudgeScratch::default();
+        for round in 0..4 {
+            let (leads, skip) = judged(&snapshot, &[7.0; 50], scratch);
+            assert_eq!(skip, None);
+            for lead in leads {
+                assert!(lead.arm == Arm::Champion && lead.scored.is_some());
+                let expected = match lead.exposure.unwrap().arm {
+                    Arm::Champion => ArmOutcome::Scored,
+                    Arm::Challenger if round < 3 => ArmOutcome::Failed,
+                    Arm::Challenger => ArmOutcome::Out,
+                };
+                assert_eq!(lead.outcome, expected, "{round}");
+            }
+        }
+        assert_eq!(reason(&guards), Some(TripReason::Poison));
+    }
+
+    #[test]
+    fn a_challenger_that_is_not_there_or_does_not_fit_keeps_nobody_from_serving() {
+        let (root, guards) = (tempfile::tempdir().unwrap(), Guards::default());
+        let version = load(root.path(), "1");
+        let mut served = Served::of("1".into(), version);
+        served.deployment.challenger = Some(Challenger { version: "2".into(), percent: 100.0 });
+        let config = Arc::new(Config::parse(CONFIG, &|_| None).unwrap());
+        let serving = |served: Served<Version>, config: &Arc<Config>| {
+            Snapshot::serving(config.clone(), vec![Arc::new(served)], &guards, &Metrics::default())
+        };
+        let absent = serving(served, &config).unwrap();
+        assert_eq!(one(&absent, 7.0), (Arm::Champion, ArmOutcome::Out, None));
+        // Of another model, whose required feature nothing maps.
+        let other = Version::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/lead/1")).unwrap();
+        let mut served = Served::of("1".into(), load(root.path(), "3"));
+        served.challenger = Some(Arc::new(other.clone()));
+        served.shadows = vec![Arc::new(other)];
+        served.deployment.challenger = Some(Challenger { version: "1".into(), percent: 100.0 });
+        let misfit = serving(served, &config).unwrap();
+        assert_eq!(one(&misfit, 7.0), (Arm::Champion, ArmOutcome::Out, None));
+        assert_eq!(misfit.models[0].along(Arm::Champion).count(), 0);
+        assert_eq!(reason(&guards), None);
+    }
+
+    #[test]
+    fn a_lead_is_told_by_its_id_its_address_its_number_and_else_by_the_request() {
+        let root = tempfile::tempdir().unwrap();
+        let snapshot = on_trial(root.path(), 0.25, 50.0, &Guards::default());
+        let known = Known::new(8, Duration::from_secs(60));
+        let place = |id: Option<&str>, email: &str, phone: &str, request: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            request.map(|id| headers.insert("x-request-id", id.parse().unwrap()));
+            let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+            let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
+            let found = Found { id: id.map(Into::into), ..Found::default() };
+            let text = |text: &str| {
+                if text.is_empty() { Value::Missing } else { Value::Text(text.to_owned().into()) }
+            };
+            let (scratch, late) = (&mut JudgeScratch::default(), &|_| false);
+            let mut judge =
+                Judge { snapshot: &snapshot, known: &known, route: &route, headers: &headers, scratch, late };
+            let values = [Value::Number(7.0), text(email), text(phone)];
+            let assignment =
+                judge.leads(&[found], &values).0[0].exposure.as_ref().unwrap().assignment.clone();
+            (assignment.key, assignment.bucket)
+        };
+        let bucket = |key: &str| bucket("lead:2", key);
+        let (email, phone) = ("Maria@example.com", "+49 151 123456");
+        assert_eq!(place(Some("L7"), email, phone, None), (KeyKind::Id, bucket("L7")));
+        assert_eq!(place(None, email, phone, None), (KeyKind::Email, bucket("maria@example.com")));
+        assert_eq!(place(None, "n/a", phone, None), (KeyKind::Phone, bucket("49151123456")));
+        assert_eq!(place(None, "", "", Some("r-9")), (KeyKind::Request, bucket("r-9")));
+        assert_eq!(place(None, "", "12", None), (KeyKind::Request, bucket("1")));
+        // What is remembered of the same experiment holds.
+        let remember = |experiment: &str| {
+            let (bucket, key) = (4_321, KeyKind::Email);
+            known.remember(Memory {
+                lead: "L7".into(),
+                time_ms: now_ms(),
+                model: snapshot.models[0].champion.id.clone(),
+                score: crate::lead::Score::new(0.5).unwrap(),
+                grade: crate::lead::Grade::A,
+                names: snapshot.names.clone(),
+                features: Packed::new(&[]),
+                assignment: Some(Assignment { experiment: experiment.into(), bucket, key }),
+            });
+        };
+        remember("2");
+        assert_eq!(place(Some("L7"), email, phone, None), (KeyKind::Email, 4_321));
+        remember("1");
+        assert_eq!(place(Some("L7"), email, phone, None), (KeyKind::Id, bucket("L7")));
     }
 
     /// Why the lead of a request has no score. What `late` does, it does between score and reasons.
@@ -201,7 +525,7 @@ mod tests {
         let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
         let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
         let (known, scratch) = (&Known::new(0, Duration::ZERO), &mut JudgeScratch::default());
-        let mut judge = Judge { snapshot, known, route: &route, scratch, late };
+        let mut judge = Judge { snapshot, known, route: &route, headers: &headers, scratch, late };
         judge.leads(&[Found::default()], &[Value::Number(17.0)]).1
     }
 

@@ -7,6 +7,7 @@
 
 mod snapshot; // configuration and models, swapped whole
 mod bound; // a model's features among the configuration's
+mod slots; // a model's versions: who answers, who scores along
 mod rest; // injections that the CRM refused
 mod tls; // https on both sides
 mod bind; // listeners
@@ -19,6 +20,7 @@ mod inspect; // recognise, score, enrich: synchronous
 mod judge; // the leads of one request get their scores
 mod answer; // the CRM's answer, read as far as needed
 mod verdict; // what is written into it, and what is recorded
+mod shadow; // versions that score along, off the request path
 mod upstream; // connections to the CRM
 mod egress; // clients that take us for their proxy
 mod mirror; // copies for a second upstream
@@ -36,6 +38,7 @@ pub use self::{
     bound::{BindModelError, check_features},
     inspect::{Inspection, Judged, Scratch, Subject},
     rehearse::{Recording, RecordingError, Rehearsal, rehearse},
+    shadow::{ShadowScorer, Shadows},
     snapshot::Snapshot,
     tls::{TlsDigests, TlsError, TlsFiles, TlsSides, is_missing, make_missing},
     worker::{Proxy, Shared},

@@ -2,15 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{
-    bound::{BindModelError, Bound},
-    rest::Rest,
-    tls::TlsSides,
-};
+use super::{bound::BindModelError, rest::Rest, slots::Slots, tls::TlsSides};
 use crate::{
     config::Config,
     recognise::{Recogniser, Route},
-    registry::Version,
+    registry::{Served, Version},
+    rollout::Guards,
     telemetry::{ConnectMetrics, Metrics, MirrorMetrics, RouteMetrics, UNMATCHED},
 };
 
@@ -19,13 +16,16 @@ use crate::{
 pub struct Snapshot {
     /// The configuration.
     pub config: Arc<Config>,
-    /// Its routes and feature map, compiled.
+    /// Its routes and feature map, compiled. While a model has a challenger, it reads beside each lead's features who the lead
+    /// is.
     pub recogniser: Recogniser,
     /// The features' names, for the lead log.
     pub(super) names: Arc<[Arc<str>]>,
     routes: Vec<RouteState>,
     unmatched: RouteMetrics,
-    models: Vec<Bound>,
+    pub(super) models: Vec<Arc<Slots>>,
+    /// What `models` are made of.
+    served: Vec<Arc<Served<Version>>>,
     pub(super) tls: TlsSides,
     pub(super) mirrored: MirrorMetrics,
     pub(super) connects: ConnectMetrics,
@@ -47,20 +47,38 @@ impl Snapshot {
         champions: &[Arc<Version>],
         metrics: &Metrics,
     ) -> Result<Self, BindModelError> {
-        let models = champions.iter().map(|version| Bound::new(version, &config, metrics));
-        let models: Vec<Bound> = models.collect::<Result<_, _>>()?;
-        let model_of = |name: &Arc<str>| models.iter().position(|bound| bound.id.model == *name);
+        let alone = |version: &Arc<Version>| Served::of(version.id.version.clone(), version.clone());
+        let served = champions.iter().map(|version| Arc::new(alone(version))).collect();
+        Self::serving(config, served, &Guards::default(), metrics)
+    }
+
+    /// The same with every slot of each model; `guards` are those of the challengers.
+    pub fn serving(
+        config: Arc<Config>,
+        served: Vec<Arc<Served<Version>>>,
+        guards: &Guards,
+        metrics: &Metrics,
+    ) -> Result<Self, BindModelError> {
+        let slots =
+            |served: &Arc<Served<Version>>| Slots::new(served, &config, guards, metrics).map(Arc::new);
+        let models: Vec<Arc<Slots>> = served.iter().map(slots).collect::<Result<_, _>>()?;
+        let model_of = |name: &Arc<str>| models.iter().position(|slots| slots.champion.id.model == *name);
         let routes = config.routes.iter().map(|route| RouteState {
             metrics: metrics.route(&route.name),
             model: model_of(&route.model),
             rest: Rest::default(),
         });
+        let recogniser = match models.iter().any(|slots| slots.trial.is_some()) {
+            true => Recogniser::with_identity(&config),
+            false => Recogniser::new(&config),
+        };
         Ok(Self {
-            recogniser: Recogniser::new(&config),
+            recogniser,
             names: config.features.iter().map(|feature| feature.name.clone()).collect(),
             routes: routes.collect(),
             unmatched: metrics.route(UNMATCHED),
             models,
+            served,
             tls: TlsSides::default(),
             mirrored: metrics.mirror.clone(),
             connects: metrics.connects.clone(),
@@ -75,10 +93,9 @@ impl Snapshot {
     }
 
     /// Whether it is made of just these.
-    pub fn serves(&self, config: &Arc<Config>, champions: &[Arc<Version>], tls: &TlsSides) -> bool {
-        let bound = self.models.iter().map(|bound| Arc::as_ptr(&bound.version));
-        let bound = bound.eq(champions.iter().map(Arc::as_ptr));
-        Arc::ptr_eq(&self.config, config) && bound && self.tls == *tls
+    pub fn serves(&self, config: &Arc<Config>, served: &[Arc<Served<Version>>], tls: &TlsSides) -> bool {
+        let same = self.served.iter().map(Arc::as_ptr).eq(served.iter().map(Arc::as_ptr));
+        Arc::ptr_eq(&self.config, config) && same && self.tls == *tls
     }
 
     /// Takes over the injections that rest, so that a swap does not wake them.
@@ -98,8 +115,8 @@ impl Snapshot {
         of_route.map_or(&self.unmatched, |route| &route.metrics)
     }
 
-    /// The version that scores a route's leads.
-    pub(super) fn model(&self, route: &Route) -> Option<&Bound> {
+    /// The versions that score a route's leads.
+    pub(super) fn model(&self, route: &Route) -> Option<&Arc<Slots>> {
         self.models.get(self.routes.get(route.index)?.model?)
     }
 

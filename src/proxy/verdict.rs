@@ -12,18 +12,19 @@ use http_body::Body as _;
 use super::{
     answer::Heard,
     body::Body,
-    bound::Bound,
-    inspect::{Inspection, Judged, given, now_ms},
+    inspect::{Inspection, Judged, given},
+    shadow::ShadowJob,
+    slots::Slots,
     snapshot::Snapshot,
     worker::Worker,
 };
 use crate::{
     config::{Action, BodyTarget},
     enrich::{self, Edits, Given},
-    lead::{LeadId, Skip, Spot},
-    leadlog::{AliasRecord, Decision, Entry, Memory, OutcomeRecord, ScoreRecord},
+    lead::{ArmOutcome, LeadId, Skip, Spot},
+    leadlog::{AliasRecord, Decision, Entry, ExposureRecord, Memory, OutcomeRecord, ScoreRecord},
     recognise::{Answer, At, Doc, Kind},
-    telemetry::{RequestOutcome, Stage},
+    telemetry::{RequestOutcome, Stage, now_ms},
 };
 
 /// An inspected request on its way back.
@@ -96,22 +97,26 @@ impl Verdict<'_> {
         if route.action == Action::Read {
             return self.show(heard, answer);
         }
+        let slots = self.snapshot.model(route);
+        if let Some(slots) = slots.filter(|slots| slots.trial.is_some()) {
+            self.record_unscored(answer, slots);
+        }
         let accepted = self.accepted(answer);
-        let (Some(model), true) = (self.snapshot.model(route), !accepted.is_empty()) else {
+        let (Some(slots), true) = (slots, !accepted.is_empty()) else {
             let was_scored = self.inspection.leads.iter().any(|lead| lead.scored.is_some());
             let unknown = heard.unread.unwrap_or(Skip::Refused);
             let skip = self.inspection.skip.or(was_scored.then_some(unknown));
             return Outcome { skip, ..Outcome::default() };
         };
         // Each of them has a score.
-        let given: Vec<Given<'_>> = accepted.iter().filter_map(|lead| given(lead.lead, model)).collect();
+        let given: Vec<Given<'_>> = accepted.iter().filter_map(|lead| given(lead.lead, slots)).collect();
         let placed =
             accepted.iter().zip(&given).filter_map(|(lead, given)| Some((lead.place.as_ref()?, *given)));
         let patched = self.patch(heard, answer.doc, placed);
         let decision = self.decision(patched.is_some());
         let written = self.headers(&given);
         for lead in accepted {
-            self.record_score(lead, model, decision);
+            self.record_score(lead, slots, decision);
         }
         Outcome { written: Some(written), skip: None, patched }
     }
@@ -136,10 +141,15 @@ impl Verdict<'_> {
 
     /// The leads with a score that the CRM accepted.
     pub(super) fn accepted(&self, answer: Answer<'_, '_>) -> Vec<Accepted<'_>> {
+        self.taken(answer, |lead| lead.scored.is_some())
+    }
+
+    /// Those of some leads that the CRM accepted.
+    fn taken(&self, answer: Answer<'_, '_>, wanted: impl Fn(&Judged) -> bool) -> Vec<Accepted<'_>> {
         let route = &self.inspection.route;
-        let scored = self.inspection.leads.iter().filter(|lead| lead.scored.is_some());
+        let wanted = self.inspection.leads.iter().filter(|lead| wanted(lead));
         let pairs = route.pairs(&self.inspection.notes, answer);
-        let accepted = scored.filter_map(|lead| {
+        let accepted = wanted.filter_map(|lead| {
             // Without a share in the answer a lead has no id and gets nothing written; the write as a whole may be accepted,
             // unless the answer says that only a part of it was.
             let share = pairs.of(lead.item, lead.key.as_deref());
@@ -204,27 +214,35 @@ impl Verdict<'_> {
         patched
     }
 
-    fn record_score(&self, lead: Accepted<'_>, model: &Bound, decision: Decision) {
+    fn record_score(&self, lead: Accepted<'_>, slots: &Arc<Slots>, decision: Decision) {
         let Accepted { lead, id, .. } = lead;
         let Some((scored, features)) = &lead.scored else { return };
+        let (model, time_ms) = (slots.of(lead.arm), now_ms());
         model.scores.record(f64::from(scored.score.probability()));
-        let time_ms = now_ms();
-        if let Some(lead) = id.clone() {
+        if slots.is_mirrored(id.as_deref(), time_ms) {
+            let (slots, lead, arm) = (Arc::clone(slots), id.clone(), lead.arm);
+            let features = features.clone();
+            self.worker.shadows.push(ShadowJob { slots, time_ms, lead, arm, scored: *scored, features });
+        }
+        if let Some(id) = id.clone() {
             self.worker.known.remember(Memory {
-                lead,
+                lead: id,
                 time_ms,
                 model: Arc::clone(&model.id),
                 score: scored.score,
                 grade: scored.grade,
                 names: Arc::clone(&self.snapshot.names),
                 features: features.clone(),
+                assignment: lead.exposure.as_ref().map(|exposure| exposure.assignment.clone()),
             });
         }
+        let exposure = lead.exposure.as_deref().cloned();
+        let fell = exposure.as_ref().filter(|exposure| exposure.arm != lead.arm).map(|_| lead.outcome);
         self.worker.log.send(Entry::Score(ScoreRecord {
             time_ms,
             route: self.inspection.route.name.clone(),
             lead: id,
-            arm: model.arm,
+            arm: lead.arm,
             model: Arc::clone(&model.id),
             names: Arc::clone(&self.snapshot.names),
             features: features.clone(),
@@ -232,7 +250,23 @@ impl Verdict<'_> {
             grade: scored.grade,
             latency_ns: u64::try_from(self.inspection.took.as_nanos()).unwrap_or(u64::MAX),
             decision,
+            exposure,
+            fell,
         }));
+    }
+
+    /// Leads that met an experiment and have no score belong to their arm all the same.
+    fn record_unscored(&self, answer: Answer<'_, '_>, slots: &Slots) {
+        let time_ms = now_ms();
+        for Accepted { lead, id, .. } in self.taken(answer, |lead| lead.scored.is_none()) {
+            let Some(exposure) = lead.exposure.as_deref().cloned() else { continue };
+            let is_miss = matches!(lead.outcome, ArmOutcome::Failed | ArmOutcome::Late);
+            if id.is_some() || is_miss {
+                let (model, outcome) = (Arc::clone(&slots.champion.id.model), lead.outcome);
+                let record = ExposureRecord { time_ms, lead: id, model, exposure, outcome };
+                self.worker.log.send(Entry::Exposure(record));
+            }
+        }
     }
 
     /// What became of leads, and which deals they became.

@@ -22,6 +22,7 @@ use super::{
     expiry::Expiry,
     inspect::Scratch,
     mirror::Mirror,
+    shadow::Shadows,
     snapshot::Snapshot,
     upstream::Pool,
 };
@@ -55,6 +56,8 @@ pub struct Shared {
     pub queue: Queue,
     /// The last score of each lead.
     pub known: Arc<Known>,
+    /// The way to the versions that score along.
+    pub shadows: Shadows,
     /// Counts connections.
     pub connections: ConnectionMetrics,
     /// Counts their TLS handshakes.
@@ -109,6 +112,7 @@ pub(super) struct Worker {
     pub(super) stages: RefCell<StageRecorder>,
     pub(super) log: Sender,
     pub(super) known: Arc<Known>,
+    pub(super) shadows: Shadows,
     pub(super) connections: Rc<Connections>,
     pub(super) handshakes: HandshakeMetrics,
     /// Workers among which the kernel spreads connections.
@@ -132,6 +136,7 @@ impl Worker {
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),
             known: shared.known.clone(),
+            shadows: shared.shadows.clone(),
             connections: Rc::new(Connections::new(shared.connections.clone())),
             handshakes: shared.handshakes.clone(),
             share,

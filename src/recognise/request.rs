@@ -15,8 +15,8 @@ use super::{
     select::Selected,
 };
 use crate::{
-    config::{Action, Config, IdSource},
-    lead::{LeadId, Skip, Value},
+    config::{Action, Config, Feature, IdSource, Identity, Pointer},
+    lead::{FeatureType, LeadId, Skip, Value},
 };
 
 /// Routes and feature map of one configuration, compiled.
@@ -78,6 +78,15 @@ impl Recogniser {
     /// Compiles a configuration's routes and features.
     pub fn new(config: &Config) -> Self {
         Self { router: Router::new(config), fields: Fields::new(&config.features) }
+    }
+
+    /// The same, but behind each lead's features stand two values more, which are no features: its e-mail address and its
+    /// phone number, as texts.
+    pub fn with_identity(config: &Config) -> Self {
+        let Identity { email, phone } = &config.identity;
+        let read: Vec<Feature> =
+            config.features.iter().cloned().chain([email, phone].map(|from| address(from))).collect();
+        Self { router: Router::new(config), fields: Fields::new(&read) }
     }
 
     /// The number of values that [`Recogniser::read`] yields for each lead: one for each configured feature.
@@ -150,6 +159,12 @@ impl Recogniser {
         }
         Ok(None)
     }
+}
+
+/// An address is read as a word is.
+fn address(from: &[Pointer]) -> Feature {
+    let (kind, missing, oov, derive) = (FeatureType::Category, None, None, None);
+    Feature { name: "".into(), from: from.to_vec(), kind, missing, oov, derive }
 }
 
 impl<'r> Candidates<'r> {

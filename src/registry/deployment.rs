@@ -132,6 +132,12 @@ impl Deployment {
         Ok(DeploymentFile::read(model)?.map(|file| file.deployment))
     }
 
+    /// Whether a version is champion, challenger or a shadow.
+    pub(super) fn serves(&self, version: &Arc<str>) -> bool {
+        let challenger = self.challenger.as_ref().map(|challenger| &challenger.version);
+        self.champion == *version || challenger == Some(version) || self.shadows.contains(version)
+    }
+
     fn check(&self) -> Result<(), String> {
         if let Some(Challenger { percent, .. }) = &self.challenger
             && !(0.0..=100.0).contains(percent)

@@ -21,6 +21,7 @@ use super::{
     deployment::{Deployment, folders, versions},
     version::{MANIFEST, MAX_MANIFEST},
 };
+use crate::lead::Slot;
 
 /// Every model that serves, by name.
 pub type Models<V> = BTreeMap<Arc<str>, Arc<Served<V>>>;
@@ -34,6 +35,8 @@ pub struct Served<V> {
     pub challenger: Option<Arc<V>>,
     /// Score along without answering.
     pub shadows: Vec<Arc<V>>,
+    /// Was the champion before, and stays in memory: the way back reads no file.
+    pub previous: Option<Arc<V>>,
     /// The slots by name, as they were asked for. A slot whose version was refused is empty above.
     pub deployment: Deployment,
 }
@@ -269,7 +272,9 @@ impl<V> Known<V> {
         let challenger = deployment.challenger.as_ref();
         let challenger = challenger.and_then(|challenger| self.version(&challenger.version, look));
         let shadows = deployment.shadows.iter().filter_map(|shadow| self.version(shadow, look)).collect();
-        Some(Served { champion: champion?, challenger, shadows, deployment })
+        let previous = deployment.previous.as_ref().filter(|previous| !deployment.serves(previous));
+        let previous = previous.and_then(|previous| self.version(previous, look));
+        Some(Served { champion: champion?, challenger, shadows, previous, deployment })
     }
 
     /// Without a deployment the highest version serves. One that is broken leaves the place to the next below; the one
@@ -310,13 +315,23 @@ impl<V> Known<V> {
 }
 
 impl<V> Served<V> {
-    fn of(name: Arc<str>, champion: Arc<V>) -> Self {
-        Self { champion, challenger: None, shadows: Vec::new(), deployment: Deployment::of(name) }
+    /// Only a champion.
+    pub fn of(name: Arc<str>, champion: Arc<V>) -> Self {
+        let (shadows, deployment) = (Vec::new(), Deployment::of(name));
+        Self { champion, challenger: None, shadows, previous: None, deployment }
     }
 
     /// Every version in a slot, the champion first.
-    pub fn versions(&self) -> impl Iterator<Item = &Arc<V>> {
-        [&self.champion].into_iter().chain(&self.challenger).chain(&self.shadows)
+    pub fn slots(&self) -> impl Iterator<Item = (Slot, &Arc<V>)> {
+        let champion = [(Slot::Champion, &self.champion)].into_iter();
+        let challenger = self.challenger.iter().map(|version| (Slot::Challenger, version));
+        let shadows = self.shadows.iter().map(|version| (Slot::Shadow, version));
+        let previous = self.previous.iter().map(|version| (Slot::Previous, version));
+        champion.chain(challenger).chain(shadows).chain(previous)
+    }
+
+    fn versions(&self) -> impl Iterator<Item = &Arc<V>> {
+        self.slots().map(|(_, version)| version)
     }
 
     fn same(&self, other: &Self) -> bool {

@@ -10,7 +10,7 @@ use metrics::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::upstream::UpstreamMetrics;
-use crate::lead::{Arm, ModelId, Skip};
+use crate::lead::{Arm, ArmOutcome, ModelId, ShadowError, Skip, Slot, TripReason};
 
 /// The route label of requests that no route matches.
 pub const UNMATCHED: &str = "unmatched";
@@ -48,6 +48,8 @@ pub struct Metrics {
     handle: PrometheusHandle,
     /// Records lost before they reached the lead log.
     pub leadlog_dropped: Counter,
+    /// Leads that shadows did not score, because too many waited.
+    pub shadow_dropped: Counter,
     /// Outcomes of deals that no conversion has linked to a lead yet.
     pub outcomes_unmatched: Gauge,
     /// Clients' connections.
@@ -92,9 +94,11 @@ impl Default for Metrics {
                 counter!("leadwire_config_reloads_total", "result" => "refused"),
                 counter!("leadwire_tls_reloads_total", "result" => "taken"),
                 counter!("leadwire_tls_reloads_total", "result" => "refused"),
+                counter!("leadwire_shadow_dropped_total"),
             ]
         });
-        let [leadlog_dropped, config_reloads, config_refused, tls_reloads, tls_refused] = counters;
+        let [leadlog_dropped, config_reloads, config_refused, tls_reloads, tls_refused, shadow_dropped] =
+            counters;
         let outcomes_unmatched = with_local_recorder(&recorder, || gauge!("leadwire_outcomes_unmatched"));
         let connections = with_local_recorder(&recorder, ConnectionMetrics::new);
         let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
@@ -105,6 +109,7 @@ impl Default for Metrics {
             recorder,
             handle,
             leadlog_dropped,
+            shadow_dropped,
             outcomes_unmatched,
             connections,
             handshakes,
@@ -136,13 +141,31 @@ impl Metrics {
         })
     }
 
-    /// The distribution of a version's scores.
-    pub fn scores(&self, id: &ModelId, arm: Arm) -> Histogram {
+    /// The distribution of a version's scores in the slot that it holds.
+    pub fn scores(&self, id: &ModelId, slot: Slot) -> Histogram {
         let label = |text: &Arc<str>| text.to_string();
         with_local_recorder(
             &self.recorder,
-            || histogram!("leadwire_score", "model" => label(&id.model), "version" => label(&id.version), "arm" => arm.as_str()),
+            || histogram!("leadwire_score", "model" => label(&id.model), "version" => label(&id.version), "arm" => slot.as_str()),
         )
+    }
+
+    /// The counters of a model with a challenger.
+    pub fn trial(&self, model: &str) -> TrialMetrics {
+        with_local_recorder(&self.recorder, || TrialMetrics::new(model))
+    }
+
+    /// The counters of a model with versions that score along.
+    pub fn shadows(&self, model: &str) -> ShadowMetrics {
+        with_local_recorder(&self.recorder, || ShadowMetrics::new(model))
+    }
+
+    /// Counts an order that Leadwire gave and carried out by itself.
+    pub fn rollout_done(&self, model: &str, order: &'static str) {
+        with_local_recorder(&self.recorder, || {
+            counter!("leadwire_rollout_orders_total", "model" => model.to_owned(), "order" => order)
+                .increment(1);
+        });
     }
 
     /// Counts a version that was refused, by the kind of reason.
@@ -213,8 +236,32 @@ fn describe() {
         "leadwire_injection_skipped_total",
         "Scores that were to go into a body that is not changed: a form or XML, or one in which the field stands twice."
     );
+    describe_trials();
     UpstreamMetrics::describe();
-    describe_histogram!("leadwire_score", "Scores given, as probabilities.");
+    describe_histogram!("leadwire_score", "Scores given, and those of shadows, as probabilities.");
+}
+
+fn describe_trials() {
+    describe_counter!(
+        "leadwire_arm_total",
+        "Leads of a model with a challenger, by the arm they were assigned to and by what became of them."
+    );
+    describe_counter!(
+        "leadwire_rollout_orders_total",
+        "Orders that Leadwire gave by itself and that were carried out, such as canary and rollback."
+    );
+    describe_counter!(
+        "leadwire_guard_trips_total",
+        "Challengers taken out of service at once, by the reason; the champion answers all."
+    );
+    describe_counter!(
+        "leadwire_shadow_total",
+        "Leads scored without answering, by the slot of the version and by what became of them."
+    );
+    describe_counter!(
+        "leadwire_shadow_dropped_total",
+        "Leads that shadows did not score, because too many waited."
+    );
 }
 
 /// Why a client's connection was cut.
@@ -474,6 +521,70 @@ impl MirrorMetrics {
         if let Some(counter) = self.0.get(end as usize) {
             counter.increment(1);
         }
+    }
+}
+
+/// Counts what becomes of leads while a model has a challenger.
+#[derive(Clone, Debug)]
+pub struct TrialMetrics {
+    arms: [[Counter; ArmOutcome::ALL.len()]; Arm::ALL.len()],
+    trips: [Counter; TripReason::ALL.len()],
+}
+
+impl TrialMetrics {
+    fn new(model: &str) -> Self {
+        let lead = |arm: Arm, outcome: ArmOutcome| counter!("leadwire_arm_total", "model" => model.to_owned(), "arm" => arm.as_str(), "outcome" => outcome.as_str());
+        let trip = |reason: TripReason| counter!("leadwire_guard_trips_total", "model" => model.to_owned(), "reason" => reason.as_str());
+        let arms = Arm::ALL.map(|arm| ArmOutcome::ALL.map(|outcome| lead(arm, outcome)));
+        Self { arms, trips: TripReason::ALL.map(trip) }
+    }
+
+    /// Counts a lead by the arm that it was assigned to.
+    pub fn count(&self, arm: Arm, outcome: ArmOutcome) {
+        if let Some(counter) = self.arms.get(arm as usize).and_then(|arm| arm.get(outcome as usize)) {
+            counter.increment(1);
+        }
+    }
+
+    /// The challenger is out of service.
+    pub fn tripped(&self, reason: TripReason) {
+        if let Some(counter) = self.trips.get(reason as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// The slots whose versions score along.
+const ALONG: [Slot; 3] = [Slot::Champion, Slot::Challenger, Slot::Shadow];
+
+/// Counts scores that answer nobody.
+#[derive(Clone, Debug)]
+pub struct ShadowMetrics([SlotMetrics; ALONG.len()]);
+
+#[derive(Clone, Debug)]
+struct SlotMetrics {
+    scored: Counter,
+    failed: [Counter; ShadowError::ALL.len()],
+}
+
+impl ShadowMetrics {
+    fn new(model: &str) -> Self {
+        let of_slot = |slot: Slot| {
+            let counter = |outcome: &'static str| counter!("leadwire_shadow_total", "model" => model.to_owned(), "slot" => slot.as_str(), "outcome" => outcome);
+            let failed = ShadowError::ALL.map(|error| counter(error.as_str()));
+            SlotMetrics { scored: counter("scored"), failed }
+        };
+        Self(ALONG.map(of_slot))
+    }
+
+    /// Counts a score, or why there is none.
+    pub fn count(&self, slot: Slot, failed: Option<ShadowError>) {
+        let slot = ALONG.iter().position(|known| *known == slot).and_then(|slot| self.0.get(slot));
+        let counter = slot.and_then(|slot| match failed {
+            Some(error) => slot.failed.get(error as usize),
+            None => Some(&slot.scored),
+        });
+        counter.into_iter().for_each(|counter| counter.increment(1));
     }
 }
 

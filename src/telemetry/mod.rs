@@ -3,6 +3,7 @@
 //! The request path only touches handles it already holds: an HDR recorder per worker and stage, and counters. Text for
 //! Prometheus is made when somebody asks for it.
 
+mod clock; // the time of day
 mod latency; // HDR histograms per stage
 mod metrics; // counters and their names
 mod upstream; // those of connections to upstreams
@@ -10,12 +11,13 @@ mod exposition; // what /metrics shows beside the counters
 mod logging; // tracing set-up
 
 pub use self::{
+    clock::now_ms,
     exposition::{Levels, ModelInfo, render},
     latency::{Latency, Stage, StageRecorder, StageReport},
     logging::{LogFormat, init as init_logging},
     metrics::{
         Connect, ConnectMetrics, ConnectionMetrics, Cut, Handshake, HandshakeMetrics, HttpVersion, Metrics,
-        MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics, UNMATCHED,
+        MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics, ShadowMetrics, TrialMetrics, UNMATCHED,
     },
     upstream::{Dial, Retry, UpstreamMetrics},
 };

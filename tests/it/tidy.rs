@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A room, and the rooms it may import. Rows in reading order; imports go up only.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("lead", &[]),
     ("stats", &[]),
     ("config", &["lead"]),
@@ -19,7 +19,14 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("rollout", &["lead", "config", "stats", "score", "registry", "ledger"]),
     ("telemetry", &["lead", "config"]),
     ("leadlog", &["lead", "config", "stats", "telemetry"]),
-    ("proxy", &["lead", "config", "recognise", "score", "enrich", "registry", "telemetry", "leadlog"]),
+    (
+        "proxy",
+        &["lead", "config", "recognise", "score", "enrich", "registry", "rollout", "telemetry", "leadlog"],
+    ),
+    (
+        "monitor",
+        &["lead", "config", "stats", "score", "registry", "ledger", "rollout", "telemetry", "leadlog"],
+    ),
     ("train", &["lead", "config", "stats", "score", "registry", "leadlog"]),
     ("batch", &["lead", "config", "recognise", "score", "registry", "leadlog"]),
     (
@@ -36,6 +43,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "rollout",
             "telemetry",
             "leadlog",
+            "monitor",
             "train",
         ],
     ),

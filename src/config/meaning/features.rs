@@ -47,7 +47,12 @@ pub(super) fn feature(
 }
 
 /// A pointer that is relative to the lead object and may be recorded.
-fn pointer(text: &str, path: &KeyPath, masks: &[Mask], findings: &mut Findings) -> Option<Pointer> {
+pub(super) fn pointer(
+    text: &str,
+    path: &KeyPath,
+    masks: &[Mask],
+    findings: &mut Findings,
+) -> Option<Pointer> {
     let pointer = findings.take(path, text::pointer(text, false))?;
     if masks.iter().any(|mask| masking::hides_relative(mask, &pointer)) {
         findings.wrong(path, masking::MASKED);

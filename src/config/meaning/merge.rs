@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{routes::Source, text};
+use super::{identity::IdentitySource, routes::Source, text};
 use crate::config::{
     findings::{Complaint, Findings, KeyPath},
     preset,
@@ -17,6 +17,7 @@ use crate::config::{
 pub(super) struct Merged {
     pub(super) routes: Vec<Source>,
     pub(super) features: BTreeMap<String, FeatureSource>,
+    pub(super) identity: IdentitySource,
     pub(super) outcomes: Vec<(KeyPath, RawOutcome)>,
     pub(super) aliases: Vec<(KeyPath, RawAlias)>,
     pub(super) masks: Vec<Mask>,
@@ -58,7 +59,8 @@ pub(super) fn merge(raw: &RawConfig, presets: Presets<'_>, findings: &mut Findin
 
 fn of_file(raw: &RawConfig, findings: &mut Findings) -> Merged {
     let root = KeyPath::default();
-    let mut merged = Merged { masks: masks(&raw.secrets.mask, findings), ..Merged::default() };
+    let (masks, identity) = (masks(&raw.secrets.mask, findings), IdentitySource::new(&raw.identity));
+    let mut merged = Merged { masks, identity, ..Merged::default() };
     let mut names: HashMap<&str, usize> = HashMap::new();
     for (index, route) in raw.routes.iter().enumerate() {
         let path = root.key("routes").item(index);
@@ -111,6 +113,7 @@ impl Merged {
         self.aliases.extend(aliases.map(|rule| (path.clone(), rule)));
         let masks = preset.secrets.mask.iter();
         self.masks.extend(masks.filter_map(|mask| findings.take(path, text::mask(mask))));
+        self.identity.add(preset.identity, path);
         for (feature, raw) in preset.features {
             self.add_feature(feature, raw, (name, path), findings);
         }

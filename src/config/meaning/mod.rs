@@ -8,6 +8,7 @@ mod masking; // what secrets.mask hides
 mod merge; // the file and its presets together
 mod routes; // routes, and what two of them may not share
 mod features; // what a model may know of a lead
+mod identity; // who a lead is before it has an id
 mod rules; // outcomes and aliases
 mod tls; // certificates and keys
 mod mirror; // where copies go
@@ -42,6 +43,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let features = merged.features.iter();
     let features = features.filter_map(|(name, source)| features::feature(name, source, masks, findings));
     let features = features.collect();
+    let identity = identity::identity(&merged.identity, masks, findings);
     let outcomes = rules::outcomes(&merged, findings);
     let aliases = rules::aliases(&merged, findings);
     let limits = limits(&raw.limits, findings);
@@ -64,6 +66,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
         rollout: rollout?,
         routes: routes.into_iter().map(|(_, route)| route).collect(),
         features,
+        identity,
         outcomes,
         aliases,
         masks: merged.masks,

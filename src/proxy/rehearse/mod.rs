@@ -26,6 +26,7 @@ use super::{
     body::{Body, Read},
     inspect::{Inspection, Judged},
     pipeline::{Exchange, Plan},
+    shadow::Shadows,
     snapshot::Snapshot,
     upstream::UpstreamError,
     verdict::Verdict,
@@ -47,6 +48,7 @@ pub fn rehearse(snapshot: &Arc<Snapshot>, recording: &Recording) -> std::io::Res
         latency: Arc::new(Latency::default()),
         queue: Queue::new(1, 1, Counter::noop()),
         known: Arc::new(Known::new(0, Duration::ZERO)),
+        shadows: Shadows::new(1, Counter::noop()),
         connections: metrics.connections,
         handshakes: metrics.handshakes,
         upstream: metrics.upstream,
@@ -190,7 +192,7 @@ impl Stage<'_> {
 
     async fn judged(&self, inspection: Inspection, reading: &Reading, told: &mut Rehearsal) {
         let route = inspection.route.clone();
-        told.model = self.snapshot.model(&route).map(|model| model.id.to_string());
+        told.model = self.snapshot.model(&route).map(|slots| slots.champion.id.to_string());
         told.verdict = match inspection.skip {
             Some(reason) => Told::skipped(reason),
             None if inspection.leads.is_empty() => Told::passed(),
@@ -223,7 +225,7 @@ impl Stage<'_> {
     }
 
     fn lead(&self, route: &Route, lead: &Judged, values: &[Value<'static>]) -> Lead {
-        let model = self.snapshot.model(route);
+        let model = self.snapshot.model(route).map(|slots| &slots.champion);
         let specs = model.map(|model| model.version.model.features()).unwrap_or_default();
         let configured = self.snapshot.config.features.iter().enumerate();
         let mut features: Vec<FeatureRead> = configured

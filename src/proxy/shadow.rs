@@ -1,0 +1,344 @@
+//! Versions that score along: shadows, and during a canary the arm that did not answer, so that both are always known for the
+//! same lead.
+//!
+//! A worker pushes what it scored into a bounded queue and never waits; one thread scores it again and sends what comes of
+//! it to the lead log. Where a model has nobody to score along, nothing is pushed. What fails here costs the request
+//! nothing, for it has its answer: a full queue drops the newest and counts it, a panic is caught and counts against its
+//! version, and a slow version only makes the queue full.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_queue::ArrayQueue;
+use metrics::Counter;
+
+use super::{bound::Bound, slots::Slots};
+use crate::{
+    lead::{Arm, LeadId, ShadowError, Slot, Value},
+    leadlog::{Entry, LiveScore, Packed, Sender, ShadowRecord},
+    score::{Scored, Scratch},
+};
+
+/// How long the thread rests where nothing waits. Polling instead of waking spares every request a system call.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it goes on at the end; what waits then is lost and counted.
+const LAST: Duration = Duration::from_secs(1);
+
+/// The way to the thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shadows {
+    queue: Arc<ArrayQueue<ShadowJob>>,
+    dropped: Counter,
+}
+
+/// A lead that was scored, for others to score.
+#[derive(Debug)]
+pub(super) struct ShadowJob {
+    /// The versions of that moment.
+    pub(super) slots: Arc<Slots>,
+    /// When it got its score, in milliseconds since 1970.
+    pub(super) time_ms: i64,
+    pub(super) lead: Option<LeadId>,
+    /// The arm that answered.
+    pub(super) arm: Arm,
+    pub(super) scored: Scored,
+    /// As they were scored.
+    pub(super) features: Packed,
+}
+
+impl Shadows {
+    /// Leads that may wait at most where nobody says otherwise: at 20,000 a second, half of one.
+    pub const CAPACITY: usize = 8_192;
+
+    /// A queue of `capacity` leads; `dropped` counts those that do not fit.
+    pub fn new(capacity: usize, dropped: Counter) -> Self {
+        Self { queue: Arc::new(ArrayQueue::new(capacity.max(1))), dropped }
+    }
+
+    /// Leaves a lead to the thread, or drops it where too many wait.
+    pub(super) fn push(&self, job: ShadowJob) {
+        if self.queue.push(job).is_err() {
+            self.dropped.increment(1);
+        }
+    }
+}
+
+/// The running thread. Dropping it stops it, once it has scored what waits, within a second.
+#[derive(Debug)]
+pub struct ShadowScorer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ShadowScorer {
+    /// Starts to score what `shadows` holds; the records go to `log`.
+    pub fn start(shadows: Shadows, log: Sender) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, scorer) = (Arc::clone(&stop), Scorer { log, scratch: Scratch::default(), odd: false });
+        let run = move || scorer.run(&shadows, &told);
+        let thread = Some(std::thread::Builder::new().name("shadows".into()).spawn(run)?);
+        Ok(Self { stop, thread })
+    }
+}
+
+impl Drop for ShadowScorer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic in the thread has been printed.
+            _ = thread.join();
+        }
+    }
+}
+
+struct Scorer {
+    log: Sender,
+    scratch: Scratch,
+    /// Every other lead, the version that answered goes first: whoever goes second finds the caches warm.
+    odd: bool,
+}
+
+/// What came of scoring, and how long it took in nanoseconds.
+type Timed = (Result<Scored, ShadowError>, u64);
+
+impl Scorer {
+    fn run(mut self, shadows: &Shadows, stop: &AtomicBool) {
+        let mut until: Option<Instant> = None;
+        loop {
+            // Read before the queue is: what was pushed before the stop is then surely seen.
+            if stop.load(Ordering::Acquire) {
+                let until = *until.get_or_insert_with(|| Instant::now() + LAST);
+                if Instant::now() > until {
+                    return shadows.dropped.increment(shadows.queue.len() as u64);
+                }
+            }
+            match shadows.queue.pop() {
+                Some(job) => self.lead(&job),
+                None if until.is_some() => return,
+                None => std::thread::park_timeout(PAUSE),
+            }
+        }
+    }
+
+    fn lead(&mut self, job: &ShadowJob) {
+        let values: Vec<Value<'_>> = job.features.values().collect();
+        for (slot, bound) in job.slots.along(job.arm) {
+            self.compare(job, &values, (slot, bound));
+        }
+    }
+
+    fn compare(&mut self, job: &ShadowJob, values: &[Value<'_>], (slot, bound): (Slot, &Bound)) {
+        let live = job.slots.of(job.arm);
+        self.odd = !self.odd;
+        let first = self.odd.then(|| self.timed(live, None, values));
+        let (scored, latency_ns) = self.timed(bound, Some(live), values);
+        let (_, live_ns) = first.unwrap_or_else(|| self.timed(live, None, values));
+        job.slots.count_along(slot, scored.as_ref().err().copied());
+        if let (Slot::Shadow, Ok(scored)) = (slot, &scored) {
+            bound.scores.record(f64::from(scored.score.probability()));
+        }
+        let (model, score, grade) = (Arc::clone(&live.id), job.scored.score, job.scored.grade);
+        self.log.send(Entry::Shadow(Box::new(ShadowRecord {
+            time_ms: job.time_ms,
+            lead: job.lead.clone(),
+            model: Arc::clone(&bound.id),
+            slot,
+            live: LiveScore { model, score, grade, latency_ns: live_ns },
+            score: scored.map(|scored| (scored.score, scored.grade)),
+            latency_ns,
+        })));
+    }
+
+    /// Scores a lead. A version that requires what the lead lacks and what `live` does without has no score.
+    fn timed(&mut self, bound: &Bound, live: Option<&Bound>, values: &[Value<'_>]) -> Timed {
+        let lacks =
+            |bound: &Bound| bound.version.model.missing_required(|index| bound.told(values, index)).is_some();
+        if live.is_some_and(|live| lacks(bound) && !lacks(live)) {
+            return (Err(ShadowError::Features), 0);
+        }
+        let started = Instant::now();
+        let scratch = &mut self.scratch;
+        let work = || bound.version.model.score(|index| bound.value(values, index), scratch);
+        let scored = match catch_unwind(AssertUnwindSafe(|| bound.blamed(work))) {
+            Ok(scored) => scored.map_err(|_| ShadowError::Score),
+            Err(_) => {
+                self.scratch = Scratch::default();
+                Err(ShadowError::Panic)
+            }
+        };
+        (scored, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        sync::{
+            Mutex,
+            atomic::AtomicU64,
+            mpsc::{Receiver, channel},
+        },
+    };
+
+    use super::*;
+    use crate::{
+        config::Config,
+        leadlog::{Known, Queue, Store, Told, Writer},
+        proxy::Snapshot,
+        registry::{Served, Version, fixture},
+        rollout::Guards,
+        score::Scratch,
+        telemetry::Metrics,
+    };
+
+    /// Version 1 serves, version 2 is its shadow, and `trouble` befalls that one.
+    fn slots(root: &Path, trouble: impl Fn() + Send + Sync + 'static) -> Arc<Slots> {
+        let version =
+            |name, weight| Arc::new(Version::load(&fixture::write(root, "lead", name, weight)).unwrap());
+        let mut served = Served::of("1".into(), version("1", 0.5));
+        served.shadows = vec![version("2", 0.25)];
+        let yaml = "upstream: http://127.0.0.1:1\nfeatures: {budget: {from: [/b], type: number}}";
+        let config = Arc::new(Config::parse(yaml, &|_| None).unwrap());
+        let snapshot =
+            Snapshot::serving(config, vec![Arc::new(served)], &Guards::default(), &Metrics::default());
+        let mut slots = snapshot.unwrap().models.remove(0);
+        Arc::get_mut(&mut slots).unwrap().shadows_mut()[0].trouble.0 = Some(Box::new(trouble));
+        slots
+    }
+
+    /// The lead that was the `n`-th to be scored.
+    fn job(slots: &Arc<Slots>, n: u32) -> ShadowJob {
+        let value = Value::Number(n.into());
+        let scored = slots
+            .champion
+            .version
+            .model
+            .score(|index| if index == 0 { &value } else { &Value::Missing }, &mut Scratch::default());
+        ShadowJob {
+            slots: Arc::clone(slots),
+            time_ms: n.into(),
+            lead: Some(n.to_string().into()),
+            arm: Arm::Champion,
+            scored: scored.unwrap(),
+            features: Packed::new(&[value]),
+        }
+    }
+
+    /// A thread with room for so many leads, and a lead log.
+    struct Bench {
+        folder: tempfile::TempDir,
+        shadows: Shadows,
+        dropped: Arc<AtomicU64>,
+        scorer: ShadowScorer,
+        writer: Writer,
+    }
+
+    impl Bench {
+        fn start(capacity: usize) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let queue = Queue::new(1, 100, Counter::noop());
+            let known = Arc::new(Known::new(0, Duration::ZERO));
+            let told = Told { known, names: [].into(), unmatched: metrics::Gauge::noop() };
+            let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+            let dropped = Arc::new(AtomicU64::new(0));
+            let shadows = Shadows::new(capacity, Counter::from_arc(Arc::clone(&dropped)));
+            let scorer = ShadowScorer::start(shadows.clone(), queue.sender(0)).unwrap();
+            Self { folder, shadows, dropped, scorer, writer }
+        }
+
+        /// What the log has in the end: lead, both scores, error. And how many leads were dropped.
+        fn stop(self) -> (Vec<(String, f64, Option<f64>, Option<String>)>, u64) {
+            drop(self.scorer);
+            drop(self.writer);
+            let log = rusqlite::Connection::open(self.folder.path().join(Store::FILE)).unwrap();
+            let mut rows = log
+                .prepare("SELECT lead, live_score, score, error FROM shadow_scores WHERE slot = 'shadow' AND version = '2' AND live_version = '1' ORDER BY seq")
+                .unwrap();
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+            let rows = rows.unwrap().collect::<Result<_, _>>().unwrap();
+            (rows, self.dropped.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn both_scores_of_a_lead_stand_together() {
+        let (root, bench) = (tempfile::tempdir().unwrap(), Bench::start(9));
+        let slots = slots(root.path(), || {});
+        (0..3).for_each(|n| bench.shadows.push(job(&slots, n)));
+        let (rows, dropped) = bench.stop();
+        assert_eq!((rows.len(), dropped), (3, 0));
+        for (n, (lead, live, score, error)) in rows.into_iter().enumerate() {
+            let logit = |weight: f64| weight * ((n as f64 - 10.0) / 5.0 + 2.0);
+            let expected = |weight: f64| 1.0 / (1.0 + (-logit(weight)).exp());
+            assert_eq!((lead, error), (n.to_string(), None));
+            assert!((live - expected(0.5)).abs() < 1e-6 && (score.unwrap() - expected(0.25)).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_shadow_that_panics_is_told_of_until_it_is_taken_out() {
+        let (root, bench) = (tempfile::tempdir().unwrap(), Bench::start(9));
+        let slots = slots(root.path(), || panic!("as a defect of the model would"));
+        (0..5).for_each(|n| bench.shadows.push(job(&slots, n)));
+        let (rows, dropped) = bench.stop();
+        let errors: Vec<_> = rows.iter().map(|(_, _, score, error)| (*score, error.as_deref())).collect();
+        assert_eq!((errors, dropped), (vec![(None, Some("panic")); 3], 0));
+    }
+
+    #[test]
+    fn a_slow_shadow_fills_the_queue_and_what_does_not_fit_is_dropped_and_counted() {
+        let (root, bench) = (tempfile::tempdir().unwrap(), Bench::start(2));
+        let (begins, begun) = channel();
+        let (go, told): (_, Receiver<()>) = channel();
+        let (begins, told) = (Mutex::new(begins), Mutex::new(told));
+        let slots = slots(root.path(), move || {
+            begins.lock().unwrap().send(()).unwrap();
+            // Fails once the other end is gone.
+            _ = told.lock().unwrap().recv();
+        });
+        bench.shadows.push(job(&slots, 0));
+        begun.recv().unwrap();
+        // The worker is never held up: here it would be for ever.
+        (1..8).for_each(|n| bench.shadows.push(job(&slots, n)));
+        drop(go);
+        let (rows, dropped) = bench.stop();
+        let leads: Vec<_> = rows.iter().map(|(lead, ..)| lead.as_str()).collect();
+        assert_eq!((leads, dropped), (vec!["0", "1", "2"], 5));
+    }
+
+    #[test]
+    fn nobody_scores_along_where_there_is_nobody() {
+        let root = tempfile::tempdir().unwrap();
+        let version = Arc::new(Version::load(&fixture::write(root.path(), "lead", "1", 0.5)).unwrap());
+        let yaml = |share| {
+            format!(
+                "upstream: http://127.0.0.1:1\nrollout: {{shadow: {{share: {share}}}}}\n\
+                 features: {{budget: {{from: [/b], type: number}}}}"
+            )
+        };
+        let config = |share: u32| Arc::new(Config::parse(&yaml(share), &|_| None).unwrap());
+        let alone = Snapshot::new(config(100), &[Arc::clone(&version)], &Metrics::default()).unwrap();
+        assert!(!alone.models[0].is_mirrored(Some("a"), 1));
+        let mirrored = |share: u32| {
+            let mut served = Served::of("1".into(), Arc::clone(&version));
+            served.shadows = vec![Arc::clone(&version)];
+            let (guards, metrics) = (Guards::default(), Metrics::default());
+            let snapshot =
+                Snapshot::serving(config(share), vec![Arc::new(served)], &guards, &metrics).unwrap();
+            (0..1_000).filter(|n: &u32| snapshot.models[0].is_mirrored(Some(&n.to_string()), 1)).count()
+        };
+        assert_eq!(mirrored(100), 1_000);
+        assert!((150..=250).contains(&mirrored(20)), "a share of the leads, always the same");
+        assert_eq!(mirrored(20), mirrored(20));
+    }
+}
