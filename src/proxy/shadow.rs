@@ -234,6 +234,9 @@ mod tests {
         }
     }
 
+    /// Lead, the score it got, the shadow's, and why there is none.
+    type Compared = (String, f64, Option<f64>, Option<String>);
+
     /// A thread with room for so many leads, and a lead log.
     struct Bench {
         folder: tempfile::TempDir,
@@ -256,8 +259,8 @@ mod tests {
             Self { folder, shadows, dropped, scorer, writer }
         }
 
-        /// What the log has in the end: lead, both scores, error. And how many leads were dropped.
-        fn stop(self) -> (Vec<(String, f64, Option<f64>, Option<String>)>, u64) {
+        /// What the log has in the end, and how many leads were dropped.
+        fn stop(self) -> (Vec<Compared>, u64) {
             drop(self.scorer);
             drop(self.writer);
             let log = rusqlite::Connection::open(self.folder.path().join(Store::FILE)).unwrap();

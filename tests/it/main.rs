@@ -26,6 +26,7 @@ mod faults; // whatever goes wrong, the CRM's answer comes through
 mod chaos; // all of that at once
 mod resilience; // the sidecar's own files and ports fail, and traffic goes on
 mod reload; // configuration and models change under load
+mod rollout; // versions on trial: who answers whom, who scores along, and what ends a trial
 mod content; // leads in bodies that are not plain JSON
 mod views; // recorded bodies, as JSON
 mod replay; // real leads

@@ -190,6 +190,26 @@ fn a_version_that_is_deleted_serves_from_memory_and_may_come_back() {
 }
 
 #[test]
+fn the_way_back_to_the_champion_before_needs_no_file() {
+    let bench = Bench::start(NEVER, |models| {
+        publish(&models.join("lead"), "1", "one");
+        publish(&models.join("lead"), "2", "two");
+        fs::write(models.join("lead/deployment.json"), r#"{"champion":"2","previous":"1"}"#).unwrap();
+    });
+    bench.serves("two");
+    assert_eq!(bench.live.model("lead").unwrap().previous.as_deref().map(String::as_str), Some("one"));
+    fs::remove_dir_all(bench.lead().join("1")).unwrap();
+    bench.refuses(RefusalKind::Gone, "lead/1");
+    deploy(&bench.lead(), r#"{"champion":"1","previous":"2"}"#);
+    bench.serves("one");
+    // One that is broken takes nothing from the champion.
+    deploy(&bench.lead(), r#"{"champion":"1","previous":"9"}"#);
+    bench.refuses(RefusalKind::Version, "lead/9");
+    bench.serves("one");
+    assert!(bench.live.model("lead").unwrap().previous.is_none());
+}
+
+#[test]
 fn a_deployment_that_is_deleted_leaves_the_slots_and_may_come_back() {
     let bench = Bench::start(NEVER, |models| {
         publish(&models.join("lead"), "1", "one");

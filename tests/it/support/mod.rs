@@ -160,10 +160,16 @@ pub fn copy_folder(from: &Path, to: &Path) {
 
 /// The shipped model as another version whose scores differ.
 pub fn write_version(models: &Path, version: &str) {
+    write_changed(models, version, |_| {});
+}
+
+/// The same with a change to what its manifest says.
+pub fn write_changed(models: &Path, version: &str, change: impl FnOnce(&mut leadwire::registry::Manifest)) {
     let original = leadwire::registry::Version::load(&shipped_model()).unwrap();
     let mut manifest = original.manifest.clone();
     manifest.version = version.to_owned();
     manifest.calibration = leadwire::score::Calibration::Platt { a: 1.0, b: 2.0 };
+    change(&mut manifest);
     let weights = std::fs::read(shipped_model().join(leadwire::registry::WEIGHTS)).unwrap();
     let model = leadwire::score::Model::new(manifest.spec(), &weights).unwrap();
     let mut scratch = leadwire::score::Scratch::default();
