@@ -567,9 +567,13 @@ impl Bench<'_> {
     fn standing(&self, version: &str) -> String {
         let life = self.life.versions.get(version).filter(|life| life.since_ms > 0);
         let (name, state) = (self.name(version), self.life.state(version));
+        let within = match state {
+            State::Shadow | State::Canary | State::Production | State::Standby => "in ",
+            _ => "",
+        };
         match life {
-            Some(life) => format!("{name} has been in {state}{}", self.since(life.since_ms)),
-            None => format!("{name} is in {state}"),
+            Some(life) => format!("{name} has been {within}{state}{}", self.since(life.since_ms)),
+            None => format!("{name} is {within}{state}"),
         }
     }
 
