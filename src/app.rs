@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::{self, Admin, Token},
+    admin::{self, Admin, Look, Token},
     config::Config,
     demo::{DemoOptions, Logged, Scene, Summary},
     lead::ModelId,
@@ -29,6 +29,7 @@ use crate::{
         TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{KeyError, Live, Refusal, Registry, Served, Trust, Version, VersionError, Watch},
+    rollout::{Desk, Settled},
     telemetry::{Latency, Metrics},
 };
 
@@ -86,7 +87,7 @@ impl Sidecar {
             unmatched: metrics.outcomes_unmatched.clone(),
         };
         let writer = Writer::start(&config.state, queue.clone(), told)?;
-        let (models, state_folder, poll) = (config.models.clone(), config.state.clone(), options.poll);
+        let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
         let shared = Shared {
@@ -101,6 +102,11 @@ impl Sidecar {
         };
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
+        let (desk, judged_by) = (control.desk.clone(), control.config.clone());
+        control.look();
+        let watched = control.watched();
+        let watch = Watch::start(&models, watched, poll, move || control.look())
+            .context("cannot watch for changes")?;
         let state = Admin {
             metrics,
             latency,
@@ -108,14 +114,12 @@ impl Sidecar {
             known,
             live,
             refusals,
-            state: state_folder,
+            desk,
+            config: judged_by,
+            look: Look::new(watch.now()),
             draining: draining.clone(),
             token,
         };
-        control.look();
-        let watched = control.watched();
-        let watch = Watch::start(&models, watched, poll, move || control.look())
-            .context("cannot watch for changes")?;
         let (admin_stop, stop) = oneshot::channel();
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
@@ -168,6 +172,9 @@ struct Control {
     /// Valid, and refused for the sake of the versions that serve. It may fit versions that are yet to come.
     candidate: Option<Arc<Config>>,
     warned_of_slots: bool,
+    desk: Desk,
+    /// Why deployments and ledger did not come together at the last look, so that each reason is told once.
+    unsettled: Vec<String>,
     tls: TlsSides,
     /// The certificates and keys as last looked at, so that each change is told once.
     tls_digests: TlsDigests,
@@ -188,7 +195,7 @@ impl Control {
             .for_each(|error| tracing::warn!(%error, "a certificate is not valid now"));
         warn_of_exposed(&files);
         let snapshot = Snapshot::new(Arc::new(config.clone()), &[], &metrics)?.with_tls(tls.clone());
-        let models = config.models.clone();
+        let (models, desk) = (config.models.clone(), Desk::at(&config.models, &config.state));
         let config = Arc::new(ArcSwap::from_pointee(config));
         let registry = registry(&models, config.clone());
         let live = registry.live();
@@ -202,6 +209,8 @@ impl Control {
             text,
             candidate,
             warned_of_slots,
+            desk,
+            unsettled: Vec::new(),
             tls,
             tls_digests,
             metrics,
@@ -232,7 +241,36 @@ impl Control {
         }
     }
 
+    /// Brings every deployment and the ledger together. Where that fails, what the files say is served all the same.
+    fn settle(&mut self) {
+        let settled =
+            self.desk.under(&self.config.load()).map_err(|error| anyhow::Error::from(error).to_string());
+        let settled = settled.and_then(|desk| {
+            desk.settle_all(now_ms()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+        });
+        let mut unsettled = Vec::new();
+        for (model, settled) in settled.unwrap_or_else(|error| {
+            unsettled.push(error);
+            Vec::new()
+        }) {
+            match settled {
+                Ok(Settled::Agreed) => {}
+                Ok(Settled::Rebuilt) => tracing::info!(model, "deployment.json brought up to the ledger"),
+                Ok(Settled::Override) => {
+                    tracing::info!(model, "deployment.json was edited by hand; recorded")
+                }
+                Ok(Settled::Late) => tracing::info!(model, "a rollback is recorded late"),
+                Err(error) => unsettled.push(format!("{model}: {:#}", anyhow::Error::from(error))),
+            }
+        }
+        for reason in unsettled.iter().filter(|reason| !self.unsettled.contains(reason)) {
+            tracing::warn!("deployments and ledger do not agree: {reason}");
+        }
+        self.unsettled = unsettled;
+    }
+
     fn look_at_models(&mut self) {
+        self.settle();
         for refusal in self.registry.look() {
             tracing::error!(model = %refusal.model, kind = refusal.kind.as_str(), "refused: {refusal}");
             self.metrics.model_refused(&refusal.model, refusal.kind.as_str());
@@ -547,3 +585,9 @@ async fn signalled() -> std::io::Result<()> {
 
 /// Clients and CRM take a core each, and a laptop should stay cool.
 const DEMO_WORKERS: usize = 2;
+
+/// The time, in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -197,6 +197,13 @@ impl Life {
     }
 }
 
+impl<const N: usize> From<[(String, ModelLife); N]> for Life {
+    /// Lives as they are known, to be told on.
+    fn from(models: [(String, ModelLife); N]) -> Self {
+        Self { models: models.into(), oddities: Vec::new() }
+    }
+}
+
 impl ModelLife {
     /// The life of a model that no record names: the highest of its versions, which comes first, serves.
     pub fn unwritten<'v>(versions: impl IntoIterator<Item = &'v str>) -> Self {

@@ -33,6 +33,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "enrich",
             "registry",
             "ledger",
+            "rollout",
             "telemetry",
             "leadlog",
             "train",
