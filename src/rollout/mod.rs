@@ -12,17 +12,16 @@ mod assign; // a lead's key -> its bucket -> its arm
 mod guard; // what takes a challenger out of service at once
 mod state; // the states of a version, and the moves between them
 mod life; // the ledger's records -> who holds which slot, since when
+mod told; // a finding in words and numbers
+mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told yet
+mod gate; // what a version must show before it serves all
+mod decide; // past, counts and configuration -> the next thing to do
 mod orders; // what somebody wants done, and whether it may be
 mod slots; // deployment.json against the ledger
 mod desk; // orders are recorded, and put into effect
 mod status; // how models stand, told to people
 mod asked; // what a person asks for, as an order
 mod command; // `leadwire rollout`
-
-mod told; // a finding in words and numbers
-mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told yet
-mod gate; // what a version must show before it serves all
-mod decide; // past, counts and configuration -> the next thing to do
 
 pub use self::{
     asked::Asked,
