@@ -161,10 +161,8 @@ impl Sidecar {
     fn roll_back(&self, way: Way) {
         match way {
             Way::Post => {
-                let headers = [("content-type", "application/json")];
-                let body = br#"{"why":"a bench"}"#;
-                let answer =
-                    Client::connect(self.admin).exchange("POST", "/api/models/lead/rollback", &headers, body);
+                let body = r#"{"why":"a bench","actor":"bench"}"#;
+                let answer = post(self.admin, "/api/models/lead/rollback", body);
                 assert_eq!(answer.status(), 200, "{}", answer.text());
             }
             Way::Command => {

@@ -311,7 +311,7 @@ pub(super) struct RawRollout {
     pub(super) steps: Vec<u32>,
     /// Time between two looks at a canary, 1s to 1h.
     pub(super) interval: String,
-    /// Least time that a step lasts, 1m to 90d.
+    /// Least time that a step lasts, 1s to 90d.
     pub(super) dwell: String,
     /// Least leads that the canary scores in a step, 500 to 1000000000; with fewer, rare errors stay unseen.
     #[schemars(range(min = 500, max = 1_000_000_000))]
@@ -385,7 +385,7 @@ pub(super) struct RawShadow {
     pub(super) share: u32,
     /// Least time, 0s to 365d; a week sees every day of the week.
     pub(super) min: String,
-    /// After this time an open verdict is told, 1m to 365d.
+    /// After this time an open verdict is told, 1s to 365d.
     pub(super) max: String,
     /// So many leads with a known end are enough,
     #[schemars(range(max = 1_000_000_000))]

@@ -10,7 +10,8 @@ mod support; // a raw client, a raw upstream, a sidecar between them
 mod goldens; // reference data
 
 mod tidy; // the house rules
-mod transparent; // traffic that is not ours
+mod transparent;
+mod trials; // traffic that is not ours
 mod scoring; // traffic that is
 mod connections; // how many, and how long without a request
 mod upstream; // the CRM's side: bounds, what is sent again, HTTP/2

@@ -17,7 +17,7 @@ pub(super) fn rollout(raw: &RawRollout, findings: &mut Findings) -> Option<Rollo
     let paired = paired(&raw.paired, &at.key("paired"), findings);
     let mut time = |key, text, range| findings.take(&at.key(key), text::duration(text, range));
     let interval = time("interval", &raw.interval, ("1s", "1h"));
-    let dwell = time("dwell", &raw.dwell, ("1m", "90d"));
+    let dwell = time("dwell", &raw.dwell, ("1s", "90d"));
     let p99 = time("p99", &raw.p99, ("1us", "1s"));
     let horizon = time("horizon", &raw.horizon, ("1h", "730d"));
     let approval_expiry = time("approval_expiry", &raw.approval_expiry, ("1m", "90d"));
@@ -60,7 +60,7 @@ fn steps(raw: &[u32]) -> Result<Vec<u32>, Complaint> {
 
 fn shadow(raw: &RawShadow, at: &KeyPath, findings: &mut Findings) -> Option<Shadow> {
     let min = findings.take(&at.key("min"), text::duration(&raw.min, ("0s", "365d")));
-    let max = findings.take(&at.key("max"), text::duration(&raw.max, ("1m", "365d")));
+    let max = findings.take(&at.key("max"), text::duration(&raw.max, ("1s", "365d")));
     if let (Some(min), Some(max)) = (min, max)
         && max <= min
     {

@@ -25,7 +25,7 @@ pub use self::{
     command::{leadwire, ready, text},
     model::write_small_model,
     upstream::{Upstream, answer, created},
-    wire::{Client, Message},
+    wire::{Client, Message, post},
 };
 
 /// The shipped configuration.
