@@ -82,8 +82,7 @@ impl Sidecar {
         let (listen, admin) = (listeners.address, admin_socket.local_addr()?);
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
-        // The last lane is the shadows'.
-        let queue = Queue::new(workers + 1, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
+        let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
         let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
         let told = Told {
             known: known.clone(),
@@ -92,7 +91,7 @@ impl Sidecar {
         };
         let writer = Writer::start(&config.state, queue.clone(), told)?;
         let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
-        let scorer = ShadowScorer::start(shadows.clone(), queue.sender(workers))?;
+        let scorer = ShadowScorer::start(&shadows, queue.aside())?;
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());

@@ -8,7 +8,9 @@ use rusqlite::{Row, params};
 
 use super::store::{Store, StoreError};
 use crate::{
-    lead::{AucDifference, Cohort, Grade, Histogram, Labelled, Pairs, ShadowError, Sides, Traffic},
+    lead::{
+        AucDifference, Cohort, Grade, Histogram, Labelled, Pairs, ShadowError, Sides, StepCounts, Traffic, Window,
+    },
     stats::{self, Delong},
 };
 
@@ -55,6 +57,22 @@ impl Horizon {
 }
 
 impl Store {
+    /// A stretch of a canary's traffic.
+    pub fn window(&self, of: &Stretch<'_>) -> Result<Window, StoreError> {
+        Ok(Window { from_ms: of.from_ms, to_ms: of.to_ms, arms: self.traffic(of)? })
+    }
+
+    /// A step of a canary, which the ledger's record `seq` began.
+    pub fn step(
+        &self,
+        of: &Stretch<'_>,
+        (seq, percent): (u64, u32),
+        horizon: Horizon,
+    ) -> Result<StepCounts, StoreError> {
+        let (arms, cohorts) = (self.traffic(of)?, self.cohorts(of, horizon)?);
+        Ok(StepCounts { seq, percent, arms, cohorts, scores: self.answers(of)? })
+    }
+
     /// What either arm was asked and what it answered. The time of a whole request is not in the log.
     pub fn traffic(&self, of: &Stretch<'_>) -> Result<Sides<Traffic>, StoreError> {
         let mut arms: Sides<Traffic> = Sides::default();
@@ -194,8 +212,8 @@ impl Store {
 }
 
 /// Rows of the challenger where the champion answered, and the other way round.
-const BOTH: &str = "model = ?1 AND time_ms >= ?4
-    AND ((version = ?3 AND live_version = ?2) OR (version = ?2 AND live_version = ?3))";
+const BOTH: &str = "model = ?1 AND version IN (?2, ?3) AND time_ms >= ?4
+    AND live_version IN (?2, ?3) AND live_version <> version";
 
 /// What pairs add up to.
 struct Gathered {
@@ -310,9 +328,9 @@ mod tests {
         Arc::new(ModelId { model: "lead".into(), version: version.into(), digest: "ab".into() })
     }
 
-    fn exposure(arm: Arm, key: KeyKind) -> Exposure {
+    fn exposure(arm: Arm, key: KeyKind) -> Box<Exposure> {
         let assignment = Assignment { experiment: "2".into(), bucket: 7, key };
-        Exposure { assignment, arm, propensity: 0.5 }
+        Box::new(Exposure { assignment, arm, propensity: 0.5 })
     }
 
     /// A lead that was assigned to one arm and answered by another.
@@ -383,6 +401,10 @@ mod tests {
         assert_eq!(store.traffic(&stretch(9, 10)).unwrap(), Sides::default());
         let cohorts = store.cohorts(&stretch(0, 90), HORIZON).unwrap();
         assert_eq!((cohorts.champion.leads, cohorts.challenger.leads), (2, 3), "scored or not, each once");
+        let step = store.step(&stretch(0, 90), (7, 10), HORIZON).unwrap();
+        assert_eq!((step.seq, step.percent, &step.cohorts, &step.scores), (7, 10, &cohorts, &answers));
+        let window = store.window(&stretch(0, 90)).unwrap();
+        assert_eq!((window.from_ms, window.to_ms, window.arms), (0, 90, step.arms));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Memory {
     /// Their values as scored, in the same order.
     pub features: Packed,
     /// Where it fell in the experiment of that time: what a lead is created with may tell more than its later changes.
-    pub assignment: Option<Assignment>,
+    pub assignment: Option<Box<Assignment>>,
 }
 
 impl Known {

@@ -59,7 +59,7 @@ pub struct ScoreRecord {
     /// What was done with the score.
     pub decision: Decision,
     /// Its arm by assignment, while an experiment runs.
-    pub exposure: Option<Exposure>,
+    pub exposure: Option<Box<Exposure>>,
     /// Why the champion answered for the challenger, where it did.
     pub fell: Option<ArmOutcome>,
 }
@@ -119,7 +119,7 @@ pub struct ExposureRecord {
     /// The model's name.
     pub model: Arc<str>,
     /// The arm.
-    pub exposure: Exposure,
+    pub exposure: Box<Exposure>,
     /// Why it has no score.
     pub outcome: ArmOutcome,
 }

@@ -231,7 +231,7 @@ impl Store {
             let Some((features, score, grade)) = read() else { return Ok(None) };
             let lead = row.get::<_, String>(1)?.into();
             let (experiment, bucket, key) = (row.get(8)?, row.get(9)?, row.get(10)?);
-            let assignment = recalled(experiment, bucket, key, &mut experiments);
+            let assignment = recalled(experiment, bucket, key, &mut experiments).map(Box::new);
             Ok(Some(Memory {
                 lead,
                 time_ms: row.get(0)?,

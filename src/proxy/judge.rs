@@ -91,7 +91,7 @@ impl Judge<'_> {
         let (now, features, is_live) = (now_ms(), self.snapshot.names.len(), trial.live().is_some());
         for (lead, values) in leads.iter_mut().zip(values) {
             let known = lead.id.as_deref().and_then(|id| self.known.find(&slots.champion.id.model, id, now));
-            let before = known.as_ref().and_then(|memory| memory.assignment.as_ref());
+            let before = known.as_ref().and_then(|memory| memory.assignment.as_deref());
             let text = |place: usize| match values.get(features + place) {
                 Some(Value::Text(text)) => Some(&**text),
                 _ => None,
@@ -510,7 +510,7 @@ mod tests {
                 grade: crate::lead::Grade::A,
                 names: snapshot.names.clone(),
                 features: Packed::new(&[]),
-                assignment: Some(Assignment { experiment: experiment.into(), bucket, key }),
+                assignment: Some(Box::new(Assignment { experiment: experiment.into(), bucket, key })),
             });
         };
         remember("2");

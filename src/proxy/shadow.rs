@@ -2,17 +2,18 @@
 //! same lead.
 //!
 //! A worker pushes what it scored into a bounded queue and never waits; one thread scores it again and sends what comes of
-//! it to the lead log. Where a model has nobody to score along, nothing is pushed. What fails here costs the request
+//! it to the lead log. Where a model has nobody to score along, nothing is pushed: there is no queue then, and the thread
+//! sleeps. What fails here costs the request
 //! nothing, for it has its answer: a full queue drops the newest and counts it, a panic is caught and counts against its
 //! version, and a slow version only makes the queue full.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
+    thread::{JoinHandle, Thread},
     time::{Duration, Instant},
 };
 
@@ -29,14 +30,24 @@ use crate::{
 /// How long the thread rests where nothing waits. Polling instead of waking spares every request a system call.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The same before anything was pushed: it is woken then, unless that was while it was starting.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// How long it goes on at the end; what waits then is lost and counted.
 const LAST: Duration = Duration::from_secs(1);
 
 /// The way to the thread. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Shadows {
-    queue: Arc<ArrayQueue<ShadowJob>>,
+pub struct Shadows(Arc<Way>);
+
+#[derive(Debug)]
+struct Way {
+    /// Made with the first lead.
+    queue: OnceLock<ArrayQueue<ShadowJob>>,
+    capacity: usize,
     dropped: Counter,
+    /// Who sleeps until there is a queue.
+    thread: OnceLock<Thread>,
 }
 
 /// A lead that was scored, for others to score.
@@ -60,14 +71,22 @@ impl Shadows {
 
     /// A queue of `capacity` leads; `dropped` counts those that do not fit.
     pub fn new(capacity: usize, dropped: Counter) -> Self {
-        Self { queue: Arc::new(ArrayQueue::new(capacity.max(1))), dropped }
+        let (queue, thread, capacity) = (OnceLock::new(), OnceLock::new(), capacity.max(1));
+        Self(Arc::new(Way { queue, capacity, dropped, thread }))
     }
 
     /// Leaves a lead to the thread, or drops it where too many wait.
     pub(super) fn push(&self, job: ShadowJob) {
-        if self.queue.push(job).is_err() {
-            self.dropped.increment(1);
+        let queue = self.0.queue.get().unwrap_or_else(|| self.begin());
+        if queue.push(job).is_err() {
+            self.0.dropped.increment(1);
         }
+    }
+
+    fn begin(&self) -> &ArrayQueue<ShadowJob> {
+        let queue = self.0.queue.get_or_init(|| ArrayQueue::new(self.0.capacity));
+        self.0.thread.get().into_iter().for_each(Thread::unpark);
+        queue
     }
 }
 
@@ -80,10 +99,15 @@ pub struct ShadowScorer {
 
 impl ShadowScorer {
     /// Starts to score what `shadows` holds; the records go to `log`.
-    pub fn start(shadows: Shadows, log: Sender) -> std::io::Result<Self> {
+    pub fn start(shadows: &Shadows, log: Sender) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (told, scorer) = (Arc::clone(&stop), Scorer { log, scratch: Scratch::default(), odd: false });
-        let run = move || scorer.run(&shadows, &told);
+        let way = Arc::clone(&shadows.0);
+        let run = move || {
+            // Whoever pushes first wakes it.
+            _ = way.thread.set(std::thread::current());
+            scorer.run(&way, &told);
+        };
         let thread = Some(std::thread::Builder::new().name("shadows".into()).spawn(run)?);
         Ok(Self { stop, thread })
     }
@@ -111,19 +135,20 @@ struct Scorer {
 type Timed = (Result<Scored, ShadowError>, u64);
 
 impl Scorer {
-    fn run(mut self, shadows: &Shadows, stop: &AtomicBool) {
+    fn run(mut self, way: &Way, stop: &AtomicBool) {
         let mut until: Option<Instant> = None;
         loop {
             // Read before the queue is: what was pushed before the stop is then surely seen.
             if stop.load(Ordering::Acquire) {
-                let until = *until.get_or_insert_with(|| Instant::now() + LAST);
-                if Instant::now() > until {
-                    return shadows.dropped.increment(shadows.queue.len() as u64);
-                }
+                until = until.or_else(|| Some(Instant::now() + LAST));
             }
-            match shadows.queue.pop() {
+            let queue = way.queue.get();
+            let is_over = until.is_some_and(|until| Instant::now() > until);
+            match queue.and_then(ArrayQueue::pop) {
+                Some(_) if is_over => way.dropped.increment(1),
                 Some(job) => self.lead(&job),
                 None if until.is_some() => return,
+                None if queue.is_none() => std::thread::park_timeout(IDLE),
                 None => std::thread::park_timeout(PAUSE),
             }
         }
@@ -255,7 +280,7 @@ mod tests {
             let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
             let dropped = Arc::new(AtomicU64::new(0));
             let shadows = Shadows::new(capacity, Counter::from_arc(Arc::clone(&dropped)));
-            let scorer = ShadowScorer::start(shadows.clone(), queue.sender(0)).unwrap();
+            let scorer = ShadowScorer::start(&shadows, queue.aside()).unwrap();
             Self { folder, shadows, dropped, scorer, writer }
         }
 

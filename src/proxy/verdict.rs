@@ -233,10 +233,10 @@ impl Verdict<'_> {
                 grade: scored.grade,
                 names: Arc::clone(&self.snapshot.names),
                 features: features.clone(),
-                assignment: lead.exposure.as_ref().map(|exposure| exposure.assignment.clone()),
+                assignment: lead.exposure.as_ref().map(|exposure| Box::new(exposure.assignment.clone())),
             });
         }
-        let exposure = lead.exposure.as_deref().cloned();
+        let exposure = lead.exposure.clone();
         let fell = exposure.as_ref().filter(|exposure| exposure.arm != lead.arm).map(|_| lead.outcome);
         self.worker.log.send(Entry::Score(ScoreRecord {
             time_ms,
@@ -259,7 +259,7 @@ impl Verdict<'_> {
     fn record_unscored(&self, answer: Answer<'_, '_>, slots: &Slots) {
         let time_ms = now_ms();
         for Accepted { lead, id, .. } in self.taken(answer, |lead| lead.scored.is_none()) {
-            let Some(exposure) = lead.exposure.as_deref().cloned() else { continue };
+            let Some(exposure) = lead.exposure.clone() else { continue };
             let is_miss = matches!(lead.outcome, ArmOutcome::Failed | ArmOutcome::Late);
             if id.is_some() || is_miss {
                 let (model, outcome) = (Arc::clone(&slots.champion.id.model), lead.outcome);

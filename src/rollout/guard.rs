@@ -13,6 +13,10 @@ use std::{
     },
 };
 
+use super::{
+    decide::{Fault, Trigger},
+    told::Told,
+};
 use crate::lead::{Arm, ArmOutcome, TripReason};
 
 /// What is known of a challenger's failures.
@@ -44,6 +48,42 @@ pub struct Trip {
     pub champion: Minute,
     /// The challenger's.
     pub challenger: Minute,
+}
+
+impl Trip {
+    /// What is decided on.
+    pub fn fault(&self, version: &str) -> Fault {
+        let Self { reason, champion, challenger, .. } = self;
+        let trigger = match reason {
+            TripReason::Score => Trigger::Score,
+            TripReason::Load => Trigger::Load,
+            TripReason::Poison | TripReason::Errors | TripReason::Deadline => Trigger::Guard,
+        };
+        let leads = |bad: fn(&Minute) -> u32| {
+            let (of_challenger, of_champion) = (bad(challenger), bad(champion));
+            let [all, others] = [challenger.leads, champion.leads];
+            format!("{of_challenger} of {all} leads within a minute, the champion {of_champion} of {others}")
+        };
+        let said = match reason {
+            TripReason::Score => {
+                "a score was no number from 0 to 1, of a lead that the champion could score".into()
+            }
+            TripReason::Load => "its files cannot be loaded any more".into(),
+            TripReason::Poison => "it panicked three times within a minute".into(),
+            TripReason::Errors => format!("it failed {}", leads(|minute| minute.failed)),
+            TripReason::Deadline => format!("it was too late for {}", leads(|minute| minute.late)),
+        };
+        let numbers = [
+            ("leads", challenger.leads),
+            ("failed", challenger.failed),
+            ("late", challenger.late),
+            ("champion_leads", champion.leads),
+            ("champion_failed", champion.failed),
+            ("champion_late", champion.late),
+        ];
+        let numbers = numbers.map(|(name, count)| (name, i64::from(count)));
+        Fault { version: version.to_owned(), trigger, told: Told::new(said, numbers) }
+    }
 }
 
 /// Leads of one arm in one minute.
@@ -255,6 +295,34 @@ mod tests {
         let (champion, challenger) = (Minute::default(), Minute { leads: 1, failed: 1, late: 0 });
         let trip = Trip { reason: TripReason::Score, time_ms: 7, champion, challenger };
         assert_eq!(guard.tripped(), Some(&trip));
+    }
+
+    #[test]
+    fn a_trip_says_what_happened() {
+        let check = |reason: TripReason, trigger: Trigger, said: &str| {
+            let champion = Minute { leads: 2_160, failed: 1, late: 2 };
+            let challenger = Minute { leads: 240, failed: 13, late: 14 };
+            let fault = Trip { reason, time_ms: 7, champion, challenger }.fault("4");
+            assert_eq!(
+                (fault.version.as_str(), fault.trigger, fault.told.said.as_str()),
+                ("4", trigger, said)
+            );
+            assert_eq!((fault.told.numbers["failed"], fault.told.numbers["champion_late"]), (13, 2));
+        };
+        use TripReason::{Deadline, Errors, Load, Poison, Score};
+        check(
+            Score,
+            Trigger::Score,
+            "a score was no number from 0 to 1, of a lead that the champion could score",
+        );
+        check(Load, Trigger::Load, "its files cannot be loaded any more");
+        check(Poison, Trigger::Guard, "it panicked three times within a minute");
+        check(Errors, Trigger::Guard, "it failed 13 of 240 leads within a minute, the champion 1 of 2160");
+        check(
+            Deadline,
+            Trigger::Guard,
+            "it was too late for 14 of 240 leads within a minute, the champion 2 of 2160",
+        );
     }
 
     #[test]
