@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::state::{Move, State, may};
 use crate::{
     config::Stage,
+    ledger::{Field, Fields, Record},
     registry::{Challenger, Deployment},
 };
 
@@ -85,8 +86,8 @@ pub struct ModelLife {
     pub rolled_back_ms: Option<i64>,
     /// What went into quarantine, by digest, and when last.
     pub quarantined: BTreeMap<String, i64>,
-    /// The last record about this model; 0 without any.
-    pub seq: u64,
+    /// The last record about this model.
+    pub seq: Option<u64>,
 }
 
 /// One version's life.
@@ -96,8 +97,8 @@ pub struct VersionLife {
     pub state: State,
     /// Since when.
     pub since_ms: i64,
-    /// The record that says so; 0 without one.
-    pub seq: u64,
+    /// The record that says so, where one does.
+    pub seq: Option<u64>,
     /// The digest of its manifest, where a record says it.
     pub digest: Option<String>,
     /// Who registered it.
@@ -113,6 +114,8 @@ pub struct VersionLife {
 pub struct Experiment {
     /// The challenger.
     pub version: String,
+    /// A person answered for it where its time as a shadow did not.
+    pub is_override: bool,
     /// Its steps so far, the running one last. Never empty.
     pub steps: Vec<StepSpan>,
 }
@@ -167,10 +170,10 @@ pub enum Ruling {
 }
 
 impl Life {
-    /// Folds records, which come in the ledger's order.
-    pub fn fold<'r>(changes: impl IntoIterator<Item = Change<'r>>) -> Self {
+    /// Folds records, which come in the ledger's order: `Life::fold(ledger.records())`.
+    pub fn fold<'r>(changes: impl IntoIterator<Item: Into<Change<'r>>>) -> Self {
         let mut life = Self::default();
-        changes.into_iter().for_each(|change| life.apply(&change));
+        changes.into_iter().for_each(|change| life.apply(&change.into()));
         life
     }
 
@@ -178,7 +181,7 @@ impl Life {
     pub fn apply(&mut self, change: &Change<'_>) {
         let Some(model) = change.model else { return };
         let life = self.models.entry(model.to_owned()).or_default();
-        life.seq = change.seq;
+        life.seq = Some(change.seq);
         let told = life.apply(change);
         self.oddities.extend(told.err().map(|reason| Oddity { seq: change.seq, reason }));
     }
@@ -276,8 +279,12 @@ impl ModelLife {
             "approval.granted" => return self.approve(change, Ruling::Granted),
             "approval.denied" => return self.approve(change, Ruling::Denied),
             "rollback.auto" => {
-                self.rolled_back_ms = Some(change.ts_ms);
-                self.version(change)?.automatic += 1;
+                let life = self.version(change)?;
+                // A shadow that leaves changes nothing for anyone, so it is no ping-pong.
+                if life.state != State::Shadow {
+                    life.automatic += 1;
+                    self.rolled_back_ms = Some(change.ts_ms);
+                }
             }
             _ => {}
         }
@@ -293,8 +300,8 @@ impl ModelLife {
         let life = self.version(change)?;
         life.trained_by = Some(change.actor.to_owned());
         life.digest = change.text("digest").map(str::to_owned);
-        if life.seq == 0 {
-            (life.since_ms, life.seq) = (change.ts_ms, change.seq);
+        if life.seq.is_none() {
+            (life.since_ms, life.seq) = (change.ts_ms, Some(change.seq));
         }
         Ok(())
     }
@@ -404,7 +411,7 @@ impl ModelLife {
         if state == State::Shadow && life.state != State::Shadow {
             life.shadow_ms = Some(change.ts_ms);
         }
-        (life.state, life.since_ms, life.seq) = (state, change.ts_ms, change.seq);
+        (life.state, life.since_ms, life.seq) = (state, change.ts_ms, Some(change.seq));
     }
 
     fn stand_by(&mut self, version: String) {
@@ -419,7 +426,11 @@ impl ModelLife {
         match &mut self.experiment {
             Some(experiment) if experiment.version == version => experiment.begin(change, percent),
             other => {
-                let mut experiment = Experiment { version: version.to_owned(), steps: Vec::new() };
+                let approval =
+                    self.approvals.iter().find(|a| a.version == version && a.stage == Stage::Canary);
+                let is_override = approval.is_some_and(|approval| approval.is_override);
+                let mut experiment =
+                    Experiment { version: version.to_owned(), is_override, steps: Vec::new() };
                 experiment.begin(change, percent);
                 let displaced = other.replace(experiment);
                 if let Some(displaced) = displaced {
@@ -457,13 +468,37 @@ impl Default for VersionLife {
         Self {
             state: State::Trained,
             since_ms: 0,
-            seq: 0,
+            seq: None,
             digest: None,
             trained_by: None,
             shadow_ms: None,
             automatic: 0,
         }
     }
+}
+
+impl<'r> From<&'r Record> for Change<'r> {
+    fn from(record: &'r Record) -> Self {
+        Self {
+            seq: record.seq,
+            ts_ms: record.ts_ms,
+            kind: record.kind.as_str(),
+            model: record.model.as_deref(),
+            version: record.version.as_deref(),
+            actor: &record.actor,
+            fields: details(&record.fields),
+        }
+    }
+}
+
+/// What a record's fields say that bears on a life.
+pub(super) fn details(fields: &Fields) -> Vec<(&str, Detail<'_>)> {
+    let detail = |(name, field)| match field {
+        &Field::Integer(integer) => Some((name, Detail::Integer(integer))),
+        Field::Text(text) => Some((name, Detail::Text(text))),
+        Field::Map(_) => None,
+    };
+    fields.iter().map(|(name, field)| (name.as_str(), field)).filter_map(detail).collect()
 }
 
 impl Change<'_> {
@@ -550,13 +585,13 @@ mod tests {
     fn a_life_says_since_when_and_by_which_record() {
         let life = history(RISE);
         let four = &life.versions["4"];
-        assert_eq!((four.state, four.since_ms, four.seq), (State::Canary, 200 * HOUR, 12));
+        assert_eq!((four.state, four.since_ms, four.seq), (State::Canary, 200 * HOUR, Some(12)));
         assert_eq!((four.shadow_ms, four.trained_by.as_deref()), (Some(2 * HOUR), Some("ada")));
         assert!(life.trained("4", "ada") && !life.trained("4", "ops") && !life.trained("9", "ada"));
         let spans = &life.experiment.as_ref().unwrap().steps;
         let spans: Vec<_> = spans.iter().map(|s| (s.seq, s.percent, s.from_ms / HOUR, s.to_ms)).collect();
         assert_eq!(spans, [(11, 10, 172, Some(200 * HOUR)), (12, 50, 200, None)]);
-        assert_eq!((life.state("9"), life.digest("4"), life.seq), (State::Trained, Some("d4"), 12));
+        assert_eq!((life.state("9"), life.digest("4"), life.seq), (State::Trained, Some("d4"), Some(12)));
         let deployment = life.deployment().unwrap();
         assert_eq!((&*deployment.champion, deployment.challenger.unwrap().percent), ("3", 50.0));
     }
@@ -641,7 +676,7 @@ mod tests {
     fn without_records_the_highest_version_serves() {
         let life = ModelLife::unwritten(["10", "9", "2"]);
         assert_eq!((life.champion.as_deref(), life.state("10")), (Some("10"), State::Production));
-        assert_eq!((life.state("9"), life.previous(), life.seq), (State::Trained, None, 0));
+        assert_eq!((life.state("9"), life.previous(), life.seq), (State::Trained, None, None));
         assert_eq!(ModelLife::unwritten([]).deployment(), None);
     }
 }

@@ -14,15 +14,29 @@ mod status; // how models stand, told to people
 mod asked; // what a person asks for, as an order
 mod command; // `leadwire rollout`
 
+mod told; // a finding in words and numbers
+mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told yet
+mod gate; // what a version must show before it serves all
+mod decide; // past, counts and configuration -> the next thing to do
+
 pub use self::{
     asked::Asked,
     command::{RolloutOptions, Told as RolloutTold, run},
+    decide::{Act, Alarm, Decision, Fault, Hold, Memory, Situation, Trigger, decide},
     desk::{Desk, Done, OrderError, Settled},
+    gate::{Check, Gate, gate, quantile_cutoffs, volumes},
     life::{Approval, Change, Detail, Experiment, Life, ModelLife, Oddity, Ruling, StepSpan, VersionLife},
     orders::{Action, Admitted, Grounds, LEADWIRE, Leave, Order, Refused},
     state::{Move, State, Why, may},
     status::{Status, statuses},
+    told::{Numbers, Told},
+    verdict::{
+        ConversionRuling, ConversionVerdict, Operation, PairedVerdict, Quality, ShareVerdict, WindowVerdict,
+        conversion, operation, paired, shares, shift, window,
+    },
 };
 
 #[cfg(test)]
 mod fixture; // histories for tests
+#[cfg(test)]
+mod simulation; // what the rules come to over thousands of leads
