@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::{
     gate::gate,
     life::{Experiment, ModelLife, Ruling, StepSpan},
+    orders::{Action, Grounds, LEADWIRE, Order},
     state::State,
-    told::{Numbers, Told, e6, grouped, long},
+    told::{Told, e6, grouped, long},
     verdict::{self, ConversionRuling, Operation, Quality, WindowVerdict},
 };
 use crate::{
@@ -107,7 +108,10 @@ pub enum Act {
         percent: u32,
     },
     /// The canary serves all.
-    Promote,
+    Promote {
+        /// It was shown to be better; else a person answers for it.
+        better: bool,
+    },
     /// The version leaves, into quarantine: the champion answers everything, or the one before it if it was the champion.
     RollBack(Trigger),
     /// Shares stay what they are, and nothing is concluded, until a person has looked.
@@ -216,9 +220,30 @@ impl Decision {
         last.is_none_or(|last| (last.act, &last.version, last.alarm) != (self.act, &self.version, self.alarm))
     }
 
-    /// The numbers it rests on.
-    pub fn numbers(&self) -> &Numbers {
-        &self.told.numbers
+    /// It as an order, with what speaks for it; `None` where nothing is to be done.
+    pub fn order(&self, model: &str) -> Option<(Order, Grounds)> {
+        let version = self.version.clone();
+        let action = match self.act {
+            Act::Hold(_) => return None,
+            Act::Canary { percent } | Act::StepUp { percent } => Action::Canary(version, Some(percent)),
+            Act::Promote { .. } => Action::Promote(version),
+            Act::RollBack(_) => Action::Rollback { from: Some(version), to: None },
+            Act::Freeze => Action::Freeze,
+            Act::Reject => Action::Reject(version),
+            Act::Ask(stage) => Action::Ask(version, stage),
+            Act::Archive => Action::Archive(version),
+        };
+        let numbers = self.told.numbers.iter();
+        let grounds = Grounds {
+            better: self.act == Act::Promote { better: true },
+            trigger: match self.act {
+                Act::RollBack(trigger) => Some(trigger.as_str().to_owned()),
+                _ => None,
+            },
+            numbers: numbers.map(|(name, number)| ((*name).to_owned(), (*number).into())).collect(),
+        };
+        let (actor, why) = (LEADWIRE.to_owned(), self.told.said.clone());
+        Some((Order { model: model.to_owned(), action, actor, why }, grounds))
     }
 }
 
@@ -284,7 +309,7 @@ pub fn decide(now: &Situation<'_>, memory: &mut Memory) -> Decision {
 }
 
 /// How a person answered.
-enum Leave {
+enum Consent {
     /// Nobody has to be asked, or the answer was yes.
     Given { is_override: bool },
     /// Nobody was asked yet.
@@ -295,14 +320,14 @@ enum Leave {
     Refused,
 }
 
-impl Leave {
+impl Consent {
     /// The decision, once a person has agreed to it where one must.
     fn then(&self, stage: Stage, decision: Decision) -> Decision {
         let act = match self {
-            Leave::Given { .. } => return decision,
-            Leave::Open => Act::Ask(stage),
-            Leave::Asked => Act::Hold(Hold::Approval),
-            Leave::Refused => Act::Hold(Hold::Denied),
+            Consent::Given { .. } => return decision,
+            Consent::Open => Act::Ask(stage),
+            Consent::Asked => Act::Hold(Hold::Approval),
+            Consent::Refused => Act::Hold(Hold::Denied),
         };
         Decision::new(act, &decision.version, decision.told)
     }
@@ -390,11 +415,11 @@ impl Situation<'_> {
             let said = format!("the same artifact was rolled back within {}", long(self.policy.redigest));
             return Decision::hold(Hold::Quarantine, version, Told::new(said, []));
         }
-        let leave = self.leave(version, Stage::Canary);
-        let told = match (verdict::operation(pairs, self.policy), &leave) {
+        let consent = self.consent(version, Stage::Canary);
+        let told = match (verdict::operation(pairs, self.policy), &consent) {
             (Operation::Pass(told), _) => told,
             // The reason for an override is the approver's, and stands in the ledger.
-            (Operation::Fail(told) | Operation::Waiting(told), Leave::Given { is_override: true }) => told,
+            (Operation::Fail(told) | Operation::Waiting(told), Consent::Given { is_override: true }) => told,
             (Operation::Fail(told), _) => {
                 let hold = Decision::hold(Hold::Operation, version, told);
                 return Decision { alarm: Alarm::Warning, ..hold };
@@ -402,27 +427,27 @@ impl Situation<'_> {
             (Operation::Waiting(told), _) => return Decision::hold(Hold::Samples, version, told),
         };
         let percent = self.policy.steps.first().copied().unwrap_or(100).min(99);
-        leave.then(Stage::Canary, Decision::new(Act::Canary { percent }, version, told))
+        consent.then(Stage::Canary, Decision::new(Act::Canary { percent }, version, told))
     }
 
-    fn leave(&self, version: &str, stage: Stage) -> Leave {
+    fn consent(&self, version: &str, stage: Stage) -> Consent {
         let granted = self.life.granted(version, stage, self.now_ms);
         let stands = |actor: &str| !self.policy.four_eyes || !self.life.trained(version, actor);
         if let Some(approval) = granted.filter(|approval| stands(&approval.actor)) {
-            return Leave::Given { is_override: approval.is_override };
+            return Consent::Given { is_override: approval.is_override };
         }
         if !self.policy.approvals.contains(&stage) {
-            return Leave::Given { is_override: false };
+            return Consent::Given { is_override: false };
         }
         match self.life.asked(version, stage) {
-            Some(asked) if asked.ruling == Ruling::Denied => Leave::Refused,
+            Some(asked) if asked.ruling == Ruling::Denied => Consent::Refused,
             Some(asked)
                 if asked.ruling == Ruling::Requested
                     && !self.passed(asked.at_ms, self.policy.approval_expiry) =>
             {
-                Leave::Asked
+                Consent::Asked
             }
-            _ => Leave::Open,
+            _ => Consent::Open,
         }
     }
 
@@ -509,8 +534,7 @@ impl Canary<'_> {
                 format!("the canary's scores are spread differently from the champion's: PSI {psi:.2}");
             return Some(self.roll_back(Trigger::Shift, Told::new(said, [("psi_e6", e6(psi))])));
         }
-        let sound = self.evidence.steps.iter().filter(|counts| !self.is_spoilt(counts.seq));
-        let conversion = verdict::conversion(sound, &policy.harm);
+        let conversion = verdict::conversion(self.sound(), &policy.harm);
         if conversion.ruling == ConversionRuling::Lower {
             return Some(self.roll_back(Trigger::Harm, conversion.told()));
         }
@@ -518,8 +542,10 @@ impl Canary<'_> {
         (quality.ruling == Quality::Worse).then(|| self.roll_back(Trigger::Worse, quality.told()))
     }
 
-    fn is_spoilt(&self, seq: u64) -> bool {
-        self.experiment.steps.iter().any(|step| step.seq == seq && step.spoilt)
+    /// The steps whose leads arrived as they should.
+    fn sound(&self) -> impl Iterator<Item = &StepCounts> + Clone {
+        let is_spoilt = |seq| self.experiment.steps.iter().any(|step| step.seq == seq && step.spoilt);
+        self.evidence.steps.iter().filter(move |counts| !is_spoilt(counts.seq))
     }
 
     /// A window has passed: is the step over, and what is the next one?
@@ -550,22 +576,26 @@ impl Canary<'_> {
 
     fn step_up(&self, percent: u32, counts: &StepCounts) -> Decision {
         let version = self.experiment.version.as_str();
-        let leave = self.now.leave(version, Stage::Ramp);
+        let consent = self.now.consent(version, Stage::Ramp);
         let said = format!("{} leads scored at {}%", grouped(counts.arms.challenger.scored), counts.percent);
         let told = Told::new(said, [("pct", i64::from(percent))]);
-        leave.then(Stage::Ramp, Decision::new(Act::StepUp { percent }, version, told))
+        consent.then(Stage::Ramp, Decision::new(Act::StepUp { percent }, version, told))
     }
 
     fn promote(&self) -> Decision {
         let version = self.experiment.version.as_str();
-        let leave = self.now.leave(version, Stage::Production);
-        let is_override = matches!(leave, Leave::Given { is_override: true });
+        let consent = self.now.consent(version, Stage::Production);
+        let is_override = matches!(consent, Consent::Given { is_override: true });
         // A version serves only once its golden samples came out as they should.
         let gate = gate(true, &self.evidence.pairs, is_override, self.now.policy);
         if !gate.is_passed() {
             return self.hold(Hold::Gate, gate.told());
         }
-        leave.then(Stage::Production, Decision::new(Act::Promote, version, gate.told()))
+        let better = gate.is_better();
+        let benefit = verdict::conversion(self.sound(), &self.now.policy.benefit);
+        let mut told = gate.told();
+        told.said = format!("{}; {}", told.said, benefit.told().said);
+        consent.then(Stage::Production, Decision::new(Act::Promote { better }, version, told))
     }
 
     fn roll_back(&self, trigger: Trigger, told: Told) -> Decision {
@@ -727,13 +757,19 @@ mod tests {
         let mut few = healthy(8, 10, 196);
         few.steps[0].arms.challenger.scored = 1999;
         check(&canary, 196, &few, &[], "4 Hold(Samples)");
-        check(&fifty, 230, &healthy(9, 50, 230), &[], "4 Promote");
+        check(&fifty, 230, &healthy(9, 50, 230), &[], "4 Promote { better: true }");
         // Without "better" it takes an override.
         let open = Evidence { pairs: pairs(0.0), ..healthy(9, 50, 230) };
         check(&fifty, 230, &open, &[], "4 Hold(Gate)");
         let grant = "210 ops approval.granted 4 step=production digest=d4";
         check(&format!("{fifty}{grant}\n"), 230, &open, &[], "4 Hold(Gate)");
-        check(&format!("{fifty}{grant} override=1 reason=board\n"), 230, &open, &[], "4 Promote");
+        check(
+            &format!("{fifty}{grant} override=1 reason=board\n"),
+            230,
+            &open,
+            &[],
+            "4 Promote { better: false }",
+        );
     }
 
     #[test]
@@ -747,7 +783,7 @@ mod tests {
             (format!("{SHADOW}{CANARY}{FIFTY}"), 230, 9, 50, "4 Ask(Production)"),
             // The ramp's approval was used up by the ramp.
             (format!("{SHADOW}{CANARY}{ramp}{FIFTY}"), 230, 10, 50, "4 Ask(Production)"),
-            (format!("{SHADOW}{CANARY}{FIFTY}{production}"), 230, 9, 50, "4 Promote"),
+            (format!("{SHADOW}{CANARY}{FIFTY}{production}"), 230, 9, 50, "4 Promote { better: true }"),
         ] {
             let (life, evidence) = (history(&records), healthy(seq, percent, hours));
             let (now_ms, faults) = (hours * HOUR, &[]);

@@ -15,6 +15,7 @@ use crate::{
 pub struct Gate {
     /// In the order they are told.
     pub checks: Vec<Check>,
+    quality: Quality,
 }
 
 /// One check.
@@ -32,6 +33,11 @@ impl Gate {
     /// Whether nothing stands in the way.
     pub fn is_passed(&self) -> bool {
         self.checks.iter().all(|check| check.is_passed)
+    }
+
+    /// Whether the version was shown to be better, without anybody's word for it.
+    pub fn is_better(&self) -> bool {
+        self.quality == Quality::Better
     }
 
     /// What stands in the way, or else what all checks found.
@@ -64,6 +70,7 @@ pub fn gate(goldens: bool, pairs: &Pairs, is_override: bool, policy: &Rollout) -
         [("changed", whole(changed)), ("graded", whole(graded))],
     );
     Gate {
+        quality: quality.ruling,
         checks: vec![
             Check { name: "goldens", is_passed: goldens, told: told_goldens },
             Check { name: "quality", is_passed: is_override || quality.ruling == Quality::Better, told },
