@@ -143,7 +143,8 @@ pub fn volumes(scores: &Histogram, cutoffs: Cutoffs) -> String {
         |cutoff: f32| -> u64 { scores.bins().iter().skip((cutoff * bins as f32).round() as usize).sum() };
     let (all, a, b, c) = (scores.total(), above(cutoffs.a), above(cutoffs.b), above(cutoffs.c));
     let share = |leads: u64| percent(leads as f64 / all.max(1) as f64);
-    format!("A {}, B {}, C {}, D {}", share(a), share(b - a), share(c - b), share(all - c))
+    let between = |below: u64, above: u64| share(below.saturating_sub(above));
+    format!("A {}, B {}, C {}, D {}", share(a), between(b, a), between(c, b), between(all, c))
 }
 
 #[cfg(test)]

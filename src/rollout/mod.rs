@@ -10,6 +10,7 @@ mod life; // the ledger's records -> who holds which slot, since when
 mod told; // a finding in words and numbers
 mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told yet
 mod gate; // what a version must show before it serves all
+mod decision; // what is to be done, about whom, and why
 mod decide; // past, counts and configuration -> the next thing to do
 mod orders; // what somebody wants done, and whether it may be
 mod slots; // deployment.json against the ledger
@@ -21,7 +22,8 @@ mod command; // `leadwire rollout`
 pub use self::{
     asked::Asked,
     command::{RolloutOptions, Told as RolloutTold, run},
-    decide::{Act, Alarm, Decision, Fault, Hold, Memory, Situation, Trigger, decide},
+    decide::{Fault, Memory, Situation, decide},
+    decision::{Act, Alarm, Decision, Hold, Trigger},
     desk::{Desk, Done, OrderError, Settled},
     gate::{Check, Gate, gate, quantile_cutoffs, volumes},
     life::{Approval, Change, Detail, Experiment, Life, ModelLife, Oddity, Ruling, StepSpan, VersionLife},

@@ -2,7 +2,8 @@
 //! sees what a fleet of replicas counted. Rates of error are those of the specification's tables.
 
 use super::{
-    decide::{Act, Decision, Fault, Hold, Memory, Situation, Trigger, decide},
+    decide::{Fault, Memory, Situation, decide},
+    decision::{Act, Decision, Hold, Trigger},
     fixture::{HOUR, history},
     life::{Life, ModelLife},
     orders::{Action, Admitted, Bench, Grounds, Leave, Order},
