@@ -12,6 +12,7 @@ mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told y
 mod gate; // what a version must show before it serves all
 mod decision; // what is to be done, about whom, and why
 mod decide; // past, counts and configuration -> the next thing to do
+mod wanted; // what must be counted before
 mod orders; // what somebody wants done, and whether it may be
 mod slots; // deployment.json against the ledger
 mod desk; // orders are recorded, and put into effect
@@ -35,6 +36,7 @@ pub use self::{
         ConversionRuling, ConversionVerdict, Operation, PairedVerdict, Quality, ShareVerdict, WindowVerdict,
         conversion, operation, paired, shares, shift, window,
     },
+    wanted::{Wanted, WantedCanary, wanted},
 };
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{
     life::{Life, ModelLife},
     orders::{Action, Admitted, Bench, Grounds, Leave, Order},
     told::Told,
+    wanted::wanted,
 };
 use crate::{
     config::{Rollout, Stage},
@@ -361,18 +362,19 @@ fn evidence(life: &ModelLife, memory: &Memory, mean: f64, now_ms: i64) -> Eviden
         champion: traffic(all * u64::from(100 - percent) / 100),
         challenger: traffic(all * u64::from(percent) / 100),
     };
-    let since = |version: &str| life.versions.get(version).and_then(|life| life.shadow_ms).unwrap_or(now_ms);
     let mut evidence = Evidence::default();
-    if let (Some(experiment), Some(step)) = (&life.experiment, life.step()) {
-        let from_ms = memory.window_from_ms(step);
-        evidence.window = Window { from_ms, to_ms: now_ms, arms: split(count(from_ms), step.percent) };
+    let Some(wanted) = wanted(life, memory) else { return evidence };
+    if let Some(canary) = &wanted.canary {
+        let step = canary.steps.last().unwrap();
+        let arms = split(count(canary.window_ms), step.percent);
+        evidence.window = Window { from_ms: canary.window_ms, to_ms: now_ms, arms };
         let arms = split(count(step.from_ms), step.percent);
         evidence.steps =
             vec![StepCounts { seq: step.seq, percent: step.percent, arms, ..StepCounts::default() }];
-        evidence.pairs = pairs(since(&experiment.version));
+        evidence.pairs = pairs(canary.pairs_ms);
     }
     evidence.shadows =
-        life.shadows.iter().map(|shadow| (shadow.as_str().into(), pairs(since(shadow)))).collect();
+        wanted.shadows.iter().map(|(shadow, since)| ((*shadow).into(), pairs(*since))).collect();
     evidence
 }
 
