@@ -243,28 +243,26 @@ impl Control {
 
     /// Brings every deployment and the ledger together. Where that fails, what the files say is served all the same.
     fn settle(&mut self) {
-        let settled =
-            self.desk.under(&self.config.load()).map_err(|error| anyhow::Error::from(error).to_string());
-        let settled = settled.and_then(|desk| {
-            desk.settle_all(now_ms()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
-        });
+        let settled = match self.desk.under(&self.config.load()) {
+            Ok(desk) => desk.settle_all(now_ms()),
+            Err(error) => vec![(String::new(), Err(error.into()))],
+        };
         let mut unsettled = Vec::new();
-        for (model, settled) in settled.unwrap_or_else(|error| {
-            unsettled.push(error);
-            Vec::new()
-        }) {
-            match settled {
-                Ok(Settled::Agreed) => {}
-                Ok(Settled::Rebuilt) => tracing::info!(model, "deployment.json brought up to the ledger"),
-                Ok(Settled::Override) => {
-                    tracing::info!(model, "deployment.json was edited by hand; recorded")
+        for (model, settled) in settled {
+            let done = match settled {
+                Ok(Settled::Agreed) => continue,
+                Ok(Settled::Rebuilt) => "deployment.json was behind the ledger; rebuilt",
+                Ok(Settled::Override) => "deployment.json was edited by hand; recorded",
+                Ok(Settled::Late) => "a rollback that came before its record is recorded",
+                Err(error) => {
+                    unsettled.push(format!("{model} {:#}", anyhow::Error::from(error)));
+                    continue;
                 }
-                Ok(Settled::Late) => tracing::info!(model, "a rollback is recorded late"),
-                Err(error) => unsettled.push(format!("{model}: {:#}", anyhow::Error::from(error))),
-            }
+            };
+            tracing::info!(model, "{done}");
         }
         for reason in unsettled.iter().filter(|reason| !self.unsettled.contains(reason)) {
-            tracing::warn!("deployments and ledger do not agree: {reason}");
+            tracing::warn!("deployments and ledger do not agree: {}", reason.trim_start());
         }
         self.unsettled = unsettled;
     }

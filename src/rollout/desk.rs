@@ -133,12 +133,15 @@ impl Desk {
         self.settle_from(&ledger::read(&self.state)?, model, now_ms)
     }
 
-    /// The same for each model in the directory, by name.
-    pub fn settle_all(&self, now_ms: i64) -> Result<Vec<(String, Result<Settled, OrderError>)>, LedgerError> {
-        let records = ledger::read(&self.state)?;
+    /// The same for each model in the directory, by name; under no name, why there is no ledger to settle by.
+    pub fn settle_all(&self, now_ms: i64) -> Vec<(String, Result<Settled, OrderError>)> {
+        let records = match ledger::read(&self.state) {
+            Ok(records) => records,
+            Err(error) => return vec![(String::new(), Err(error.into()))],
+        };
         let models = registry::folders(&self.models).unwrap_or_default();
         let settled = |model: &str| (model.to_owned(), self.settle_from(&records, model, now_ms));
-        Ok(models.iter().map(|model| settled(model)).collect())
+        models.iter().map(|model| settled(model)).collect()
     }
 
     fn settle_from(&self, records: &[Record], model: &str, now_ms: i64) -> Result<Settled, OrderError> {

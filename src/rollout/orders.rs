@@ -6,12 +6,12 @@
 use std::fmt;
 
 use super::{
-    life::{Change, Detail, ModelLife},
+    life::{Change, ModelLife, details},
     state::{Move, State, may},
 };
 use crate::{
     config::{Rollout, Stage},
-    ledger::{Event, Field, Fields, Kind, Record},
+    ledger::{Event, Field, Fields, Kind},
 };
 
 /// The actor of what Leadwire does by itself.
@@ -635,20 +635,7 @@ impl Said<'_> {
     }
 }
 
-/// A record, as far as it bears on a version's life.
-pub(super) fn change(record: &Record) -> Change<'_> {
-    Change {
-        seq: record.seq,
-        ts_ms: record.ts_ms,
-        kind: record.kind.as_str(),
-        model: record.model.as_deref(),
-        version: record.version.as_deref(),
-        actor: &record.actor,
-        fields: details(&record.fields),
-    }
-}
-
-/// The same of an event that has no record yet.
+/// An event that has no record yet, as far as it bears on a version's life.
 pub(super) fn coming(event: &Event, seq: u64, now_ms: i64) -> Change<'_> {
     Change {
         seq,
@@ -659,13 +646,4 @@ pub(super) fn coming(event: &Event, seq: u64, now_ms: i64) -> Change<'_> {
         actor: &event.actor,
         fields: details(&event.fields),
     }
-}
-
-fn details(fields: &Fields) -> Vec<(&str, Detail<'_>)> {
-    let detail = |(name, field)| match field {
-        &Field::Integer(number) => Some((name, Detail::Integer(number))),
-        Field::Text(text) => Some((name, Detail::Text(text))),
-        Field::Map(_) => None,
-    };
-    fields.iter().map(|(name, field)| (name.as_str(), field)).filter_map(detail).collect()
 }

@@ -4,7 +4,7 @@
 
 use super::{
     life::{Life, ModelLife},
-    orders::{change, coming},
+    orders::coming,
     state::State,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) enum Standing {
 /// What became of one model after these records; nothing where none names it.
 pub(super) fn life(records: &[Record], model: &str) -> ModelLife {
     let about = records.iter().filter(|record| record.model.as_deref() == Some(model));
-    Life::fold(about.map(change)).model(model).cloned().unwrap_or_default()
+    Life::fold(about).model(model).cloned().unwrap_or_default()
 }
 
 /// The last record about a model.

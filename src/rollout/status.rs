@@ -99,8 +99,7 @@ impl Status {
             None
         });
         notes.extend(note(&slots::standing(records, model, file.as_ref())));
-        let found: Vec<String> =
-            registry::versions(folder, None).iter().map(|version| version.to_string()).collect();
+        let found: Vec<String> = registry::versions(folder, None).iter().map(ToString::to_string).collect();
         let mut life = slots::life(records, model);
         if life.champion.is_none() && file.is_none() {
             life = ModelLife::unwritten(found.iter().map(String::as_str));
@@ -123,7 +122,7 @@ impl Status {
                 percent: challenger.percent,
                 since_ms,
             }),
-            shadows: shadows.iter().map(|version| version.to_string()).collect(),
+            shadows: shadows.iter().map(ToString::to_string).collect(),
             previous: previous.map(|version| version.to_string()),
             held: life.paused_ms.map(|_| "paused").or(life.frozen_ms.map(|_| "frozen")),
             versions,

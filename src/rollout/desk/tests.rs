@@ -117,192 +117,77 @@ const STORY: [&str; 12] = [
     "jo archive 4",
 ];
 
+/// Hours since the line before, who orders what, and what comes of it: `=>` what was done, `!!` why it was not.
+const ORDERS: &str = r#"
+    +0h jo canary 4 !! lead/4 is trained and cannot be a canary; next: `leadwire rollout shadow lead 4`
+    +0h jo promote 4 !! lead/4 is trained and cannot be promoted: it is no canary; next: `leadwire rollout shadow lead 4`
+    +0h jo shadow 3 !! lead/3 has been in production for 0 seconds and cannot be a shadow; it serves already
+    +0h jo shadow ../4 !! lead/../4 would not serve: "../4" is not the name of a version's folder
+    +0h jo rollback why=x !! lead/3 has been in production for 0 seconds; there is nothing to go back to: no version served before it
+    +0h jo resume !! lead is neither paused nor frozen
+    +0h jo shadow 4 => lead/4: model.registered / lead/4: trained -> validated / lead/4: validated -> shadow
+    +0h jo shadow 4 !! lead/4 has been in shadow for 0 seconds and cannot be a shadow; next: `leadwire rollout canary lead 4`
+    +72h jo canary 4 !! lead/4 has been in shadow for 3 days; a canary needs an approval: {approve}
+    +0h maria approve 4 step=canary !! approve needs a reason: say why
+    +0h jo approve 4 step=canary why=mine !! lead/4 was brought in by jo; somebody else must approve it
+    +0h maria approve 4 step=production why=x !! lead/4 has been in shadow for 3 days and cannot be approved so: production is that a canary serves all; next: `leadwire rollout canary lead 4`
+    +0h maria approve 4 step=canary why=sound => lead/4: approved for canary
+    +72h jo canary 4 !! lead/4 has been in shadow for 6 days; a canary needs an approval: {approve}
+    +0h maria approve 4 step=canary why=sound => lead/4: approved for canary
+    +0h maria deny 4 step=canary why=doubts => lead/4: denied for canary
+    +0h jo canary 4 !! lead/4 has been in shadow for 6 days; a canary needs an approval: {approve}
+    +0h maria approve 4 step=canary why=sound => lead/4: approved for canary
+    +71h jo canary 4 => lead/4: shadow -> canary 10%
+    +0h jo canary 4 percent=10 !! lead/4 has been in canary for 0 seconds and cannot go from 10% to 10%; next: `leadwire rollout promote lead 4`
+    +0h jo shadow 5 => lead/5: model.registered / lead/5: trained -> validated / lead/5: validated -> shadow
+    +0h maria approve 5 step=canary why=sound => lead/5: approved for canary
+    +1h jo canary 5 !! lead/5 must wait: lead/4 has been in canary for 60 minutes, and a model has one canary at a time
+    +1h jo canary 4 => lead/4: canary -> canary 50%
+    +1h jo canary 4 percent=20 => lead/4: canary -> canary 20%
+    +0h jo pause => lead: paused
+    +0h jo pause !! lead is paused already
+    +2h jo canary 4 !! lead/4 cannot rise: lead has been paused for 2 hours; `leadwire rollout resume lead` lets it go on
+    +0h jo canary 4 percent=5 => lead/4: canary -> canary 5%
+    +0h jo resume => lead: resumed
+    +0h jo canary 4 percent=100 => lead/4: canary -> canary 100%
+    +0h jo canary 4 !! lead/4 has been in canary for 0 seconds and is at 100%, and there is no step above; next: `leadwire rollout promote lead 4`
+    +0h jo promote 4 !! lead/4 has been in canary for 0 seconds; production needs to know that it is better, or an override: `leadwire rollout approve lead 4 production --override --why ...`
+    +0h maria approve 4 step=production override why=urgent => lead/4: approved for production
+    +0h jo promote 4 => lead/4: canary -> production / lead/3: production -> standby
+    +0h jo rollback !! rollback needs a reason: say why
+    +0h jo rollback to=2 why=x !! lead/2 is trained; only the last champions can serve again without a canary: 3
+    +0h jo rollback from=2 why=x !! lead/2 is trained and is not live, so it cannot be rolled back; next: `leadwire rollout shadow lead 2`
+    +0h jo rollback why=bad => lead/4: production -> quarantined / lead/3: standby -> production
+    +5h jo shadow 4 !! lead/4 has been quarantined for 5 hours and cannot be a shadow; next: `leadwire rollout clear lead 4 --why ...`
+    +0h jo clear 4 why=mended => lead/4: quarantined -> validated
+    +0h jo shadow 4 => lead/4: validated -> shadow
+    +0h maria approve 4 step=canary why=again => lead/4: approved for canary
+    +0h jo canary 4 !! lead/4 must wait 19 hours: the same artifact went into quarantine, and has rested for 5 hours
+    +20h jo canary 4 => lead/4: shadow -> canary 10%
+    +0h jo rollback from=5 why=slow => lead/5: shadow -> quarantined
+    +0h jo rollback why=bad => lead/4: canary -> quarantined
+    +0h jo archive 3 !! lead/3 has been in production for 25 hours and cannot be archived: it is live, or archived already; it serves already
+    +0h jo archive 4 => lead/4: quarantined -> archived
+    +0h jo unshadow 4 !! lead/4 has been archived for 0 seconds and cannot be withdrawn: it is no shadow; another version may follow it
+"#;
+
 #[test]
 fn orders_are_carried_out_or_refused_with_what_is_missing() {
     let mut office = Office::new();
     let approve = "`leadwire rollout approve lead 4 canary --why ...`";
-    for (hours, order, expected) in [
-        (
-            0,
-            "jo canary 4",
-            Err("lead/4 is trained and cannot be a canary; next: `leadwire rollout shadow lead 4`"),
-        ),
-        (
-            0,
-            "jo promote 4",
-            Err(
-                "lead/4 is trained and cannot be promoted: it is no canary; next: `leadwire rollout shadow lead 4`",
-            ),
-        ),
-        (
-            0,
-            "jo shadow 3",
-            Err("lead/3 has been in production for 0 seconds and cannot be a shadow; it serves already"),
-        ),
-        (
-            0,
-            "jo shadow ../4",
-            Err(r#"lead/../4 would not serve: "../4" is not the name of a version's folder"#),
-        ),
-        (
-            0,
-            "jo rollback why=x",
-            Err(
-                "lead/3 has been in production for 0 seconds; there is nothing to go back to: no version served before it",
-            ),
-        ),
-        (0, "jo resume", Err("lead is neither paused nor frozen")),
-        (
-            0,
-            "jo shadow 4",
-            Ok("lead/4: model.registered\nlead/4: trained -> validated\nlead/4: validated -> shadow"),
-        ),
-        (
-            0,
-            "jo shadow 4",
-            Err(
-                "lead/4 has been in shadow for 0 seconds and cannot be a shadow; next: `leadwire rollout canary lead 4`",
-            ),
-        ),
-        (
-            72,
-            "jo canary 4",
-            Err("lead/4 has been in shadow for 3 days; a canary needs an approval: {approve}"),
-        ),
-        (0, "maria approve 4 step=canary", Err("approve needs a reason: say why")),
-        (
-            0,
-            "jo approve 4 step=canary why=mine",
-            Err("lead/4 was brought in by jo; somebody else must approve it"),
-        ),
-        (
-            0,
-            "maria approve 4 step=production why=x",
-            Err(
-                "lead/4 has been in shadow for 3 days and cannot be approved so: production is that a canary serves all; next: `leadwire rollout canary lead 4`",
-            ),
-        ),
-        (0, "maria approve 4 step=canary why=sound", Ok("lead/4: approved for canary")),
-        (
-            72,
-            "jo canary 4",
-            Err("lead/4 has been in shadow for 6 days; a canary needs an approval: {approve}"),
-        ),
-        (0, "maria approve 4 step=canary why=sound", Ok("lead/4: approved for canary")),
-        (0, "maria deny 4 step=canary why=doubts", Ok("lead/4: denied for canary")),
-        (
-            0,
-            "jo canary 4",
-            Err("lead/4 has been in shadow for 6 days; a canary needs an approval: {approve}"),
-        ),
-        (0, "maria approve 4 step=canary why=sound", Ok("lead/4: approved for canary")),
-        (71, "jo canary 4", Ok("lead/4: shadow -> canary 10%")),
-        (
-            0,
-            "jo canary 4 percent=10",
-            Err(
-                "lead/4 has been in canary for 0 seconds and cannot go from 10% to 10%; next: `leadwire rollout promote lead 4`",
-            ),
-        ),
-        (
-            0,
-            "jo shadow 5",
-            Ok("lead/5: model.registered\nlead/5: trained -> validated\nlead/5: validated -> shadow"),
-        ),
-        (0, "maria approve 5 step=canary why=sound", Ok("lead/5: approved for canary")),
-        (
-            1,
-            "jo canary 5",
-            Err(
-                "lead/5 must wait: lead/4 has been in canary for 60 minutes, and a model has one canary at a time",
-            ),
-        ),
-        (1, "jo canary 4", Ok("lead/4: canary -> canary 50%")),
-        (1, "jo canary 4 percent=20", Ok("lead/4: canary -> canary 20%")),
-        (0, "jo pause", Ok("lead: paused")),
-        (0, "jo pause", Err("lead is paused already")),
-        (
-            2,
-            "jo canary 4",
-            Err(
-                "lead/4 cannot rise: lead has been paused for 2 hours; `leadwire rollout resume lead` lets it go on",
-            ),
-        ),
-        (0, "jo canary 4 percent=5", Ok("lead/4: canary -> canary 5%")),
-        (0, "jo resume", Ok("lead: resumed")),
-        (0, "jo canary 4 percent=100", Ok("lead/4: canary -> canary 100%")),
-        (
-            0,
-            "jo canary 4",
-            Err(
-                "lead/4 has been in canary for 0 seconds and is at 100%, and there is no step above; next: `leadwire rollout promote lead 4`",
-            ),
-        ),
-        (
-            0,
-            "jo promote 4",
-            Err(
-                "lead/4 has been in canary for 0 seconds; production needs to know that it is better, or an override: `leadwire rollout approve lead 4 production --override --why ...`",
-            ),
-        ),
-        (0, "maria approve 4 step=production override why=urgent", Ok("lead/4: approved for production")),
-        (0, "jo promote 4", Ok("lead/4: canary -> production\nlead/3: production -> standby")),
-        (0, "jo rollback", Err("rollback needs a reason: say why")),
-        (
-            0,
-            "jo rollback to=2 why=x",
-            Err("lead/2 is trained; only the last champions can serve again without a canary: 3"),
-        ),
-        (
-            0,
-            "jo rollback from=2 why=x",
-            Err(
-                "lead/2 is trained and is not live, so it cannot be rolled back; next: `leadwire rollout shadow lead 2`",
-            ),
-        ),
-        (0, "jo rollback why=bad", Ok("lead/4: production -> quarantined\nlead/3: standby -> production")),
-        (
-            5,
-            "jo shadow 4",
-            Err(
-                "lead/4 has been quarantined for 5 hours and cannot be a shadow; next: `leadwire rollout clear lead 4 --why ...`",
-            ),
-        ),
-        (0, "jo clear 4 why=mended", Ok("lead/4: quarantined -> validated")),
-        (0, "jo shadow 4", Ok("lead/4: validated -> shadow")),
-        (0, "maria approve 4 step=canary why=again", Ok("lead/4: approved for canary")),
-        (
-            0,
-            "jo canary 4",
-            Err(
-                "lead/4 must wait 19 hours: the same artifact went into quarantine, and has rested for 5 hours",
-            ),
-        ),
-        (20, "jo canary 4", Ok("lead/4: shadow -> canary 10%")),
-        (0, "jo rollback from=5 why=slow", Ok("lead/5: shadow -> quarantined")),
-        (0, "jo rollback why=bad", Ok("lead/4: canary -> quarantined")),
-        (
-            0,
-            "jo archive 3",
-            Err(
-                "lead/3 has been in production for 25 hours and cannot be archived: it is live, or archived already; it serves already",
-            ),
-        ),
-        (0, "jo archive 4", Ok("lead/4: quarantined -> archived")),
-        (
-            0,
-            "jo unshadow 4",
-            Err(
-                "lead/4 has been archived for 0 seconds and cannot be withdrawn: it is no shadow; another version may follow it",
-            ),
-        ),
-    ] {
-        office.hours += hours;
+    for line in ORDERS.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (hours, line) = line.split_once("h ").unwrap();
+        office.hours += hours.parse::<i64>().unwrap();
+        let (order, expected) = match line.split_once(" => ") {
+            Some((order, done)) => (order, Ok(done.replace(" / ", "\n"))),
+            None => line
+                .split_once(" !! ")
+                .map(|(order, why)| (order, Err(why.replace("{approve}", approve))))
+                .unwrap(),
+        };
         let before = (office.records().len(), office.file());
-        let told = office.give(order);
-        let expected = expected.map(str::to_owned).map_err(|text| text.replace("{approve}", approve));
-        assert_eq!(told, expected, "{order}");
-        if told.is_err() && before.0 > 0 {
+        assert_eq!(office.give(order), expected, "{order}");
+        if expected.is_err() && before.0 > 0 {
             assert_eq!((office.records().len(), office.file()), before, "{order}");
         }
         assert_eq!(office.settle().unwrap(), Settled::Agreed, "{order}");
