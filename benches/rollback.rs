@@ -29,7 +29,8 @@ use std::{
 };
 
 use support::{
-    CONFIG, CREATE, Client, LEAD, Upstream, copy_folder, created, placed, ready, shipped_model, write_version,
+    CONFIG, CREATE, Client, LEAD, Upstream, copy_folder, created, placed, post, ready, shipped_model,
+    write_version,
 };
 
 /// Load before the order, and after it.

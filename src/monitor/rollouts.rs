@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -17,13 +17,12 @@ use arc_swap::ArcSwap;
 use super::evidence::gather;
 use crate::{
     config::Config,
-    lead::TripReason,
     leadlog::Store,
-    ledger::{self, Field},
+    ledger::{self, Ledger},
     registry::{Live, Version},
     rollout::{
-        Act, Action, Alarm, Decision, Desk, Done, Fault, Grounds, Guards, LEADWIRE, Life, Memory, ModelLife,
-        Order, OrderError, Quality, Situation, Told, Trigger, decide, paired,
+        Alarm, Decision, Desk, Done, Fault, Guards, Life, Memory, ModelLife, Order, OrderError, Situation,
+        Told, Trigger, decide,
     },
     telemetry::{Metrics, now_ms},
 };
@@ -89,6 +88,8 @@ struct Loop {
     trials: BTreeMap<String, Trial>,
     /// What kept it from looking at the last turn, so that it is told once.
     complaint: Option<String>,
+    /// What the ledger tells, and its file's length and time when it was read.
+    known: (Option<(u64, SystemTime)>, Arc<Life>),
 }
 
 /// What is remembered of one model between two turns.
@@ -103,7 +104,7 @@ struct Trial {
 
 impl Loop {
     fn new(sources: Sources) -> Self {
-        Self { sources, trials: BTreeMap::new(), complaint: None }
+        Self { sources, trials: BTreeMap::new(), complaint: None, known: Default::default() }
     }
 
     fn turn(&mut self, now_ms: i64) {
@@ -115,8 +116,13 @@ impl Loop {
 
     fn look_at_all(&mut self, config: &Config, now_ms: i64) -> Result<(), OrderError> {
         let desk = self.sources.desk.under(config)?;
-        let records = ledger::read(&config.state)?;
-        for (model, life) in Life::fold(&records).models() {
+        let file = std::fs::metadata(config.state.join(Ledger::FILE)).ok();
+        let stamp = file.and_then(|file| Some((file.len(), file.modified().ok()?)));
+        if stamp.is_none() || self.known.0 != stamp {
+            self.known = (stamp, Arc::new(Life::fold(&ledger::read(&config.state)?)));
+        }
+        let life = Arc::clone(&self.known.1);
+        for (model, life) in life.models() {
             self.look_at((model, life), (config, &desk), now_ms);
         }
         Ok(())
@@ -161,20 +167,13 @@ impl Loop {
         if is_news {
             say(model, &decision);
         }
-        let better = evidence.is_some_and(|evidence| {
-            paired(&evidence.pairs.labelled, &policy.paired).ruling == Quality::Better
-        });
-        if let Some(action) = action(&decision).filter(|_| policy.act) {
-            let order = Order {
-                model: model.to_owned(),
-                action,
-                actor: LEADWIRE.to_owned(),
-                why: decision.told.said.clone(),
-            };
-            let done = desk.carry_out(&order, &grounds(&decision, better), now_ms);
+        if let Some((order, grounds)) = decision.order(model).filter(|_| policy.act) {
+            let done = desk.carry_out(&order, &grounds, now_ms);
+            if done.is_ok() {
+                // What comes next may be due at once.
+                trial.due_ms = now_ms;
+            }
             self.sources.carried_out(&order, &decision, done, is_news);
-            // The next step may be due at once.
-            trial.due_ms = now_ms;
         }
         trial.last = Some(decision);
     }
@@ -182,27 +181,7 @@ impl Loop {
     /// The model's live versions that failed beyond doubt.
     fn faults(&self, model: &str, life: &ModelLife) -> Vec<Fault> {
         let tripped = self.sources.guards.tripped().into_iter().filter(|(of, ..)| **of == *model);
-        let mut faults: Vec<Fault> = tripped
-            .map(|(_, version, trip)| {
-                let trigger = match trip.reason {
-                    TripReason::Score => Trigger::Score,
-                    TripReason::Load => Trigger::Load,
-                    TripReason::Poison | TripReason::Errors | TripReason::Deadline => Trigger::Guard,
-                };
-                let (minute, beside) = (trip.challenger, trip.champion);
-                let said =
-                    format!("its guard took {model}/{version} out of service: {}", trip.reason.as_str());
-                let numbers = [
-                    ("minute_leads", i64::from(minute.leads)),
-                    ("minute_failed", i64::from(minute.failed)),
-                    ("minute_late", i64::from(minute.late)),
-                    ("minute_champion_leads", i64::from(beside.leads)),
-                    ("minute_champion_failed", i64::from(beside.failed)),
-                    ("minute_champion_late", i64::from(beside.late)),
-                ];
-                Fault { version: version.to_string(), trigger, told: Told::new(said, numbers) }
-            })
-            .collect();
+        let mut faults: Vec<Fault> = tripped.map(|(_, version, trip)| trip.fault(&version)).collect();
         if let Some(served) = self.sources.live.model(model) {
             let out = served.slots().map(|(_, version)| version).filter(|version| version.poison.is_out());
             for version in out.map(|version| &version.id.version) {
@@ -260,29 +239,4 @@ fn say(model: &str, decision: &Decision) {
         Alarm::Warning => tracing::warn!(model, version, act, "{why}"),
         Alarm::Critical => tracing::error!(model, version, act, "{why}"),
     }
-}
-
-/// The order that a decision asks for; none where it holds.
-fn action(decision: &Decision) -> Option<Action> {
-    let version = || decision.version.clone();
-    Some(match decision.act {
-        Act::Hold(_) => return None,
-        Act::Canary { percent } | Act::StepUp { percent } => Action::Canary(version(), Some(percent)),
-        Act::Promote => Action::Promote(version()),
-        Act::RollBack(_) => Action::Rollback { from: Some(version()), to: None },
-        Act::Freeze => Action::Freeze,
-        Act::Reject => Action::Reject(version()),
-        Act::Ask(stage) => Action::Ask(version(), stage),
-        Act::Archive => Action::Archive(version()),
-    })
-}
-
-fn grounds(decision: &Decision, better: bool) -> Grounds {
-    let trigger = match decision.act {
-        Act::RollBack(trigger) => Some(trigger.as_str().to_owned()),
-        _ => None,
-    };
-    let numbers =
-        decision.numbers().iter().map(|(name, number)| ((*name).to_owned(), Field::Integer(*number)));
-    Grounds { better, trigger, numbers: numbers.collect() }
 }
