@@ -150,7 +150,43 @@ pub fn millis(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn field() -> impl Strategy<Value = Field> {
+        let leaf = prop_oneof![
+            (-(1_i64 << 53) + 1..(1 << 53)).prop_map(Field::Integer),
+            any::<String>().prop_map(Field::Text),
+        ];
+        let map = |inner| prop::collection::btree_map("[ -~]{0,6}", inner, 0..4).prop_map(Field::Map);
+        leaf.prop_recursive(4, 16, 4, map)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sealed_is_read_back(
+            (kind, actor) in any::<(String, String)>(),
+            fields in prop::collection::btree_map("[a-z_]{9,12}", field(), 0..5),
+            (seq, ms) in (0_u64..1 << 53, 0_i64..253_402_300_800_000),
+        ) {
+            let event = Event { kind: Kind::parse(&kind), model: None, version: None, actor, fields };
+            let record = Record::seal(event.clone(), (seq, &[7; 32]), ms).unwrap();
+            prop_assert_eq!((record.seq, record.ts_ms, &record.kind), (seq, ms, &event.kind));
+            prop_assert_eq!((&record.actor, &record.fields), (&event.actor, &event.fields));
+            prop_assert_eq!(Record::parse(record.line()), Ok(record));
+        }
+
+        #[test]
+        fn no_byte_of_a_record_can_be_another(at in any::<prop::sample::Index>(), byte in 0_u8..128) {
+            let event = Event::new(Kind::Promoted, "jo").model("lead").with("reason", "a\"b\u{1f}ü").with("n", -7);
+            let mut line = sealed(event).unwrap().line().to_owned().into_bytes();
+            let at = at.index(line.len());
+            prop_assume!(line[at] != byte);
+            line[at] = byte;
+            prop_assert!(str::from_utf8(&line).is_err() || Record::parse(str::from_utf8(&line).unwrap()).is_err());
+        }
+    }
 
     fn sealed(event: Event) -> Result<Record, String> {
         Record::seal(event, (3, &[7; 32]), 1_793_614_830_123).map_err(|fault| fault.to_string())

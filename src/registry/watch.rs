@@ -10,7 +10,11 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -31,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Watch {
     signals: SyncSender<Signal>,
+    urgent: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,17 +52,22 @@ impl Watch {
         // One waiting signal says as much as a thousand.
         let (signals, received) = sync_channel(1);
         let mut watched = Watched::new(models, Box::new(files), signals.clone());
+        let inbox = Inbox { signals: received, urgent: Arc::default() };
+        let urgent = Arc::clone(&inbox.urgent);
         let thread = thread::Builder::new()
             .name("watch".into())
-            .spawn(move || run(&received, &mut watched, poll, look))?;
-        Ok(Self { signals, thread: Some(thread) })
+            .spawn(move || run(&inbox, &mut watched, poll, look))?;
+        Ok(Self { signals, urgent, thread: Some(thread) })
     }
 
     /// What makes it look now, without waiting for the end of a burst.
     pub fn now(&self) -> impl Fn() + Send + Sync + 'static {
-        let signals = self.signals.clone();
-        // Where another signal waits, a look is on its way.
-        move || _ = signals.try_send(Signal::Now)
+        let (signals, urgent) = (self.signals.clone(), Arc::clone(&self.urgent));
+        move || {
+            urgent.store(true, Ordering::Release);
+            // Where another signal waits, it is as good as this one.
+            _ = signals.try_send(Signal::Changed);
+        }
     }
 }
 
@@ -74,11 +84,17 @@ impl Drop for Watch {
 #[derive(Debug, PartialEq)]
 enum Signal {
     Changed,
-    Now,
     Stop,
 }
 
-fn run(signals: &Receiver<Signal>, watched: &mut Watched, poll: Duration, mut look: impl FnMut()) {
+/// Where signals arrive.
+struct Inbox {
+    signals: Receiver<Signal>,
+    /// Somebody waits for what changed, so the end of a burst is not waited for.
+    urgent: Arc<AtomicBool>,
+}
+
+fn run(inbox: &Inbox, watched: &mut Watched, poll: Duration, mut look: impl FnMut()) {
     loop {
         // New directories first: what is written into them from here on is seen, what was written before is read.
         watched.arm();
@@ -87,27 +103,27 @@ fn run(signals: &Receiver<Signal>, watched: &mut Watched, poll: Duration, mut lo
             // What changed in these before they were watched, nobody told.
             look();
         }
-        match signals.recv_timeout(poll) {
-            Ok(Signal::Changed) if settle(signals) => {}
-            Ok(Signal::Now) => {}
+        match inbox.signals.recv_timeout(poll) {
+            Ok(Signal::Changed) if inbox.settle() => {}
             Err(RecvTimeoutError::Timeout) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
 
-/// Waits for the end of a burst; false when told to stop.
-fn settle(signals: &Receiver<Signal>) -> bool {
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        match signals.recv_timeout(QUIET) {
-            Ok(Signal::Changed) => {}
-            Ok(Signal::Now) => return true,
-            Err(RecvTimeoutError::Timeout) => return true,
-            Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+impl Inbox {
+    /// Waits for the end of a burst; false when told to stop.
+    fn settle(&self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && !self.urgent.swap(false, Ordering::AcqRel) {
+            match self.signals.recv_timeout(QUIET) {
+                Ok(Signal::Changed) => {}
+                Err(RecvTimeoutError::Timeout) => return true,
+                Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            }
         }
+        true
     }
-    true
 }
 
 /// The directories under watch.
@@ -222,5 +238,36 @@ mod tests {
         assert!(!event(EventKind::Access(AccessKind::Any)));
         assert!(event(EventKind::Modify(ModifyKind::Name(RenameMode::To))) && event(EventKind::Other));
         assert!(is_hint(&Err(notify::Error::generic("queue overflow"))));
+    }
+
+    #[test]
+    fn whoever_waits_for_a_look_does_not_wait_for_the_end_of_a_burst() {
+        let (sender, signals) = sync_channel(8);
+        let inbox = Inbox { signals, urgent: Arc::default() };
+        let burst = || (0..4).for_each(|_| sender.send(Signal::Changed).unwrap());
+        burst();
+        inbox.urgent.store(true, Ordering::Release);
+        assert!(inbox.settle());
+        assert_eq!(inbox.signals.try_iter().count(), 4, "the burst goes on");
+        burst();
+        assert!(inbox.settle());
+        assert_eq!(inbox.signals.try_iter().count(), 0, "and is waited for the next time");
+        sender.send(Signal::Stop).unwrap();
+        assert!(!inbox.settle());
+    }
+
+    #[test]
+    fn a_look_is_had_by_asking_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (look, looks) = sync_channel(8);
+        let watch = Watch::start(folder.path(), Vec::new, Duration::from_secs(3600), move || {
+            _ = look.try_send(());
+        });
+        let watch = watch.unwrap();
+        let patience = Duration::from_secs(30);
+        looks.recv_timeout(patience).unwrap();
+        while looks.try_recv().is_ok() {}
+        watch.now()();
+        looks.recv_timeout(patience).unwrap();
     }
 }

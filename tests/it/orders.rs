@@ -311,3 +311,43 @@ fn a_killed_order_is_carried_out_whole_or_not_at_all() {
     }
     assert!(cut_short > 0, "some were killed before their end");
 }
+
+/// The system refuses to let files grow, as on a full disk.
+#[test]
+fn on_a_full_disk_orders_are_refused_and_a_rollback_is_recorded_later() {
+    let place = Place::new();
+    let folder = place.folder.path();
+    for order in [&["shadow", "lead", "2"][..], &["approve", "lead", "2", "canary"], &["canary", "lead", "2"]]
+    {
+        let actor = if order[0] == "approve" { "maria" } else { "jo" };
+        let output = place.run(&[order, &["--actor", actor, "--why", "sound"]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let file = state(folder).join(Ledger::FILE);
+    let before = fs::read(&file).unwrap();
+    let full = |order: &str| {
+        // Files may not grow beyond half a kibibyte: the deployment's fits, the ledger's does not.
+        let script =
+            "trap '' XFSZ; ulimit -f 1; exec \"$0\" rollout -c \"$1\" \"$2\" lead --actor jo --why bad";
+        let arguments = ["-c", script, env!("CARGO_BIN_EXE_leadwire"), &place.config(), order];
+        Command::new("sh").args(arguments).output().unwrap()
+    };
+    let paused = full("pause");
+    assert_eq!(paused.status.code(), Some(1));
+    assert!(text(&paused.stderr).contains("cannot write "), "{}", text(&paused.stderr));
+    assert!(text(&paused.stderr).contains("ledger.jsonl: File too large"), "{}", text(&paused.stderr));
+    let rolled_back = full("rollback");
+    assert_eq!(text(&rolled_back.stdout), "lead/2: canary -> quarantined\n", "{}", text(&rolled_back.stderr));
+    assert!(text(&rolled_back.stderr).starts_with("warning: not recorded yet: cannot write "));
+    assert_eq!(rolled_back.status.code(), Some(0));
+    assert_eq!((fs::read(&file).unwrap() == before, slots(folder)), (true, Some(Deployment::of("1".into()))));
+    let status = place.run(&["status"]);
+    assert!(text(&status.stdout).ends_with("  a rollback took effect and waits to be recorded\n"));
+
+    let desk = Desk::at(&folder.join("models"), &state(folder));
+    assert_eq!(desk.settle("lead", 1).unwrap(), Settled::Late);
+    let records = ledger::read(&state(folder)).unwrap();
+    let late = records.iter().find(|record| record.kind.as_str() == "rollback.manual").unwrap();
+    assert_eq!((late.fields["late"].integer(), late.fields["reason"].text()), (Some(1), Some("bad")));
+    assert_eq!(slots(folder), Some(Deployment::of("1".into())));
+}
