@@ -9,7 +9,8 @@ use rusqlite::{Row, params};
 use super::store::{Store, StoreError};
 use crate::{
     lead::{
-        AucDifference, Cohort, Grade, Histogram, Labelled, Pairs, ShadowError, Sides, StepCounts, Traffic, Window,
+        AucDifference, Cohort, Grade, Histogram, Labelled, Pairs, ShadowError, Sides, StepCounts, Traffic,
+        Window,
     },
     stats::{self, Delong},
 };
