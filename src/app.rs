@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::{self, Admin, Token},
+    admin::{self, Admin, Look, Token},
     config::Config,
     demo::{DemoOptions, Logged, Scene, Summary},
     lead::{ModelId, TripReason},
@@ -29,7 +29,7 @@ use crate::{
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch},
-    rollout::Guards,
+    rollout::{Desk, Guards, Settled},
     telemetry::{Latency, Metrics},
 };
 
@@ -90,7 +90,7 @@ impl Sidecar {
         let writer = Writer::start(&config.state, queue.clone(), told)?;
         let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
         let scorer = ShadowScorer::start(&shadows, queue.aside())?;
-        let (models, state_folder, poll) = (config.models.clone(), config.state.clone(), options.poll);
+        let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
         let shared = Shared {
@@ -106,6 +106,11 @@ impl Sidecar {
         };
         let draining = Arc::new(AtomicBool::new(false));
         let (live, refusals) = (control.live.clone(), control.refusals.clone());
+        let (desk, judged_by) = (control.desk.clone(), control.config.clone());
+        control.look();
+        let watched = control.watched();
+        let watch = Watch::start(&models, watched, poll, move || control.look())
+            .context("cannot watch for changes")?;
         let state = Admin {
             metrics,
             latency,
@@ -113,14 +118,12 @@ impl Sidecar {
             known,
             live,
             refusals,
-            state: state_folder,
+            desk,
+            config: judged_by,
+            look: Look::new(watch.now()),
             draining: draining.clone(),
             token,
         };
-        control.look();
-        let watched = control.watched();
-        let watch = Watch::start(&models, watched, poll, move || control.look())
-            .context("cannot watch for changes")?;
         let (admin_stop, stop) = oneshot::channel();
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
@@ -176,6 +179,9 @@ struct Control {
     candidate: Option<Arc<Config>>,
     /// What takes challengers out of service at once.
     guards: Arc<Guards>,
+    desk: Desk,
+    /// Why deployments and ledger did not come together at the last look, so that each reason is told once.
+    unsettled: Vec<String>,
     tls: TlsSides,
     /// The certificates and keys as last looked at, so that each change is told once.
     tls_digests: TlsDigests,
@@ -196,7 +202,7 @@ impl Control {
             .for_each(|error| tracing::warn!(%error, "a certificate is not valid now"));
         warn_of_exposed(&files);
         let snapshot = Snapshot::new(Arc::new(config.clone()), &[], &metrics)?.with_tls(tls.clone());
-        let models = config.models.clone();
+        let (models, desk) = (config.models.clone(), Desk::at(&config.models, &config.state));
         let config = Arc::new(ArcSwap::from_pointee(config));
         let registry = registry(&models, config.clone());
         let live = registry.live();
@@ -210,6 +216,8 @@ impl Control {
             text,
             candidate,
             guards,
+            desk,
+            unsettled: Vec::new(),
             tls,
             tls_digests,
             metrics,
@@ -240,7 +248,34 @@ impl Control {
         }
     }
 
+    /// Brings every deployment and the ledger together. Where that fails, what the files say is served all the same.
+    fn settle(&mut self) {
+        let settled = match self.desk.under(&self.config.load()) {
+            Ok(desk) => desk.settle_all(now_ms()),
+            Err(error) => vec![(String::new(), Err(error.into()))],
+        };
+        let mut unsettled = Vec::new();
+        for (model, settled) in settled {
+            let done = match settled {
+                Ok(Settled::Agreed) => continue,
+                Ok(Settled::Rebuilt) => "deployment.json was behind the ledger; rebuilt",
+                Ok(Settled::Override) => "deployment.json was edited by hand; recorded",
+                Ok(Settled::Late) => "a rollback that came before its record is recorded",
+                Err(error) => {
+                    unsettled.push(format!("{model} {:#}", anyhow::Error::from(error)));
+                    continue;
+                }
+            };
+            tracing::info!(model, "{done}");
+        }
+        for reason in unsettled.iter().filter(|reason| !self.unsettled.contains(reason)) {
+            tracing::warn!("deployments and ledger do not agree: {}", reason.trim_start());
+        }
+        self.unsettled = unsettled;
+    }
+
     fn look_at_models(&mut self) {
+        self.settle();
         for refusal in self.registry.look() {
             tracing::error!(model = %refusal.model, kind = refusal.kind.as_str(), "refused: {refusal}");
             self.metrics.model_refused(&refusal.model, refusal.kind.as_str());
@@ -444,12 +479,6 @@ fn make_ca(config: &Config) -> Result<(), TlsError> {
     Ok(())
 }
 
-/// Milliseconds since 1970.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 fn warn_of_exposed(files: &TlsFiles<'_>) {
     for key in files.exposed() {
         tracing::warn!(key = %key.display(), "every user of the system can read this private key");
@@ -580,3 +609,9 @@ async fn signalled() -> std::io::Result<()> {
 
 /// Clients and CRM take a core each, and a laptop should stay cool.
 const DEMO_WORKERS: usize = 2;
+
+/// The time, in milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -23,6 +23,7 @@ use crate::{
     ledger::{self, Keys, LedgerCommand},
     proxy::Recording,
     registry::{self, ModelsOptions},
+    rollout::{self, Desk, RolloutOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging},
     train::{self, ImportOptions, TrainOptions},
@@ -52,6 +53,8 @@ enum Command {
     Import(ImportCommand),
     /// Look at the versions on disk, compare and sign them.
     Models(ModelsOptions),
+    /// See how versions stand, and move them.
+    Rollout(RolloutCommand),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
 }
@@ -152,6 +155,15 @@ struct ImportCommand {
 }
 
 #[derive(Debug, Args)]
+struct RolloutCommand {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
+    config: PathBuf,
+    #[command(flatten)]
+    options: RolloutOptions,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -177,6 +189,7 @@ impl Cli {
             Command::Train(command) => train(&command),
             Command::Import(command) => import(&command),
             Command::Models(options) => models(&options),
+            Command::Rollout(command) => rollout(&command),
             Command::Ledger(options) => ledger(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
@@ -424,6 +437,17 @@ fn print(report: &(impl Display + Serialize), json: bool) -> anyhow::Result<Exit
 fn models(options: &ModelsOptions) -> anyhow::Result<ExitCode> {
     let told = registry::models(options)?;
     write!(std::io::stdout().lock(), "{}", told.text)?;
+    Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn rollout(command: &RolloutCommand) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&command.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(error)),
+    };
+    let told = rollout::run(&command.options, &Desk::of(&config)?, app::now_ms())?;
+    write!(std::io::stdout().lock(), "{}", told.text)?;
+    told.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

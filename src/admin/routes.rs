@@ -1,8 +1,7 @@
-//! The endpoints: `/live /ready /metrics /version /api/latency /api/models /api/ledger`.
+//! The endpoints: `/live /ready /metrics /version /api/latency /api/models /api/ledger /api/rollouts`, and orders.
 
 use std::{
     convert::Infallible,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,21 +13,26 @@ use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
     extract::{Query, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 use tokio::sync::oneshot;
 
-use super::token::Token;
+use super::{
+    rollouts::{self, Look},
+    token::Token,
+};
 use crate::{
+    config::Config,
     lead::Slot,
     leadlog::{Known, Queue},
     ledger::{self, LedgerError, Record},
     registry::{Live, Refusal, Version},
+    rollout::Desk,
     telemetry::{Latency, Levels, Metrics, ModelInfo, render},
 };
 
@@ -47,8 +51,12 @@ pub struct Admin {
     pub live: Live<Version>,
     /// What is on disk and does not serve, and why.
     pub refusals: Arc<ArcSwap<Vec<Refusal>>>,
-    /// The directory that holds the ledger.
-    pub state: PathBuf,
+    /// Where orders are carried out, and the ledger is.
+    pub desk: Desk,
+    /// What they are judged by.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Makes what changed take effect at once.
+    pub look: Look,
     /// Set when the process is told to stop.
     pub draining: Arc<AtomicBool>,
     /// Who may call; anybody without one.
@@ -73,6 +81,8 @@ pub async fn serve(
         .route("/api/latency", get(latency))
         .route("/api/models", get(models))
         .route("/api/ledger", get(ledger))
+        .route("/api/rollouts", get(rollouts::rollouts))
+        .route("/api/models/{model}/{verb}", post(rollouts::order))
         .layer(middleware::from_fn_with_state(admin.clone(), admit));
     // The kubelet's probes carry no token, and tell nothing but yes or no.
     let open = Router::new().route("/live", get(live)).route("/ready", get(ready));
@@ -109,6 +119,13 @@ async fn admit(State(admin): State<Admin>, request: Request, next: Next) -> Resp
         Some(token) if !token.admits(authorization) => {
             let body = Json(json!({"error": "a bearer token is required"}));
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
+        }
+        // Without a token, being on this machine is the only leave there is; a browser lends that to any page.
+        None if request.method() == Method::POST && !rollouts::is_direct(request.headers()) => {
+            let body = Json(
+                json!({"error": "without a token, orders are taken under an address or localhost only"}),
+            );
+            (StatusCode::FORBIDDEN, body).into_response()
         }
         _ => next.run(request).await,
     }
@@ -194,7 +211,7 @@ impl Wanted {
 /// Who changed what, the oldest first. The file is read each time: a person asks for it, and seldom.
 async fn ledger(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> (StatusCode, Json<Json_>) {
     let read = tokio::task::spawn_blocking(move || {
-        let records = ledger::read(&admin.state)?;
+        let records = ledger::read(&admin.desk.state)?;
         Ok::<_, LedgerError>(json!({"size": records.len(), "records": wanted.of(&records)}))
     });
     match read.await {

@@ -18,9 +18,8 @@ pub(crate) mod fixture; // a small version, for tests of every room
 #[cfg(test)]
 mod tree_tests; // versions of LightGBM and XGBoost
 
-pub(crate) use self::version::{MAX_FILE, read};
 pub use self::{
-    deployment::{Challenger, Deployment, DeploymentError},
+    deployment::{Applied, Challenger, Deployment, DeploymentError, DeploymentFile, Late},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
     manifest::{Background, Baseline, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain},
     poison::Poison,
@@ -28,4 +27,8 @@ pub use self::{
     trust::{KeyError, SIGNATURE, Trust, keygen, private_key, public_key, sign},
     version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},
     watch::{POLL, Watch},
+};
+pub(crate) use self::{
+    deployment::{folders, is_name, versions},
+    version::{MAX_FILE, read},
 };

@@ -52,6 +52,13 @@ impl Watch {
             .spawn(move || run(&received, &mut watched, poll, look))?;
         Ok(Self { signals, thread: Some(thread) })
     }
+
+    /// What makes it look now, without waiting for the end of a burst.
+    pub fn now(&self) -> impl Fn() + Send + Sync + 'static {
+        let signals = self.signals.clone();
+        // Where another signal waits, a look is on its way.
+        move || _ = signals.try_send(Signal::Now)
+    }
 }
 
 impl Drop for Watch {
@@ -67,6 +74,7 @@ impl Drop for Watch {
 #[derive(Debug, PartialEq)]
 enum Signal {
     Changed,
+    Now,
     Stop,
 }
 
@@ -81,6 +89,7 @@ fn run(signals: &Receiver<Signal>, watched: &mut Watched, poll: Duration, mut lo
         }
         match signals.recv_timeout(poll) {
             Ok(Signal::Changed) if settle(signals) => {}
+            Ok(Signal::Now) => {}
             Err(RecvTimeoutError::Timeout) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -93,6 +102,7 @@ fn settle(signals: &Receiver<Signal>) -> bool {
     while start.elapsed() < PATIENCE {
         match signals.recv_timeout(QUIET) {
             Ok(Signal::Changed) => {}
+            Ok(Signal::Now) => return true,
             Err(RecvTimeoutError::Timeout) => return true,
             Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
         }

@@ -138,3 +138,92 @@ pub fn volumes(scores: &Histogram, cutoffs: Cutoffs) -> String {
     let share = |leads: u64| percent(leads as f64 / all.max(1) as f64);
     format!("A {}, B {}, C {}, D {}", share(a), share(b - a), share(c - b), share(all - c))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lead::Sides;
+
+    /// A challenger that is better and true: 800 wins of 10,000 leads.
+    fn good() -> Pairs {
+        Pairs {
+            p99_ns: Sides { champion: 9000, challenger: 12_000 },
+            grades: [[500, 100, 0, 0], [50, 1800, 150, 0], [0, 60, 2800, 40], [0, 0, 12, 5472]],
+            labelled: Labelled {
+                leads: 10_000,
+                positives: 800,
+                mean: 0.01,
+                squares: 400.0,
+                expected: Sides { champion: 900.0, challenger: 790.0 },
+            },
+            ..Pairs::default()
+        }
+    }
+
+    #[test]
+    fn the_gate_names_what_stands_in_the_way() {
+        let policy = Rollout::default();
+        let check = |goldens, pairs: Pairs, is_override, expected: &str| {
+            let gate = gate(goldens, &pairs, is_override, &policy);
+            assert_eq!(gate.told().said, expected);
+            assert_eq!(gate.is_passed(), expected.contains("change grade"));
+        };
+        check(
+            true,
+            good(),
+            false,
+            "golden samples hold; \
+             better on the same 10,000 leads, 800 of them won: log-loss is lower by 0.0100 a lead (p below 0.0001); \
+             800 wins where it expects 790 and the champion 900; \
+             scoring takes 12 µs at p99, the champion 9 µs; 412 of 10,984 leads change grade",
+        );
+        check(false, good(), false, "a golden sample is off");
+        let mut open = good();
+        open.labelled.mean = 0.0001;
+        let undecided = "neither better nor worse on 10,000 leads, 800 of them won: log-loss is lower by 0.0001 a lead \
+                         (p 1.0000); no number of leads in sight would tell them apart";
+        check(true, open.clone(), false, undecided);
+        check(
+            true,
+            open,
+            true,
+            &format!(
+                "golden samples hold; {undecided}, which was overridden; \
+                 800 wins where it expects 790 and the champion 900; \
+                 scoring takes 12 µs at p99, the champion 9 µs; 412 of 10,984 leads change grade"
+            ),
+        );
+        let mut hopeful = good();
+        hopeful.labelled.expected.challenger = 1000.0;
+        check(true, hopeful, false, "800 wins where it expects 1000 and the champion 900");
+        let slow = Pairs { p99_ns: Sides { champion: 9000, challenger: 1_000_001 }, ..good() };
+        check(true, slow, false, "scoring takes 1,001 µs at p99, the champion 9 µs");
+        assert!(!gate(true, &Pairs::default(), false, &policy).is_passed());
+    }
+
+    #[test]
+    fn cutoffs_keep_the_volumes_of_grades() {
+        let (mut champion, mut challenger) = (Histogram::default(), Histogram::default());
+        for lead in 0..100_000 {
+            let score = f64::from(lead) / 100_000.0;
+            champion.count(score);
+            // The challenger is far less sure of itself, and ranks the same.
+            challenger.count(score * score / 4.0);
+        }
+        let cutoffs = Cutoffs { a: 0.9, b: 0.7, c: 0.4 };
+        let mapped = quantile_cutoffs(&champion, &challenger, cutoffs);
+        for (got, expected) in [(mapped.a, 0.81 / 4.0), (mapped.b, 0.49 / 4.0), (mapped.c, 0.16 / 4.0)] {
+            assert!((got - expected).abs() < 0.001, "{got} is not {expected}");
+        }
+        assert_eq!(volumes(&champion, cutoffs), "A 9.96%, B 20.02%, C 29.98%, D 40.04%");
+        assert_eq!(volumes(&challenger, mapped), "A 9.86%, B 19.98%, C 30.14%, D 40.02%");
+        assert_eq!(quantile_cutoffs(&champion, &champion, cutoffs).a, 922.0 / 1024.0);
+        assert_eq!(quantile_cutoffs(&champion, &Histogram::default(), cutoffs), cutoffs);
+        assert_eq!(volumes(&Histogram::default(), cutoffs), "A 0.00%, B 0.00%, C 0.00%, D 0.00%");
+        // One score for all: the volumes cannot be kept, and the cut-offs stay in order.
+        let mut flat = Histogram::default();
+        flat.add_bin(100, 1000);
+        let Cutoffs { a, b, c } = quantile_cutoffs(&champion, &flat, cutoffs);
+        assert!(a >= b && b >= c && a <= 1.0);
+    }
+}

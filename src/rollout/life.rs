@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::state::{Move, State, may};
 use crate::{
     config::Stage,
-    ledger::{Field, Record},
+    ledger::{Field, Fields, Record},
     registry::{Challenger, Deployment},
 };
 
@@ -194,6 +194,13 @@ impl Life {
     /// The models that a record names.
     pub fn models(&self) -> impl Iterator<Item = (&str, &ModelLife)> {
         self.models.iter().map(|(name, life)| (name.as_str(), life))
+    }
+}
+
+impl<const N: usize> From<[(String, ModelLife); N]> for Life {
+    /// Lives as they are known, to be told on.
+    fn from(models: [(String, ModelLife); N]) -> Self {
+        Self { models: models.into(), oddities: Vec::new() }
     }
 }
 
@@ -472,11 +479,6 @@ impl Default for VersionLife {
 
 impl<'r> From<&'r Record> for Change<'r> {
     fn from(record: &'r Record) -> Self {
-        let detail = |(name, field): (&'r String, &'r Field)| match field {
-            Field::Integer(integer) => Some((name.as_str(), Detail::Integer(*integer))),
-            Field::Text(text) => Some((name.as_str(), Detail::Text(text))),
-            Field::Map(_) => None,
-        };
         Self {
             seq: record.seq,
             ts_ms: record.ts_ms,
@@ -484,9 +486,19 @@ impl<'r> From<&'r Record> for Change<'r> {
             model: record.model.as_deref(),
             version: record.version.as_deref(),
             actor: &record.actor,
-            fields: record.fields.iter().filter_map(detail).collect(),
+            fields: details(&record.fields),
         }
     }
+}
+
+/// What a record's fields say that bears on a life.
+pub(super) fn details(fields: &Fields) -> Vec<(&str, Detail<'_>)> {
+    let detail = |(name, field)| match field {
+        &Field::Integer(integer) => Some((name, Detail::Integer(integer))),
+        Field::Text(text) => Some((name, Detail::Text(text))),
+        Field::Map(_) => None,
+    };
+    fields.iter().map(|(name, field)| (name.as_str(), field)).filter_map(detail).collect()
 }
 
 impl Change<'_> {
