@@ -5,6 +5,7 @@
 //! as each function says; nothing panics.
 
 mod tail; // survival functions: how often chance alone goes this far
+mod kolmogorov; // the same for the Kolmogorov-Smirnov distance
 mod quantile; // quantiles, histogram edges and counts
 mod ranking; // AUC and its kin, lift, gains, what a threshold catches
 mod delong; // is one AUC better than another: DeLong's test
@@ -28,14 +29,12 @@ pub use self::{
     },
     delong::{Delong, auc_variance},
     drift::{Psi, counts_with_outside, psi},
+    kolmogorov::{kolmogorov_sf, ks_sf},
     probability::{brier, log_loss},
     proportions::{Proportion, TwoProportions, leads_per_arm},
     quantile::{counts, edges, nearest_rank, quantile, sorted},
     ranking::{Confusion, Curve, Gain, auc, gains, lift},
     samples::{MannWhitney, Welch, mann_whitney, welch},
     sketch::Sketch,
-    tail::{
-        Z95, chi_square_quantile, chi_square_sf, kolmogorov_sf, ln_gamma, normal_quantile, normal_sf, t_sf,
-        two_sided,
-    },
+    tail::{Z95, chi_square_quantile, chi_square_sf, ln_gamma, normal_quantile, normal_sf, t_sf, two_sided},
 };
