@@ -1,8 +1,8 @@
 //! Queues from the workers to the writer: one each, so that workers share nothing.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
+use crossbeam_queue::SegQueue;
 use metrics::Counter;
 
 use super::record::Entry;
@@ -10,18 +10,12 @@ use super::record::Entry;
 /// Records a worker may be ahead of the writer: at 20,000 leads/s over two workers, most of a second.
 pub const CAPACITY: usize = 8_192;
 
-/// All queues. Cheap to clone.
+/// All queues. Cheap to clone. They take memory for what waits in them, not for all that could.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    lanes: Arc<[Lane]>,
-    dropped: Counter,
-}
-
-/// One sender's queue, made where it has something to say for the first time or before.
-#[derive(Debug)]
-struct Lane {
-    queue: OnceLock<ArrayQueue<Entry>>,
+    lanes: Arc<[SegQueue<Entry>]>,
     capacity: usize,
+    dropped: Counter,
 }
 
 /// One worker's end, or that of the thread beside them.
@@ -32,13 +26,10 @@ pub struct Sender {
 }
 
 impl Queue {
-    /// `workers` queues of `capacity` records each; `dropped` counts what is lost.
+    /// `workers` queues of `capacity` records each, and one more aside; `dropped` counts what is lost.
     pub fn new(workers: usize, capacity: usize, dropped: Counter) -> Self {
-        let capacity = capacity.max(1);
-        let empty = || Lane { queue: OnceLock::new(), capacity };
-        let lanes = (0..workers).map(|_| Lane { queue: ArrayQueue::new(capacity).into(), capacity });
-        // The last takes no memory before somebody uses it.
-        Self { lanes: lanes.chain([empty()]).collect(), dropped }
+        let lanes = (0..=workers).map(|_| SegQueue::new()).collect();
+        Self { lanes, capacity: capacity.max(1), dropped }
     }
 
     /// The end for worker `lane`.
@@ -53,11 +44,7 @@ impl Queue {
 
     /// Records waiting.
     pub fn depth(&self) -> usize {
-        self.queues().map(ArrayQueue::len).sum()
-    }
-
-    fn queues(&self) -> impl Iterator<Item = &ArrayQueue<Entry>> {
-        self.lanes.iter().filter_map(|lane| lane.queue.get())
+        self.lanes.iter().map(SegQueue::len).sum()
     }
 
     /// Counts records that could not be written.
@@ -67,7 +54,7 @@ impl Queue {
 
     /// Moves up to `most` waiting records into `batch`, the oldest of each worker first.
     pub(super) fn drain(&self, most: usize, batch: &mut Vec<Entry>) {
-        for lane in self.queues() {
+        for lane in self.lanes.iter() {
             while batch.len() < most {
                 match lane.pop() {
                     Some(entry) => batch.push(entry),
@@ -81,9 +68,11 @@ impl Queue {
 impl Sender {
     /// Queues a record without waiting. A full queue drops its oldest record, and counts it.
     pub fn send(&self, entry: Entry) {
-        let Some(Lane { queue, capacity }) = self.queue.lanes.get(self.lane) else { return };
-        if queue.get_or_init(|| ArrayQueue::new(*capacity)).force_push(entry).is_some() {
+        let Some(lane) = self.queue.lanes.get(self.lane) else { return };
+        // Nobody else adds to this lane, so it does not grow in between.
+        if lane.len() >= self.queue.capacity && lane.pop().is_some() {
             self.queue.dropped.increment(1);
         }
+        lane.push(entry);
     }
 }

@@ -5,6 +5,7 @@
 //! as each function says; nothing panics.
 
 mod tail; // survival functions: how often chance alone goes this far
+mod kolmogorov; // the same for the Kolmogorov-Smirnov distance
 mod quantile; // quantiles, histogram edges and counts
 mod ranking; // AUC and its kin, lift, gains, what a threshold catches
 mod delong; // is one AUC better than another: DeLong's test
@@ -30,6 +31,7 @@ pub use self::{
     },
     delong::{Delong, auc_variance},
     drift::{Psi, counts_with_outside, psi},
+    kolmogorov::{kolmogorov_sf, ks_sf},
     probability::{brier, log_loss},
     proportions::{Proportion, TwoProportions, leads_per_arm},
     quantile::{counts, edges, nearest_rank, quantile, sorted},
@@ -38,8 +40,5 @@ pub use self::{
     sequential::{Difference, EValue, Mixture, conversion, log_msprt, stratified},
     sketch::Sketch,
     srm::{log_bayes_factor, mismatch},
-    tail::{
-        Z95, chi_square_quantile, chi_square_sf, kolmogorov_sf, ln_gamma, normal_quantile, normal_sf, t_sf,
-        two_sided,
-    },
+    tail::{Z95, chi_square_quantile, chi_square_sf, ln_gamma, normal_quantile, normal_sf, t_sf, two_sided},
 };

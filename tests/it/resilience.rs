@@ -91,15 +91,26 @@ fn half_a_request_on_the_admin_port_does_not_hold_the_process() {
 }
 
 #[test]
-fn only_versions_that_requests_reach_are_listed() {
+fn every_version_is_listed_with_its_slot_and_one_that_is_not_loaded_is_not() {
     let upstream = Upstream::start(|_| created(ID));
     let sidecar = Running::with(upstream.address, CONFIG, |models| {
         copy_folder(&shipped_model(), &models.join("lead/1"));
         write_version(models, "2");
-        write(models.join("lead/deployment.json"), r#"{"champion":"1","shadows":["2"]}"#).unwrap();
+        write_version(models, "3");
+        let slots =
+            r#"{"champion":"1","challenger":{"version":"9","percent":5},"shadows":["2"],"previous":"3"}"#;
+        write(models.join("lead/deployment.json"), slots).unwrap();
     });
-    let models = sidecar.admin("/api/models");
-    assert!(models.contains("champion") && !models.contains("shadow"), "{models}");
+    let told: serde_json::Value = serde_json::from_str(&sidecar.admin("/api/models")).unwrap();
+    let slots = told["models"].as_array().unwrap().iter();
+    let slots: Vec<_> = slots.map(|told| (told["version"].as_str(), told["slot"].as_str())).collect();
+    let pairs = [("1", "champion"), ("2", "shadow"), ("3", "previous")];
+    assert_eq!(slots, pairs.map(|(version, slot)| (Some(version), Some(slot))));
+    let info = |version, slot| format!(r#"model="lead",version="{version}",slot="{slot}""#);
+    let metrics = sidecar.admin("/metrics");
+    for (version, slot) in pairs {
+        assert!(metrics.contains(&info(version, slot)), "{metrics}");
+    }
 }
 
 /// Version 2, with one feature under another name.
