@@ -54,9 +54,14 @@ pub(super) async fn order(
         Ok(order) => order,
         Err(refused) => return (StatusCode::BAD_REQUEST, Json(json!({"error": refused.to_string()}))),
     };
-    let (look, now_ms) = (admin.look.clone(), now_ms());
+    let (look, live, now_ms) = (admin.look.clone(), admin.live.clone(), now_ms());
     at_desk(admin, move |desk| {
         let done = desk.carry_out(&order, &Grounds::default(), now_ms)?;
+        if let (Some(_), true, Some(deployment)) =
+            (&done.unwritten, order.action.is_rollback(), &done.deployment)
+        {
+            live.obey(&order.model, deployment.clone());
+        }
         (look.0)();
         Ok(done.to_json())
     })

@@ -205,9 +205,12 @@ impl Sources {
             Ok(done) => {
                 self.metrics.rollout_done(model, order.action.as_str());
                 done.said.iter().for_each(|line| tracing::info!(model, "{line}"));
-                if let Some(error) = &done.unwritten {
-                    let error = format!("{error:#}");
+                if let Some(error) = done.unwritten {
+                    let error = format!("{:#}", anyhow::Error::from(error));
                     tracing::error!(model, error, "deployment.json cannot be written");
+                    if let Some(deployment) = done.deployment.filter(|_| order.action.is_rollback()) {
+                        self.live.obey(model, deployment);
+                    }
                 }
                 (self.look)();
             }

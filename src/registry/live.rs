@@ -11,14 +11,14 @@ use std::{
     io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use sha2::{Digest, Sha256};
 
 use super::{
-    deployment::{Deployment, folders, versions},
+    deployment::{Deployment, DeploymentError, folders, versions},
     version::{MANIFEST, MAX_MANIFEST},
 };
 use crate::lead::Slot;
@@ -43,23 +43,58 @@ pub struct Served<V> {
 
 /// What serves now. Cheap to clone; all clones see each swap.
 #[derive(Debug)]
-pub struct Live<V>(Arc<ArcSwap<Models<V>>>);
+pub struct Live<V> {
+    models: Arc<ArcSwap<Models<V>>>,
+    /// Slots that files should say and cannot. Touched at looks and by orders, never by requests.
+    unwritten: Arc<Mutex<BTreeMap<Arc<str>, Unwritten>>>,
+}
+
+/// Slots that could not be written down.
+#[derive(Debug)]
+struct Unwritten {
+    wanted: Deployment,
+    /// What the file said when that was so.
+    instead_of: Option<Deployment>,
+}
 
 impl<V> Clone for Live<V> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { models: Arc::clone(&self.models), unwritten: Arc::clone(&self.unwritten) }
     }
 }
 
 impl<V> Live<V> {
     /// One model's versions; `None` if the model does not serve.
     pub fn model(&self, name: &str) -> Option<Arc<Served<V>>> {
-        self.0.load().get(name).cloned()
+        self.models.load().get(name).cloned()
+    }
+
+    /// Has a model take these slots at the next look though its file cannot be written, until the file says something else
+    /// than it does now: a version that must go does not wait for a disk.
+    pub fn obey(&self, model: &str, wanted: Deployment) {
+        let instead_of = self.model(model).map(|served| served.deployment.clone());
+        self.lock().insert(model.into(), Unwritten { wanted, instead_of });
+    }
+
+    /// What a model is to serve, where its file says `found`.
+    fn wanted(&self, model: &str, found: &Result<Option<Deployment>, DeploymentError>) -> Option<Deployment> {
+        let mut unwritten = self.lock();
+        let known = unwritten.get(model)?;
+        if found.as_ref().is_ok_and(|found| *found != known.instead_of) {
+            unwritten.remove(model);
+            return None;
+        }
+        Some(known.wanted.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Unwritten>> {
+        // Nothing in here panics half-way.
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything that serves at this moment.
     pub fn models(&self) -> Arc<Models<V>> {
-        self.0.load_full()
+        self.models.load_full()
     }
 }
 
@@ -136,7 +171,7 @@ impl<V> Registry<V> {
             folder: folder.to_owned(),
             load: Box::new(load),
             known: BTreeMap::new(),
-            live: Live(Arc::new(ArcSwap::from_pointee(Models::new()))),
+            live: Live { models: Arc::new(ArcSwap::from_pointee(Models::new())), unwritten: Arc::default() },
             told: BTreeSet::new(),
         }
     }
@@ -175,15 +210,20 @@ impl<V> Registry<V> {
         }
         let mut changed = false;
         for (model, known) in &mut self.known {
-            let mut look =
-                Look { folder: self.folder.join(&**model), model, load: &self.load, refusals: &mut refusals };
+            let mut look = Look {
+                folder: self.folder.join(&**model),
+                model,
+                load: &self.load,
+                live: Some(&self.live),
+                refusals: &mut refusals,
+            };
             changed |= known.look(&mut look);
         }
         if changed {
             let serving = self.known.iter();
             let serving =
                 serving.filter_map(|(model, known)| Some((Arc::clone(model), known.served.clone()?)));
-            self.live.0.store(Arc::new(serving.collect()));
+            self.live.models.store(Arc::new(serving.collect()));
         }
         let fresh = refusals.difference(&self.told).cloned().collect();
         self.told = refusals;
@@ -200,7 +240,13 @@ pub fn champion<V, E: Error>(
 ) -> Result<(Arc<V>, Vec<Refusal>), Vec<Refusal>> {
     let Registry { load, .. } = Registry::new(models, load);
     let (model, mut refusals) = (Arc::from(model), BTreeSet::new());
-    let mut look = Look { folder: models.join(&*model), model: &model, load: &load, refusals: &mut refusals };
+    let mut look = Look {
+        folder: models.join(&*model),
+        model: &model,
+        load: &load,
+        live: None,
+        refusals: &mut refusals,
+    };
     let served = Known::new().serve(&mut look);
     let refusals = refusals.into_iter().collect();
     match served {
@@ -214,6 +260,8 @@ struct Look<'a, V> {
     folder: PathBuf,
     model: &'a Arc<str>,
     load: &'a Load<V>,
+    /// Where it is told what files cannot say.
+    live: Option<&'a Live<V>>,
     refusals: &'a mut BTreeSet<Refusal>,
 }
 
@@ -254,7 +302,9 @@ impl<V> Known<V> {
 
     /// What the disk asks for, as far as it can be had; `None` keeps what is.
     fn serve(&mut self, look: &mut Look<'_, V>) -> Option<Served<V>> {
-        match Deployment::read(&look.folder) {
+        let found = Deployment::read(&look.folder);
+        let unwritten = look.live.and_then(|live| live.wanted(look.model, &found));
+        match unwritten.map_or(found, |wanted| Ok(Some(wanted))) {
             Ok(Some(deployment)) => self.deployment = Some(deployment),
             Ok(None) if self.deployment.is_some() => {
                 let reason = format!("{} has no deployment any more; its slots stay", look.folder.display());

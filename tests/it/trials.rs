@@ -197,3 +197,22 @@ fn a_bad_challenger_goes_back_by_itself_and_stays_away() {
     let verified = ledger::verify(&sidecar.running.folder.path().join("state"), None).unwrap();
     assert_eq!(verified.size, sidecar.records().len() as u64);
 }
+
+#[test]
+fn a_rollback_takes_effect_though_its_file_cannot_be_written() {
+    let sidecar = Sidecar::start(|models| {
+        write_changed(models, "2", |_| {});
+        let slots = r#"{"champion":"1","challenger":{"version":"2","percent":50}}"#;
+        std::fs::write(models.join("lead/deployment.json"), slots).unwrap();
+    });
+    assert!(sidecar.send(40, "lead/2") > 0);
+    let file = sidecar.running.folder.path().join("models/lead/deployment.json");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir_all(file.join("in the way")).unwrap();
+    sidecar.ordered("rollback", r#"{"actor":"maria","why":"odd grades"}"#);
+    wait("the champion alone", || sidecar.send(40, "lead/2") == 0);
+    std::fs::remove_dir_all(&file).unwrap();
+    wait("the file", || file.is_file());
+    assert_eq!(sidecar.deployment()["challenger"], serde_json::Value::Null);
+    assert_eq!(sidecar.send(100, "lead/1"), 100);
+}
