@@ -82,12 +82,7 @@ impl Sidecar {
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
         let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
         let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
-        let told = Told {
-            known: known.clone(),
-            names: config.features.iter().map(|feature| feature.name.clone()).collect(),
-            unmatched: metrics.outcomes_unmatched.clone(),
-        };
-        let writer = Writer::start(&config.state, queue.clone(), told)?;
+        let writer = Writer::start(&config.state, queue.clone(), told(&config, &known, &metrics))?;
         let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
         let scorer = ShadowScorer::start(&shadows, queue.aside())?;
         let (models, poll) = (config.models.clone(), options.poll);
@@ -105,7 +100,8 @@ impl Sidecar {
             workers,
         };
         let draining = Arc::new(AtomicBool::new(false));
-        let (live, refusals) = (control.live.clone(), control.refusals.clone());
+        let (live, guards, refusals) =
+            (control.live.clone(), control.guards.clone(), control.refusals.clone());
         let (desk, judged_by) = (control.desk.clone(), control.config.clone());
         control.look();
         let watched = control.watched();
@@ -117,6 +113,7 @@ impl Sidecar {
             queue,
             known,
             live,
+            guards,
             refusals,
             desk,
             config: judged_by,
@@ -128,8 +125,7 @@ impl Sidecar {
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
         tracing::info!(%listen, %admin, workers, "ready");
-        let shadows = scorer;
-        Ok(Self { listen, admin, proxy, draining, watch, shadows, writer, admin_thread, admin_stop })
+        Ok(Self { listen, admin, proxy, draining, watch, shadows: scorer, writer, admin_thread, admin_stop })
     }
 
     /// Stops being ready, finishes open requests, writes what waits for the lead log, and ends.
@@ -145,6 +141,12 @@ impl Sidecar {
         _ = self.admin_thread.join();
         tracing::info!("stopped");
     }
+}
+
+/// What the lead log tells others.
+fn told(config: &Config, known: &Arc<Known>, metrics: &Metrics) -> Told {
+    let names = config.features.iter().map(|feature| feature.name.clone()).collect();
+    Told { known: known.clone(), names, unmatched: metrics.outcomes_unmatched.clone() }
 }
 
 fn serve_admin(
