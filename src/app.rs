@@ -84,12 +84,7 @@ impl Sidecar {
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
         let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
         let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
-        let told = Told {
-            known: known.clone(),
-            names: config.features.iter().map(|feature| feature.name.clone()).collect(),
-            unmatched: metrics.outcomes_unmatched.clone(),
-        };
-        let writer = Writer::start(&config.state, queue.clone(), told)?;
+        let writer = Writer::start(&config.state, queue.clone(), told(&config, &known, &metrics))?;
         let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
         let scorer = ShadowScorer::start(&shadows, queue.aside())?;
         let (models, poll) = (config.models.clone(), options.poll);
@@ -107,9 +102,9 @@ impl Sidecar {
             workers,
         };
         let draining = Arc::new(AtomicBool::new(false));
-        let (live, refusals) = (control.live.clone(), control.refusals.clone());
+        let (live, guards, refusals) =
+            (control.live.clone(), control.guards.clone(), control.refusals.clone());
         let (desk, judged_by) = (control.desk.clone(), control.config.clone());
-        let guards = control.guards.clone();
         control.look();
         let watched = control.watched();
         let watch = Watch::start(&models, watched, poll, move || control.look())
@@ -118,7 +113,7 @@ impl Sidecar {
             config: judged_by.clone(),
             desk: desk.clone(),
             live: live.clone(),
-            guards,
+            guards: guards.clone(),
             metrics: metrics.clone(),
             look: Box::new(watch.now()),
         })?;
@@ -128,6 +123,7 @@ impl Sidecar {
             queue,
             known,
             live,
+            guards,
             refusals,
             desk,
             config: judged_by,
@@ -139,7 +135,6 @@ impl Sidecar {
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
         tracing::info!(%listen, %admin, workers, "ready");
-        let shadows = scorer;
         Ok(Self {
             listen,
             admin,
@@ -147,7 +142,7 @@ impl Sidecar {
             draining,
             rollouts,
             watch,
-            shadows,
+            shadows: scorer,
             writer,
             admin_thread,
             admin_stop,
@@ -168,6 +163,12 @@ impl Sidecar {
         _ = self.admin_thread.join();
         tracing::info!("stopped");
     }
+}
+
+/// What the lead log tells others.
+fn told(config: &Config, known: &Arc<Known>, metrics: &Metrics) -> Told {
+    let names = config.features.iter().map(|feature| feature.name.clone()).collect();
+    Told { known: known.clone(), names, unmatched: metrics.outcomes_unmatched.clone() }
 }
 
 fn serve_admin(

@@ -32,7 +32,7 @@ use crate::{
     leadlog::{Known, Queue},
     ledger::{self, LedgerError, Record},
     registry::{Live, Refusal, Version},
-    rollout::Desk,
+    rollout::{Desk, Guards},
     telemetry::{Latency, Levels, Metrics, ModelInfo, render},
 };
 
@@ -49,6 +49,8 @@ pub struct Admin {
     pub known: Arc<Known>,
     /// The versions that serve.
     pub live: Live<Version>,
+    /// What takes challengers out of service at once.
+    pub guards: Arc<Guards>,
     /// What is on disk and does not serve, and why.
     pub refusals: Arc<ArcSwap<Vec<Refusal>>>,
     /// Where orders are carried out, and the ledger is.
@@ -159,11 +161,22 @@ async fn latency(State(admin): State<Admin>) -> Json<Json_> {
     Json(json!({"stages": admin.latency.report()}))
 }
 
-/// The versions that serve, and what was refused.
+/// The versions in every slot, and what was refused. Of challengers also their share, and what took them out of service.
 async fn models(State(admin): State<Admin>) -> Json<Json_> {
-    let models: Vec<_> = loaded(&admin).into_iter().map(|info| {
-        json!({"model": info.model, "version": info.version, "slot": info.slot, "digest": info.digest, "poisoned": info.poisoned})
-    }).collect();
+    let (live, tripped) = (admin.live.models(), admin.guards.tripped());
+    let told = |info: ModelInfo| {
+        let mut told = json!({"model": info.model, "version": info.version, "slot": info.slot, "digest": info.digest, "poisoned": info.poisoned});
+        let deployed = live.get(info.model.as_str()).and_then(|served| served.deployment.challenger.as_ref());
+        let deployed = deployed.filter(|_| info.slot == Slot::Challenger.as_str());
+        if let (Some(deployed), Some(told)) = (deployed, told.as_object_mut()) {
+            let mut trips = tripped.iter();
+            let trip = trips.find(|(model, version, _)| **model == info.model && **version == info.version);
+            told.insert("percent".into(), deployed.percent.into());
+            told.insert("tripped".into(), trip.map(|(_, _, trip)| trip.reason.as_str()).into());
+        }
+        told
+    };
+    let models: Vec<_> = loaded(&admin).into_iter().map(told).collect();
     let refused: Vec<_> = admin
         .refusals
         .load()

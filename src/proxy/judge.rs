@@ -447,6 +447,29 @@ mod tests {
     }
 
     #[test]
+    fn a_lead_past_the_deadline_counts_as_late_in_its_arm() {
+        let (root, guards) = (tempfile::tempdir().unwrap(), Guards::default());
+        let snapshot = on_trial(root.path(), 0.25, 50.0, &guards);
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+        let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
+        let mut answered = 0;
+        for n in 0..500 {
+            let (known, scratch) = (&Known::new(0, Duration::ZERO), &mut JudgeScratch::default());
+            let late = &|_: Instant| true;
+            let mut judge =
+                Judge { snapshot: &snapshot, known, route: &route, headers: &headers, scratch, late };
+            let values = [Value::Number(7.0), Value::Text(format!("{n}@b").into()), Value::Missing];
+            let (leads, skip) = judge.leads(&[Found::default()], &values);
+            assert_eq!((skip, leads[0].scored.is_none()), (Some(Skip::Deadline), true));
+            assert_eq!(leads[0].outcome, ArmOutcome::Late);
+            answered += u32::from(leads[0].arm == Arm::Challenger);
+        }
+        // Both arms are late, so the challenger is not to blame.
+        assert!((150..350).contains(&answered) && reason(&guards).is_none(), "{answered}");
+    }
+
+    #[test]
     fn a_challenger_that_is_not_there_or_does_not_fit_keeps_nobody_from_serving() {
         let (root, guards) = (tempfile::tempdir().unwrap(), Guards::default());
         let version = load(root.path(), "1");

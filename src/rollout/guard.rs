@@ -226,6 +226,12 @@ impl Guards {
         self.lock().iter().filter_map(tripped).collect()
     }
 
+    /// The same of one model, as it is decided on.
+    pub fn faults(&self, model: &str) -> Vec<Fault> {
+        let of_model = self.tripped().into_iter().filter(|(of, _, _)| **of == *model);
+        of_model.map(|(_, version, trip)| trip.fault(&version)).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Names, Kept>> {
         // Nothing in here panics half-way.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -337,6 +343,9 @@ mod tests {
         of(None).trip(TripReason::Score, 2);
         guards.retain(|model, version| (model, version) == ("lead", "4"));
         assert_eq!(guards.tripped()[0].2.reason, TripReason::Score);
+        let fault = &guards.faults("lead")[0];
+        assert_eq!((fault.version.as_str(), fault.trigger), ("4", Trigger::Score));
+        assert!(guards.faults("other").is_empty());
         guards.retain(|_, _| false);
         assert!(guards.tripped().is_empty());
     }

@@ -248,6 +248,8 @@ fn a_challenger_whose_score_is_no_number_is_out_at_once_and_no_request_fails() {
         assert_eq!(create(&sidecar, n), "lead/1");
     }
     assert_eq!(trips(&sidecar, "score"), 1.0);
+    let models = sidecar.admin("/api/models");
+    assert!(models.contains(r#""percent":100.0"#) && models.contains(r#""tripped":"score""#), "{models}");
     assert_eq!(sidecar.metric(r#"leadwire_requests_total{route="lead.create",outcome="scored"}"#), 19.0);
     assert_eq!(sidecar.metric(r#"leadwire_arm_total{model="lead",arm="challenger",outcome="out"}"#), 17.0);
     let (store, _folder) = sidecar.stop();
