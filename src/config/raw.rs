@@ -307,7 +307,7 @@ pub(super) struct RawRollout {
     /// true: versions move up and back on evidence alone; false: Leadwire only says what it would do.
     pub(super) act: bool,
     /// Percent of the leads that a canary answers, step by step up to 100.
-    #[schemars(length(min = 1, max = 20), inner(range(min = 1, max = 100)))]
+    #[schemars(length(min = 2, max = 20), inner(range(min = 1, max = 100)))]
     pub(super) steps: Vec<u32>,
     /// Time between two looks at a canary, 1s to 1h.
     pub(super) interval: String,

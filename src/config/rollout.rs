@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Rollout {
     /// Whether Leadwire carries out what it decides, or only says it.
     pub act: bool,
-    /// Shares of the leads, in percent, that the challenger answers in turn: rising, the last one 100. Never empty.
+    /// Shares of the leads, in percent, that the challenger answers in turn: at least two, rising, the last one 100.
     pub steps: Vec<u32>,
     /// Time between two looks at a canary.
     pub interval: Duration,

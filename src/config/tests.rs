@@ -116,6 +116,7 @@ fn problems_of_the_whole() {
              2:51: rollout.shadow.max: must be more than min\n\
              2:70: rollout.harm.alpha: must be more than 0 and at most 0.2",
         ),
+        (&with("rollout: {steps: [100]}"), "2:18: rollout.steps: expected at least 2 values, found 1"),
         (
             &with("rollout: {steps: [0, 100], paired: {alpha: 0.3}, benefit: {alpha: 0.05}}"),
             "2:19: rollout.steps[0]: 0 is less than 1\n\

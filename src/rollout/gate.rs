@@ -15,6 +15,7 @@ use crate::{
 pub struct Gate {
     /// In the order they are told.
     pub checks: Vec<Check>,
+    quality: Quality,
 }
 
 /// One check.
@@ -32,6 +33,11 @@ impl Gate {
     /// Whether nothing stands in the way.
     pub fn is_passed(&self) -> bool {
         self.checks.iter().all(|check| check.is_passed)
+    }
+
+    /// Whether the version was shown to be better, without anybody's word for it.
+    pub fn is_better(&self) -> bool {
+        self.quality == Quality::Better
     }
 
     /// What stands in the way, or else what all checks found.
@@ -64,6 +70,7 @@ pub fn gate(goldens: bool, pairs: &Pairs, is_override: bool, policy: &Rollout) -
         [("changed", whole(changed)), ("graded", whole(graded))],
     );
     Gate {
+        quality: quality.ruling,
         checks: vec![
             Check { name: "goldens", is_passed: goldens, told: told_goldens },
             Check { name: "quality", is_passed: is_override || quality.ruling == Quality::Better, told },
@@ -136,7 +143,8 @@ pub fn volumes(scores: &Histogram, cutoffs: Cutoffs) -> String {
         |cutoff: f32| -> u64 { scores.bins().iter().skip((cutoff * bins as f32).round() as usize).sum() };
     let (all, a, b, c) = (scores.total(), above(cutoffs.a), above(cutoffs.b), above(cutoffs.c));
     let share = |leads: u64| percent(leads as f64 / all.max(1) as f64);
-    format!("A {}, B {}, C {}, D {}", share(a), share(b - a), share(c - b), share(all - c))
+    let between = |below: u64, above: u64| share(below.saturating_sub(above));
+    format!("A {}, B {}, C {}, D {}", share(a), between(b, a), between(c, b), between(all, c))
 }
 
 #[cfg(test)]

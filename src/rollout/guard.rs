@@ -13,10 +13,7 @@ use std::{
     },
 };
 
-use super::{
-    decide::{Fault, Trigger},
-    told::Told,
-};
+use super::{decide::Fault, decision::Trigger, told::Told};
 use crate::lead::{Arm, ArmOutcome, TripReason};
 
 /// What is known of a challenger's failures.

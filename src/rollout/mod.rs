@@ -12,22 +12,25 @@ mod assign; // a lead's key -> its bucket -> its arm
 mod guard; // what takes a challenger out of service at once
 mod state; // the states of a version, and the moves between them
 mod life; // the ledger's records -> who holds which slot, since when
+mod told; // a finding in words and numbers
+mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told yet
+mod gate; // what a version must show before it serves all
+mod decision; // what is to be done, about whom, and why
+mod decide; // past, counts and configuration -> the next thing to do
+mod wanted; // what must be counted before
 mod orders; // what somebody wants done, and whether it may be
 mod slots; // deployment.json against the ledger
 mod desk; // orders are recorded, and put into effect
 mod status; // how models stand, told to people
 mod asked; // what a person asks for, as an order
 mod command; // `leadwire rollout`
-mod told; // a finding in words and numbers
-mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told yet
-mod gate; // what a version must show before it serves all
-mod decide; // past, counts and configuration -> the next thing to do
 
 pub use self::{
     asked::Asked,
     assign::{BUCKETS, Key, Split, bucket},
     command::{RolloutOptions, Told as RolloutTold, run},
-    decide::{Act, Alarm, Decision, Fault, Hold, Memory, Situation, Trigger, decide},
+    decide::{Fault, Memory, Situation, decide},
+    decision::{Act, Alarm, Decision, Hold, Trigger},
     desk::{Desk, Done, OrderError, Settled},
     gate::{Check, Gate, gate, quantile_cutoffs, volumes},
     guard::{Guard, Guards, Minute, Trip},
@@ -40,6 +43,7 @@ pub use self::{
         ConversionRuling, ConversionVerdict, Operation, PairedVerdict, Quality, ShareVerdict, WindowVerdict,
         conversion, operation, paired, shares, shift, window,
     },
+    wanted::{Wanted, WantedCanary, wanted},
 };
 
 #[cfg(test)]

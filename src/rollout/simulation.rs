@@ -2,10 +2,13 @@
 //! sees what a fleet of replicas counted. Rates of error are those of the specification's tables.
 
 use super::{
-    decide::{Act, Decision, Fault, Hold, Memory, Situation, Trigger, decide},
+    decide::{Fault, Memory, Situation, decide},
+    decision::{Act, Decision, Hold, Trigger},
     fixture::{HOUR, history},
     life::{Life, ModelLife},
+    orders::{Action, Admitted, Bench, Grounds, Leave, Order},
     told::Told,
+    wanted::wanted,
 };
 use crate::{
     config::{Rollout, Stage},
@@ -265,7 +268,7 @@ fn judged(own: &Sides<f64>, runs: u64) -> (f64, f64, u32) {
             let (life, evidence, now_ms) = (&trial.life, Some(&evidence), trial.now_ms);
             let now = Situation { life, evidence, faults: &[], policy: &policy, now_ms };
             match decide(&now, &mut trial.memory).act {
-                Act::Promote => promoted += 1,
+                Act::Promote { better: true } => promoted += 1,
                 Act::RollBack(Trigger::Worse) => worse += 1,
                 Act::Hold(Hold::Gate) => continue,
                 other => panic!("{other:?}"),
@@ -290,85 +293,57 @@ fn pairs_tell_better_from_worse_and_leave_equals() {
 }
 
 /// A model whose decisions are carried out, in a ledger on disk.
-struct Desk {
+struct Journal {
     ledger: Ledger,
     _folder: tempfile::TempDir,
-    /// What was done, with its hour.
+    /// What was done by itself, with its hour.
     done: Vec<(i64, String)>,
 }
 
-impl Desk {
+impl Journal {
+    /// Version 3 serves.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(folder.path()).unwrap();
-        Self { ledger, _folder: folder, done: Vec::new() }
+        let mut journal = Self { ledger, _folder: folder, done: Vec::new() };
+        let serves = Event::new(Kind::StateChanged, "file").model("lead").version("3");
+        journal.write([serves.with("to", "production").with("override", 1)], 0);
+        journal
     }
 
     fn life(&self) -> ModelLife {
         let life = Life::fold(self.ledger.records());
         assert!(life.oddities.is_empty(), "{:?}", life.oddities);
-        life.model("lead").cloned().unwrap_or_default()
+        life.model("lead").cloned().unwrap()
     }
 
-    fn write(&mut self, (actor, kind): (&str, Kind), version: &str, fields: &[(&str, &str)], now_ms: i64) {
-        let event = Event::new(kind, actor).model("lead").version(version);
-        let event = fields.iter().fold(event, |event, (name, value)| match value.parse::<i64>() {
-            Ok(number) => event.with(*name, number),
-            Err(_) => event.with(*name, *value),
-        });
-        self.ledger.lock().unwrap().append(event, now_ms).unwrap();
+    fn write(&mut self, events: impl IntoIterator<Item = Event>, now_ms: i64) {
+        let mut ledger = self.ledger.lock().unwrap();
+        events.into_iter().for_each(|event| _ = ledger.append(event, now_ms).unwrap());
     }
 
-    fn moved(&mut self, version: &str, to: &str, percent: &str, now_ms: i64) {
-        self.write(("leadwire", Kind::StateChanged), version, &[("to", to), ("pct", percent)], now_ms);
+    /// Judges an order as the desk does, and records it. Versions 4 and 6 are one artifact.
+    fn order(&mut self, (order, grounds): &(Order, Grounds), policy: &Rollout, now_ms: i64) {
+        let life = self.life();
+        let admit = |version: &str| {
+            let digest = if version == "6" { "d4".to_owned() } else { format!("d{version}") };
+            Ok(Admitted { digest, golden: 1 })
+        };
+        let events = Bench { order, life: &life, policy, grounds, admit: &admit, now_ms }.judge();
+        self.write(events.unwrap_or_else(|refused| panic!("{order:?}: {refused}")), now_ms);
     }
 
-    /// A trained version is registered, validated and made a shadow.
-    fn shadow(&mut self, version: &str, digest: &str, now_ms: i64) {
-        self.write(("ada", Kind::ModelRegistered), version, &[("digest", digest)], now_ms);
-        self.moved(version, "validated", "0", now_ms);
-        self.moved(version, "shadow", "0", now_ms);
+    /// What a person orders.
+    fn person(&mut self, actor: &str, action: Action, policy: &Rollout, now_ms: i64) {
+        let (model, actor, why) = ("lead".to_owned(), actor.to_owned(), "because".to_owned());
+        self.order(&(Order { model, action, actor, why }, Grounds::default()), policy, now_ms);
     }
 
-    fn carry_out(&mut self, decision: &Decision, now_ms: i64) {
-        let version = decision.version.as_str();
-        match decision.act {
-            Act::Hold(_) => return,
-            Act::Canary { percent } | Act::StepUp { percent } => {
-                self.write(
-                    ("leadwire", Kind::CanaryRamped),
-                    version,
-                    &[("pct", &percent.to_string())],
-                    now_ms,
-                );
-                self.moved(version, "canary", &percent.to_string(), now_ms);
-            }
-            Act::Promote => {
-                self.write(("leadwire", Kind::Promoted), version, &[], now_ms);
-                self.moved(version, "production", "100", now_ms);
-            }
-            Act::RollBack(trigger) => {
-                self.write(
-                    ("leadwire", Kind::RollbackAuto),
-                    version,
-                    &[("trigger", trigger.as_str())],
-                    now_ms,
-                );
-                self.moved(version, "quarantined", "0", now_ms);
-            }
-            Act::Freeze => self.write(("leadwire", Kind::Frozen), version, &[], now_ms),
-            Act::Reject => self.moved(version, "rejected", "0", now_ms),
-            Act::Ask(stage) => {
-                self.write(
-                    ("leadwire", Kind::ApprovalRequested),
-                    version,
-                    &[("step", stage.as_str())],
-                    now_ms,
-                );
-            }
-            Act::Archive => self.moved(version, "archived", "0", now_ms),
+    fn carry_out(&mut self, decision: &Decision, policy: &Rollout, now_ms: i64) {
+        if let Some(order) = decision.order("lead") {
+            self.order(&order, policy, now_ms);
+            self.done.push((now_ms / HOUR, format!("{} {:?}", decision.version, decision.act)));
         }
-        self.done.push((now_ms / HOUR, format!("{version} {:?}", decision.act)));
     }
 }
 
@@ -387,67 +362,67 @@ fn evidence(life: &ModelLife, memory: &Memory, mean: f64, now_ms: i64) -> Eviden
         champion: traffic(all * u64::from(100 - percent) / 100),
         challenger: traffic(all * u64::from(percent) / 100),
     };
-    let since = |version: &str| life.versions.get(version).and_then(|life| life.shadow_ms).unwrap_or(now_ms);
     let mut evidence = Evidence::default();
-    if let (Some(experiment), Some(step)) = (&life.experiment, life.step()) {
-        let from_ms = memory.window_from_ms(step);
-        evidence.window = Window { from_ms, to_ms: now_ms, arms: split(count(from_ms), step.percent) };
+    let Some(wanted) = wanted(life, memory) else { return evidence };
+    if let Some(canary) = &wanted.canary {
+        let step = canary.steps.last().unwrap();
+        let arms = split(count(canary.window_ms), step.percent);
+        evidence.window = Window { from_ms: canary.window_ms, to_ms: now_ms, arms };
         let arms = split(count(step.from_ms), step.percent);
         evidence.steps =
             vec![StepCounts { seq: step.seq, percent: step.percent, arms, ..StepCounts::default() }];
-        evidence.pairs = pairs(since(&experiment.version));
+        evidence.pairs = pairs(canary.pairs_ms);
     }
     evidence.shadows =
-        life.shadows.iter().map(|shadow| (shadow.as_str().into(), pairs(since(shadow)))).collect();
+        wanted.shadows.iter().map(|(shadow, since)| ((*shadow).into(), pairs(*since))).collect();
     evidence
 }
 
 #[test]
 fn a_version_climbs_from_shadow_to_production_and_a_worse_one_does_not() {
-    let mut desk = Desk::new();
-    desk.write(("ops", Kind::StateChanged), "3", &[("to", "production"), ("override", "1")], 0);
-    desk.shadow("4", "d4", HOUR);
-    let (policy, mut memory) = (Rollout::default(), Memory::default());
+    let (mut journal, policy, mut memory) = (Journal::new(), Rollout::default(), Memory::default());
+    journal.person("ada", Action::Shadow("4".into()), &policy, HOUR);
     for hour in 2..700 {
-        let (now_ms, life) = (hour * HOUR, desk.life());
+        let now_ms = hour * HOUR;
         if hour == 300 {
-            desk.shadow("5", "d5", now_ms);
+            journal.person("ada", Action::Shadow("5".into()), &policy, now_ms);
         }
+        let life = journal.life();
         // A person answers within a day.
         if life.asked("4", Stage::Canary).is_some_and(|asked| asked.at_ms + 20 * HOUR == now_ms) {
-            desk.write(("ops", Kind::ApprovalGranted), "4", &[("step", "canary"), ("digest", "d4")], now_ms);
+            let approve = Action::Approve("4".into(), Stage::Canary, Leave::Approval);
+            journal.person("ops", approve, &policy, now_ms);
         }
         let mean = if life.shadows.iter().any(|shadow| shadow == "5") { -0.02 } else { 0.02 };
         let evidence = evidence(&life, &memory, mean, now_ms);
         let now = Situation { life: &life, evidence: Some(&evidence), faults: &[], policy: &policy, now_ms };
         let decision = decide(&now, &mut memory);
-        desk.carry_out(&decision, now_ms);
+        journal.carry_out(&decision, &policy, now_ms);
     }
-    let done: Vec<_> = desk.done.iter().map(|(hour, act)| (*hour, act.as_str())).collect();
+    let done: Vec<_> = journal.done.iter().map(|(hour, act)| (*hour, act.as_str())).collect();
     let expected = [
         (169, "4 Ask(Canary)"),
         (190, "4 Canary { percent: 10 }"),
         (241, "4 StepUp { percent: 50 }"),
-        (265, "4 Promote"),
+        (265, "4 Promote { better: true }"),
         (468, "5 Reject"),
     ];
     assert_eq!(done, expected);
-    let life = desk.life();
+    let life = journal.life();
     assert_eq!((life.champion.as_deref(), life.previous(), life.shadows.len()), (Some("4"), Some("3"), 0));
 }
 
 #[test]
 fn ping_pong_is_impossible() {
-    let mut desk = Desk::new();
-    desk.write(("ops", Kind::StateChanged), "3", &[("to", "production"), ("override", "1")], 0);
-    for (version, digest) in [("4", "d4"), ("5", "d5"), ("6", "d4")] {
-        desk.shadow(version, digest, 0);
-    }
     let mut policy = Rollout { approvals: Vec::new(), ..Rollout::default() };
     policy.shadow.min = std::time::Duration::ZERO;
+    let mut journal = Journal::new();
+    for version in ["4", "5", "6"] {
+        journal.person("ada", Action::Shadow(version.into()), &policy, HOUR);
+    }
     let (mut memory, mut falls, mut rises) = (Memory::default(), Vec::new(), Vec::new());
-    for minutes in (HOUR / MINUTE * 51..HOUR / MINUTE * 240).step_by(5) {
-        let (now_ms, life) = (minutes * MINUTE, desk.life());
+    for minutes in (HOUR / MINUTE * 52..HOUR / MINUTE * 240).step_by(5) {
+        let (now_ms, life) = (minutes * MINUTE, journal.life());
         // Whatever answers as a challenger fails at once, and somebody clears and shadows it again at once.
         let faults = life.experiment.iter().map(|experiment| Fault {
             version: experiment.version.clone(),
@@ -459,20 +434,20 @@ fn ping_pong_is_impossible() {
         let now =
             Situation { life: &life, evidence: Some(&evidence), faults: &faults, policy: &policy, now_ms };
         let decision = decide(&now, &mut memory);
-        desk.carry_out(&decision, now_ms);
+        journal.carry_out(&decision, &policy, now_ms);
         let version = decision.version.clone();
         match decision.act {
             Act::Canary { .. } => rises.push((life.digest(&version).unwrap().to_owned(), now_ms)),
             Act::RollBack(_) => {
                 falls.push((version.clone(), now_ms));
-                desk.moved(&version, "validated", "0", now_ms);
-                desk.moved(&version, "shadow", "0", now_ms);
+                journal.person("ops", Action::Clear(version.clone()), &policy, now_ms);
+                journal.person("ops", Action::Shadow(version), &policy, now_ms);
             }
             // It was rolled back once: only a person may do it again, and does.
             Act::Hold(Hold::Spent) => {
-                desk.write(("ops", Kind::RollbackManual), &version, &[], now_ms);
-                desk.moved(&version, "quarantined", "0", now_ms);
-                desk.moved(&version, "archived", "0", now_ms);
+                let from = Some(version.clone());
+                journal.person("ops", Action::Rollback { from, to: None }, &policy, now_ms);
+                journal.person("ops", Action::Archive(version), &policy, now_ms);
             }
             _ => {}
         }
@@ -485,5 +460,5 @@ fn ping_pong_is_impossible() {
         let times: Vec<_> = rises.iter().filter(|(of, _)| of == digest).map(|(_, ms)| *ms).collect();
         assert!(times.len() > 1 && times.is_sorted_by(|a, b| b - a >= 24 * HOUR), "{digest} {times:?}");
     }
-    assert_eq!(desk.life().champion.as_deref(), Some("3"));
+    assert_eq!(journal.life().champion.as_deref(), Some("3"));
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::orders::span;
+
 /// Numbers by name. The ledger knows integers only: a name that ends in `_e6` is a million times the value.
 pub type Numbers = BTreeMap<&'static str, i64>;
 
@@ -63,15 +65,9 @@ pub(super) fn micros(ns: u64) -> String {
     format!("{} µs", grouped(ns.div_ceil(1000)))
 }
 
-/// `3 days`, `5 hours`, `40 minutes`
+/// `3 days`
 pub(super) fn long(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (count, unit) = match seconds {
-        172_800.. => (seconds / 86_400, "day"),
-        7200.. => (seconds / 3600, "hour"),
-        _ => (seconds.div_ceil(60), "minute"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+    span(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -85,15 +81,7 @@ mod tests {
         {
             assert_eq!(grouped(count), expected);
         }
-        for (seconds, expected) in [
-            (30, "1 minute"),
-            (3600, "60 minutes"),
-            (7200, "2 hours"),
-            (86_400, "24 hours"),
-            (604_800, "7 days"),
-        ] {
-            assert_eq!(long(Duration::from_secs(seconds)), expected);
-        }
+        assert_eq!(long(Duration::from_secs(604_800)), "7 days");
         assert_eq!(
             (percent(0.0742), chance(0.00001), chance(0.0312)),
             ("7.42%".into(), "below 0.0001".into(), "0.0312".into())
