@@ -58,8 +58,10 @@ impl Judge<'_> {
         let (width, features) = (self.snapshot.recogniser.width(), self.snapshot.names.len());
         let (mut leads, mut values) = records(found, values.chunks(width.max(1)));
         let Some(slots) = self.snapshot.model(self.route) else { return (leads, Some(Skip::NoModel)) };
+        // Asked once: another worker may take it out of service at any moment, and no lead may fall between the arms.
+        let challenger = slots.trial.as_ref().and_then(Trial::live);
         if let Some(trial) = &slots.trial {
-            self.assign(slots, trial, &mut leads, &values);
+            self.assign((slots, trial), challenger.is_some(), &mut leads, &values);
         }
         if width > features {
             // Who a lead is stands behind what it is, and no model reads it.
@@ -68,7 +70,7 @@ impl Judge<'_> {
         if slots.champion.version.poison.is_out() {
             return (leads, Some(Skip::Poisoned));
         }
-        if let Some(challenger) = slots.trial.as_ref().and_then(Trial::live) {
+        if let Some(challenger) = challenger {
             self.challenge(challenger, &mut leads, &values);
         }
         let skipped = self.score(&slots.champion, Arm::Champion, &mut leads, &values);
@@ -87,8 +89,14 @@ impl Judge<'_> {
 
     /// Assigns each lead to an arm. What is remembered of one holds: it may have been created with an address that a change
     /// of it does not repeat. After its values stand its addresses.
-    fn assign(&mut self, slots: &Slots, trial: &Trial, leads: &mut [Judged], values: &[&[Value<'_>]]) {
-        let (now, features, is_live) = (now_ms(), self.snapshot.names.len(), trial.live().is_some());
+    fn assign(
+        &mut self,
+        (slots, trial): (&Slots, &Trial),
+        is_live: bool,
+        leads: &mut [Judged],
+        values: &[&[Value<'_>]],
+    ) {
+        let (now, features) = (now_ms(), self.snapshot.names.len());
         for (lead, values) in leads.iter_mut().zip(values) {
             let known = lead.id.as_deref().and_then(|id| self.known.find(&slots.champion.id.model, id, now));
             let before = known.as_ref().and_then(|memory| memory.assignment.as_deref());
