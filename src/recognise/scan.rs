@@ -71,7 +71,6 @@ pub struct Tape {
     /// Those of the last body, then some of earlier ones: to write over a node is less than to add one.
     nodes: Vec<Node>,
     count: usize,
-    open: Vec<u32>,
 }
 
 impl Tape {
@@ -83,7 +82,6 @@ impl Tape {
     /// Forgets the last body.
     pub fn clear(&mut self) {
         self.count = 0;
-        self.open.clear();
     }
 
     /// Reads `text`, after its byte order mark where it has one.
@@ -98,7 +96,7 @@ impl Tape {
             self.nodes.resize((bytes.len() / 16).min(64), Node::NONE);
         }
         let start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        let pen = Pen { nodes: &mut self.nodes, count: 0, open: &mut self.open };
+        let pen = Pen { nodes: &mut self.nodes, count: 0, depth: 0, innermost: 0 };
         self.count = pen.text(bytes, start).map_err(|at| Malformed { at: at as usize })?;
         Ok(())
     }
@@ -110,7 +108,9 @@ impl Tape {
 struct Pen<'t> {
     nodes: &'t mut Vec<Node>,
     count: usize,
-    open: &'t mut Vec<u32>,
+    depth: usize,
+    /// The innermost container that is open. Until it is closed, its `next` says which one it stands in.
+    innermost: u32,
 }
 
 /// Where a value is to be read, and the container that it stands in; `Null` for the text itself.
@@ -167,11 +167,13 @@ impl Pen<'_> {
     /// Enters the container at `at`, and leaves it at once if it is empty.
     #[inline(always)]
     fn enter(&mut self, bytes: &[u8], (at, kind): Next, end: u8) -> Result<(u32, Option<Next>), u32> {
-        if self.open.len() == MAX_DEPTH {
+        if self.depth == MAX_DEPTH {
             return Err(at);
         }
-        self.open.push(self.count as u32);
+        let (this, outer) = (self.count, self.innermost);
         let first = white(bytes, self.scalar(kind, at, at) + 1);
+        self.nodes.get_mut(this).into_iter().for_each(|node| node.next = outer);
+        (self.innermost, self.depth) = (this as u32, self.depth + 1);
         match kind {
             _ if byte(bytes, first) == Some(end) => Ok((self.leave(first + 1), None)),
             Kind::Object => Ok((at, Some((self.key(bytes, quote(bytes, first)?)?, kind)))),
@@ -189,7 +191,7 @@ impl Pen<'_> {
                 }
                 (Some(b','), Kind::Array) => return Ok(Some((white(bytes, at + 1), inside))),
                 (Some(b'}'), Kind::Object) | (Some(b']'), Kind::Array) => {
-                    (at, inside) = (self.leave(at + 1), self.innermost());
+                    (at, inside) = (self.leave(at + 1), self.inside());
                 }
                 (Some(b' ' | b'\n' | b'\r' | b'\t'), _) => at = white(bytes, at),
                 (None, Kind::Null) => return Ok(None),
@@ -241,17 +243,21 @@ impl Pen<'_> {
     /// Closes the innermost container, whose last byte is before `end`.
     #[inline(always)]
     fn leave(&mut self, end: u32) -> u32 {
-        if let Some(node) = self.open.pop().and_then(|top| self.nodes.get_mut(top as usize)) {
-            node.end = end;
+        if let Some(node) = self.nodes.get_mut(self.innermost as usize) {
+            (node.end, self.innermost) = (end, node.next);
             node.next = self.count as u32;
         }
+        self.depth -= 1;
         end
     }
 
+    /// The container that is open now.
     #[inline(always)]
-    fn innermost(&self) -> Kind {
-        let container = self.open.last().and_then(|top| self.nodes.get(*top as usize));
-        container.map_or(Kind::Null, |container| container.kind)
+    fn inside(&self) -> Kind {
+        match self.nodes.get(self.innermost as usize) {
+            Some(node) if self.depth > 0 => node.kind,
+            _ => Kind::Null,
+        }
     }
 }
 
