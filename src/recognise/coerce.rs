@@ -125,7 +125,12 @@ pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
 
 /// What follows the last @, in lower case, which most addresses are written in; empty where there is none.
 fn domain(address: &str) -> Cow<'_, str> {
-    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain.trim());
+    let at = address.bytes().rposition(|byte| byte == b'@');
+    let domain = at.and_then(|at| address.get(at + 1..)).unwrap_or_default();
+    if domain.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')) {
+        return Cow::Borrowed(domain);
+    }
+    let domain = domain.trim();
     let is_lower = domain.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
     if is_lower { Cow::Borrowed(domain) } else { Cow::Owned(domain.to_lowercase()) }
 }

@@ -71,6 +71,15 @@ pub struct Tape {
     /// Those of the last body, then some of earlier ones: to write over a node is less than to add one.
     nodes: Vec<Node>,
     count: usize,
+    open: Open,
+}
+
+/// The containers that are open while a tape is written. Kept in memory, as they are asked for less often than anything else.
+#[derive(Debug, Default)]
+struct Open {
+    depth: usize,
+    /// The innermost one. Until it is closed, its `next` says which one it stands in.
+    innermost: u32,
 }
 
 impl Tape {
@@ -82,6 +91,7 @@ impl Tape {
     /// Forgets the last body.
     pub fn clear(&mut self) {
         self.count = 0;
+        self.open = Open::default();
     }
 
     /// Reads `text`, after its byte order mark where it has one.
@@ -96,7 +106,7 @@ impl Tape {
             self.nodes.resize((bytes.len() / 16).min(64), Node::NONE);
         }
         let start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        let pen = Pen { nodes: &mut self.nodes, count: 0, depth: 0, innermost: 0 };
+        let pen = Pen { nodes: &mut self.nodes, count: 0, open: &mut self.open };
         self.count = pen.text(bytes, start).map_err(|at| Malformed { at: at as usize })?;
         Ok(())
     }
@@ -108,9 +118,7 @@ impl Tape {
 struct Pen<'t> {
     nodes: &'t mut Vec<Node>,
     count: usize,
-    depth: usize,
-    /// The innermost container that is open. Until it is closed, its `next` says which one it stands in.
-    innermost: u32,
+    open: &'t mut Open,
 }
 
 /// Where a value is to be read, and the container that it stands in; `Null` for the text itself.
@@ -167,13 +175,13 @@ impl Pen<'_> {
     /// Enters the container at `at`, and leaves it at once if it is empty.
     #[inline(always)]
     fn enter(&mut self, bytes: &[u8], (at, kind): Next, end: u8) -> Result<(u32, Option<Next>), u32> {
-        if self.depth == MAX_DEPTH {
+        if self.open.depth == MAX_DEPTH {
             return Err(at);
         }
-        let (this, outer) = (self.count, self.innermost);
+        let (this, outer) = (self.count, self.open.innermost);
         let first = white(bytes, self.scalar(kind, at, at) + 1);
         self.nodes.get_mut(this).into_iter().for_each(|node| node.next = outer);
-        (self.innermost, self.depth) = (this as u32, self.depth + 1);
+        *self.open = Open { innermost: this as u32, depth: self.open.depth + 1 };
         match kind {
             _ if byte(bytes, first) == Some(end) => Ok((self.leave(first + 1), None)),
             Kind::Object => Ok((at, Some((self.key(bytes, quote(bytes, first)?)?, kind)))),
@@ -243,19 +251,19 @@ impl Pen<'_> {
     /// Closes the innermost container, whose last byte is before `end`.
     #[inline(always)]
     fn leave(&mut self, end: u32) -> u32 {
-        if let Some(node) = self.nodes.get_mut(self.innermost as usize) {
-            (node.end, self.innermost) = (end, node.next);
+        if let Some(node) = self.nodes.get_mut(self.open.innermost as usize) {
+            (node.end, self.open.innermost) = (end, node.next);
             node.next = self.count as u32;
         }
-        self.depth -= 1;
+        self.open.depth -= 1;
         end
     }
 
     /// The container that is open now.
     #[inline(always)]
     fn inside(&self) -> Kind {
-        match self.nodes.get(self.innermost as usize) {
-            Some(node) if self.depth > 0 => node.kind,
+        match self.nodes.get(self.open.innermost as usize) {
+            Some(node) if self.open.depth > 0 => node.kind,
             _ => Kind::Null,
         }
     }
