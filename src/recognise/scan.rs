@@ -88,6 +88,11 @@ impl Tape {
         self.nodes.get(..self.count).unwrap_or_default()
     }
 
+    /// Whether it holds memory that only an unusually large body needs, one that was malformed included.
+    pub(super) fn is_large(&self) -> bool {
+        self.nodes.len() > 65_536
+    }
+
     /// Forgets the last body.
     pub fn clear(&mut self) {
         self.count = 0;
@@ -562,6 +567,21 @@ mod tests {
         assert!(accepts("\u{feff}{}"));
         assert!(accepts(&("[".repeat(128) + &"]".repeat(128))));
         assert!(!accepts(&("[".repeat(129) + &"]".repeat(129))));
+    }
+
+    #[test]
+    fn a_malformed_text_leaves_no_nodes_and_its_memory_is_seen() {
+        for (text, is_large) in [
+            ("[1,2".to_owned(), false),
+            ("[1".repeat(100), false),
+            ("[".to_owned() + &"1,".repeat(70_000), true),
+        ] {
+            let mut tape = Tape::default();
+            assert!(tape.scan(&text).is_err());
+            assert_eq!((tape.nodes(), tape.is_large()), ([].as_slice(), is_large));
+            tape.scan("[7]").unwrap();
+            assert_eq!(tape.nodes().len(), 2);
+        }
     }
 
     proptest! {
