@@ -63,7 +63,12 @@ fn write_number(value: f64, format: &Format, decimals: Option<u8>, out: &mut Vec
         // The score is an f32; printed as f64 it would drag along digits that nobody computed.
         None => _ = write!(out, "{}", scaled as f32),
         // What `{:.0}` writes, which takes thrice as long.
-        Some(0) if scaled.abs() < 1e15 => _ = write!(out, "{}", scaled.round_ties_even() as i64),
+        Some(0) if scaled.abs() < 1e15 => match scaled.round_ties_even() as i64 {
+            // Points, nearly always.
+            digit @ 0..10 => out.push(b'0' + digit as u8),
+            digits @ 10..100 => out.extend([b'0' + (digits / 10) as u8, b'0' + (digits % 10) as u8]),
+            number => _ = write!(out, "{number}"),
+        },
         Some(decimals) => {
             _ = write!(out, "{scaled:.*}", usize::from(decimals));
             while decimals > 0 && out.pop_if(|last| *last == b'0').is_some() {}

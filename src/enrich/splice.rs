@@ -65,8 +65,7 @@ impl<'a> Edits<'a> {
                 if !empty || follows_another {
                     out.push(b',');
                 }
-                // Writing to a Vec does not fail.
-                _ = serde_json::to_writer(&mut out, edit.key);
+                write_key(edit.key, &mut out);
                 out.push(b':');
             }
             out.extend_from_slice(self.values.get(edit.value.clone()).unwrap_or_default());
@@ -74,6 +73,17 @@ impl<'a> Edits<'a> {
         }
         out.extend_from_slice(body.get(done..).ok_or(Overlap)?);
         Ok(out)
+    }
+}
+
+fn write_key(key: &str, out: &mut Vec<u8>) {
+    if key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        out.push(b'"');
+        out.extend_from_slice(key.as_bytes());
+        out.push(b'"');
+    } else {
+        // Writing to a Vec does not fail.
+        _ = serde_json::to_writer(out, key);
     }
 }
 

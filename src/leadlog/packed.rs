@@ -35,11 +35,12 @@ impl Packed {
                     bytes.extend_from_slice(&[NUMBER, a, b, c, d, e, f, g, h]);
                 }
                 Value::Text(text) => {
-                    let text = text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default();
+                    let text = cut(text).as_bytes();
                     // In range after the cut.
                     let [low, high] = (text.len() as u16).to_le_bytes();
+                    bytes.reserve(3 + MAX_TEXT);
                     bytes.extend_from_slice(&[TEXT, low, high]);
-                    bytes.extend_from_slice(text.as_bytes());
+                    bytes.extend_from_slice(text);
                 }
                 Value::Boolean(yes) => bytes.push(if *yes { YES } else { NO }),
             }
@@ -92,6 +93,17 @@ impl Packed {
             rest = after;
             Some(part)
         })
+    }
+}
+
+/// The part of a text that is packed.
+#[inline(always)]
+fn cut(text: &str) -> &str {
+    // Nearly all are shorter, and need no look at where a character ends.
+    if text.len() <= MAX_TEXT {
+        text
+    } else {
+        text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
     }
 }
 

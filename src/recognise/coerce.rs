@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     doc::{At, Doc, Duplicate},
-    scan::Kind,
+    scan::{Kind, Node},
 };
 use crate::{
     config::Derive,
@@ -15,23 +15,30 @@ use crate::{
 ///
 /// A boolean where a category is expected stays one: the model's vocabulary knows whether it holds `yes` and `no`. Some
 /// CRMs write `false` for every empty field; without such words that is missing, as for numbers.
-#[inline(always)]
+#[inline]
 pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'a>, Duplicate> {
     let Some(node) = doc.node(at) else { return Ok(Value::Missing) };
+    plain(doc, node, kind).map_or_else(|| read_other(doc, at, kind), Ok)
+}
+
+/// The form that nearly all values have, where there is a value. `None` takes a closer look.
+#[inline(always)]
+pub(super) fn plain<'a>(doc: Doc<'a, '_>, node: &Node, kind: FeatureType) -> Option<Value<'a>> {
     match (kind, node.kind) {
-        (FeatureType::Number, Kind::Number) => {
-            let short = short_decimal(doc.bytes(node)).map(Value::Number);
-            Ok(short.unwrap_or_else(|| finite(doc.raw(node))))
+        (FeatureType::Number, Kind::Number) => short_decimal(doc, node).map(Value::Number),
+        (FeatureType::Category, Kind::String) if !node.escaped && node.start < node.end => {
+            Some(Value::Text(Cow::Borrowed(doc.raw(node))))
         }
-        (FeatureType::Category, Kind::String) if !node.escaped => Ok(text(Cow::Borrowed(doc.raw(node)))),
-        _ => read_other(doc, at, kind),
+        _ => None,
     }
 }
 
 /// The forms that are less common.
+#[inline(never)]
 fn read_other<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'a>, Duplicate> {
     let Some(node) = doc.node(at) else { return Ok(Value::Missing) };
     Ok(match (kind, node.kind) {
+        (FeatureType::Number, Kind::Number) => finite(doc.raw(node)),
         (FeatureType::Number, Kind::String) => number(&doc.string(node)),
         (FeatureType::Category, Kind::String) => text(doc.string(node)),
         // Option sets arrive as integer codes; their digits are the category's name.
@@ -118,7 +125,12 @@ pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
 
 /// What follows the last @, in lower case, which most addresses are written in; empty where there is none.
 fn domain(address: &str) -> Cow<'_, str> {
-    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain.trim());
+    let at = address.bytes().rposition(|byte| byte == b'@');
+    let domain = at.and_then(|at| address.get(at + 1..)).unwrap_or_default();
+    if domain.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')) {
+        return Cow::Borrowed(domain);
+    }
+    let domain = domain.trim();
     let is_lower = domain.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
     if is_lower { Cow::Borrowed(domain) } else { Cow::Owned(domain.to_lowercase()) }
 }
@@ -127,36 +139,56 @@ fn text(text: Cow<'_, str>) -> Value<'_> {
     if text.is_empty() { Value::Missing } else { Value::Text(text) }
 }
 
-/// `-36.4` and other plain numbers of at most 15 digits: the digits and the power of ten are exact, so that dividing them
-/// rounds once and gives what parsing gives (Clinger 1990).
+/// `-36.4` and other plain numbers of at most eight bytes behind the sign: the digits and the power of ten are exact, so that
+/// dividing them rounds once and gives what parsing gives (Clinger 1990).
+///
+/// The eight bytes that end with the number hold all of it; what stands before it is made zero, and the digits before a point
+/// move up to those behind it.
 #[inline(always)]
-fn short_decimal(text: &[u8]) -> Option<f64> {
-    const TENS: [f64; 16] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    let (digits, is_negative) = match text.split_first() {
-        Some((b'-', digits)) => (digits, true),
-        _ => (text, false),
-    };
-    if digits.len() > 16 {
+fn short_decimal(doc: Doc<'_, '_>, node: &Node) -> Option<f64> {
+    const TENS: [f64; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
+    let (before, text) = doc.split_bytes(node)?;
+    let is_negative = text.first() == Some(&b'-');
+    let length = text.len() - usize::from(is_negative);
+    if length == 0 || length > 8 {
         return None;
     }
-    let (mut number, mut after_point, mut point) = (0u64, 0, 0);
-    for byte in digits {
-        match byte {
-            b'0'..=b'9' => {
-                number = number * 10 + u64::from(byte - b'0');
-                after_point += point;
-            }
-            b'.' if point == 0 => point = 1,
-            _ => return None,
+    let word = u64::from_le_bytes(*before.last_chunk()?) & (u64::MAX << (64 - 8 * length));
+    let point = bytes_of(word, b'.');
+    // An exponent's letter is the one thing in a number that has this bit.
+    if word & (ONES * 0x40) != 0 {
+        return None;
+    }
+    let place = point.trailing_zeros() / 8;
+    let (digits, after_point) = match point {
+        0 => (word, 0),
+        _ => {
+            let below = word & ((1 << (8 * place)) - 1);
+            let above = word & (u64::MAX << (8 * place) << 8);
+            (below << 8 | above, 7 - place)
         }
-    }
-    // Sixteen digits without a point may be more than an f64 holds.
-    if digits.len() - point > 15 {
-        return None;
-    }
-    let number = number as f64 / TENS.get(after_point)?;
+    };
+    let number = of_digits(digits) as f64 / TENS.get(after_point as usize)?;
     Some(if is_negative { -number } else { number })
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The high bit of the lowest byte that is `byte`; bytes above it may be marked too.
+#[inline(always)]
+fn bytes_of(word: u64, byte: u8) -> u64 {
+    let other = word ^ (ONES * u64::from(byte));
+    other.wrapping_sub(ONES) & !other & (ONES * 0x80)
+}
+
+/// The number that eight digits write, the first in the lowest byte; zeros may be bytes of 0. Pairs, fours and all eight
+/// are put together in three steps.
+#[inline(always)]
+fn of_digits(word: u64) -> u64 {
+    let ones = word & (ONES * 0x0f);
+    let pairs = (ones.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 fn finite(text: &str) -> Value<'static> {
@@ -251,19 +283,34 @@ mod tests {
         }
     }
 
+    /// What is made of a number behind `before`.
+    fn short(before: &str, number: &str) -> Option<f64> {
+        let json = format!("{before}{number}]");
+        let mut tape = Tape::default();
+        tape.scan(&json).unwrap();
+        short_decimal(Doc::new(&json, &tape), tape.nodes().last()?)
+    }
+
     #[test]
     fn short_decimals_are_what_parsing_makes_of_them() {
-        for text in
-            ["0", "-0", "12000.00", "0.1", "-36.4", "93.994", "999999999999999", "0.00000000000001", "1."]
-        {
-            if let Some(number) = short_decimal(text.as_bytes()) {
-                let parsed = text.parse::<f64>().unwrap_or_default();
-                assert_eq!(number.to_bits(), parsed.to_bits(), "{text}");
+        let mut read = 0;
+        for whole in ["0", "7", "36", "999", "12000", "5191", "1234567", "99999999"] {
+            for fraction in ["", ".0", ".5", ".00", ".994", ".000001"] {
+                for sign in ["", "-"] {
+                    let text = format!("{sign}{whole}{fraction}");
+                    let is_short = whole.len() + fraction.len() <= 8;
+                    let number = short("[\"before\", ", &text).map(f64::to_bits);
+                    let parsed = text.parse().ok().map(f64::to_bits).filter(|_| is_short);
+                    assert_eq!(number, parsed, "{text}");
+                    read += usize::from(number.is_some());
+                }
             }
         }
-        for text in ["9999999999999999", "1e5", "1.2.3", "12345678901234567", "--1", "é"] {
-            assert_eq!(short_decimal(text.as_bytes()), None, "{text}");
+        assert!(read > 60, "{read}");
+        for text in ["1e5", "1E5", "1e-5", "1.5e+5", "0.1e1", "123456789", "1234.56789", "-123456789"] {
+            assert_eq!(short("[\"before\", ", text), None, "{text}");
         }
+        assert_eq!((short("[", "36"), short("[\"b\",", "1.5")), (None, Some(1.5)));
     }
 
     #[test]

@@ -166,6 +166,13 @@ impl<'a, 't> Doc<'a, 't> {
         self.text.as_bytes().get(node.start as usize..node.end as usize).unwrap_or_default()
     }
 
+    /// The body up to the end of a node, and the node's own bytes.
+    #[inline(always)]
+    pub(super) fn split_bytes(&self, node: &Node) -> Option<(&'a [u8], &'a [u8])> {
+        let body = self.text.as_bytes().get(..node.end as usize)?;
+        Some((body, body.get(node.start as usize..)?))
+    }
+
     /// The text of a string or key, unescaped; of any other value its bytes.
     pub fn string(&self, node: &Node) -> Cow<'a, str> {
         let raw = self.raw(node);

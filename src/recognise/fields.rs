@@ -1,4 +1,5 @@
-//! The feature map, compiled: one pass over a lead object's members reads every feature.
+//! The feature map, compiled: one pass over a lead object's members finds what any feature is read from, and then each
+//! feature takes the first of its pointers that has a value.
 //!
 //! The pointers of all features form a tree of keys. Each member of the object is looked up in it once, so the cost
 //! grows with the size of the body and not with the number of features.
@@ -6,6 +7,7 @@
 use super::{
     coerce,
     doc::{At, Doc, Duplicate, array_index},
+    keys::KeyTable,
     scan::Kind,
 };
 use crate::{
@@ -17,31 +19,26 @@ use crate::{
 #[derive(Debug)]
 pub struct Fields {
     root: Branch,
-    count: usize,
+    features: Vec<Reading>,
+    /// Keys in the whole tree.
+    keys: usize,
 }
 
 /// Keys of one object, and what stands under each.
 #[derive(Debug, Default)]
 struct Branch {
     keys: KeyTable,
-    entries: Vec<Entry>,
+    /// Pointers that go deeper, by the key.
+    deeper: Vec<Option<Box<Branch>>>,
+    /// The first key's place among all keys of the tree; the others follow.
+    first: usize,
 }
 
-#[derive(Debug, Default)]
-struct Entry {
-    /// Features read from the value itself.
-    features: Vec<Reading>,
-    /// Pointers that go deeper.
-    deeper: Option<Box<Branch>>,
-}
-
-/// How one feature is read from a value.
-#[derive(Clone, Copy, Debug)]
+/// How one feature is read.
+#[derive(Debug)]
 struct Reading {
-    /// Its place among the features.
-    feature: usize,
-    /// The place of this pointer in its `from` list.
-    rank: u8,
+    /// Places of its pointers' last keys, the most wanted first.
+    places: Box<[usize]>,
     kind: FeatureType,
     derive: Option<Derive>,
 }
@@ -49,31 +46,27 @@ struct Reading {
 /// What reading needs beside the body; reused.
 #[derive(Debug, Default)]
 pub(super) struct FieldScratch {
-    /// Per feature the place in its `from` list that its value came from.
-    ranks: Vec<u8>,
-    /// Which keys of an object have been seen.
-    seen: Vec<bool>,
+    /// For each key of the tree where its value is; 0, which is the root and no member, where it has none.
+    found: Vec<At>,
 }
 
 impl Fields {
     /// Compiles the feature map.
     pub fn new(features: &[Feature]) -> Self {
         let mut root = Branch::default();
-        for (index, feature) in features.iter().enumerate() {
-            for (rank, pointer) in feature.from.iter().enumerate() {
-                // A 256th alternative of one feature is beyond any use and shares the last rank.
-                let rank = u8::try_from(rank).unwrap_or(u8::MAX);
-                let Feature { kind, derive, .. } = *feature;
-                root.insert(&pointer.steps, Reading { feature: index, rank, kind, derive });
-            }
-        }
-        root.seal();
-        Self { root, count: features.len() }
+        let pointers = features.iter().flat_map(|feature| &feature.from);
+        pointers.for_each(|pointer| root.insert(&pointer.steps));
+        let keys = root.seal(0);
+        let reading = |feature: &Feature| {
+            let places = feature.from.iter().filter_map(|pointer| root.place(&pointer.steps));
+            Reading { places: places.collect(), kind: feature.kind, derive: feature.derive }
+        };
+        Self { features: features.iter().map(reading).collect(), root, keys }
     }
 
     /// The number of features.
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.features.len()
     }
 
     /// Appends one value per feature, read from the object at `lead`.
@@ -84,23 +77,29 @@ impl Fields {
         scratch: &mut FieldScratch,
         values: &mut Vec<Value<'a>>,
     ) -> Result<(), Duplicate> {
-        let first = values.len();
-        values.resize(first + self.len(), Value::Missing);
-        scratch.ranks.clear();
-        scratch.ranks.resize(self.len(), u8::MAX);
-        scratch.seen.clear();
-        let mut reader = Reader { doc, scratch, values: values.get_mut(first..).unwrap_or_default() };
-        reader.branch(&self.root, lead)
+        scratch.found.clear();
+        scratch.found.resize(self.keys, 0);
+        let mut finder = Finder { doc, found: &mut scratch.found };
+        finder.branch(&self.root, lead)?;
+        let mut result = Ok(());
+        let read = |reading: &Reading| {
+            reading.read(doc, &scratch.found).unwrap_or_else(|duplicate| {
+                result = Err(duplicate);
+                Value::Missing
+            })
+        };
+        values.extend(self.features.iter().map(read));
+        result
     }
 }
 
-struct Reader<'a, 't, 'v> {
+/// Finds where the values of a tree's keys are.
+struct Finder<'a, 't, 'f> {
     doc: Doc<'a, 't>,
-    scratch: &'v mut FieldScratch,
-    values: &'v mut [Value<'a>],
+    found: &'f mut [At],
 }
 
-impl<'a> Reader<'a, '_, '_> {
+impl Finder<'_, '_, '_> {
     fn branch(&mut self, branch: &Branch, at: At) -> Result<(), Duplicate> {
         match self.doc.kind(at) {
             Some(Kind::Object) => self.object(branch, at),
@@ -110,170 +109,102 @@ impl<'a> Reader<'a, '_, '_> {
     }
 
     fn object(&mut self, branch: &Branch, at: At) -> Result<(), Duplicate> {
-        let first_seen = self.scratch.seen.len();
-        self.scratch.seen.resize(first_seen + branch.entries.len(), false);
         for (key, value) in self.doc.members(at) {
             let index = match key.escaped {
                 false => branch.keys.find(self.doc.bytes(key)),
                 true => branch.keys.find(self.doc.string(key).as_bytes()),
             };
-            let Some((index, entry)) = index.and_then(|index| Some((index, branch.entries.get(index)?)))
-            else {
-                continue;
-            };
-            match self.scratch.seen.get_mut(first_seen + index) {
-                Some(seen) if !*seen => *seen = true,
-                _ => return Err(Duplicate),
+            if let Some(index) = index {
+                self.note(branch, index, value)?;
             }
-            self.entry(entry, value)?;
         }
         Ok(())
     }
 
     fn array(&mut self, branch: &Branch, at: At) -> Result<(), Duplicate> {
-        for (key, entry) in branch.keys.iter().zip(&branch.entries) {
-            let index = std::str::from_utf8(key).ok().and_then(array_index);
-            if let Some(value) = index.and_then(|index| self.doc.elements(at).nth(index)) {
-                self.entry(entry, value)?;
+        for (index, key) in branch.keys.iter().enumerate() {
+            let element = std::str::from_utf8(key).ok().and_then(array_index);
+            if let Some(value) = element.and_then(|element| self.doc.elements(at).nth(element)) {
+                self.note(branch, index, value)?;
             }
         }
         Ok(())
     }
 
     #[inline(always)]
-    fn entry(&mut self, entry: &Entry, value: At) -> Result<(), Duplicate> {
-        for Reading { feature, rank, kind, derive } in &entry.features {
-            let (Some(best), Some(slot)) =
-                (self.scratch.ranks.get_mut(*feature), self.values.get_mut(*feature))
-            else {
-                continue;
+    fn note(&mut self, branch: &Branch, index: usize, value: At) -> Result<(), Duplicate> {
+        match self.found.get_mut(branch.first + index) {
+            Some(place @ 0) => *place = value,
+            _ => return Err(Duplicate),
+        }
+        match branch.deeper.get(index) {
+            Some(Some(deeper)) => self.branch(deeper, value),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Reading {
+    /// The first value that is not missing.
+    #[inline(always)]
+    fn read<'a>(&self, doc: Doc<'a, '_>, found: &[At]) -> Result<Value<'a>, Duplicate> {
+        let mut at = self.places.iter().filter_map(|place| found.get(*place).copied()).filter(|at| *at != 0);
+        let Some(first) = at.next() else { return Ok(Value::Missing) };
+        let plain = doc.node(first).and_then(|node| coerce::plain(doc, node, self.kind));
+        match plain {
+            Some(value) if self.derive.is_none() => Ok(value),
+            _ => self.read_any(doc, found),
+        }
+    }
+
+    /// The same of values in any form.
+    #[inline(never)]
+    fn read_any<'a>(&self, doc: Doc<'a, '_>, found: &[At]) -> Result<Value<'a>, Duplicate> {
+        let mut missing = Value::Missing;
+        let at = self.places.iter().filter_map(|place| found.get(*place).copied()).filter(|at| *at != 0);
+        for at in at {
+            let read = match self.derive {
+                None => coerce::read(doc, at, self.kind)?,
+                Some(derive) => coerce::derived(coerce::read(doc, at, self.kind)?, derive),
             };
-            if *rank < *best || slot.is_missing() {
-                let read: Value<'a> = match derive {
-                    None => coerce::read(self.doc, value, *kind)?,
-                    Some(derive) => coerce::derived(coerce::read(self.doc, value, *kind)?, *derive),
-                };
-                if !read.is_missing() {
-                    *best = *rank;
-                    *slot = read;
-                } else if slot.is_missing() && coerce::is_empty(self.doc, value) {
-                    *slot = Value::Cleared;
-                }
+            if !read.is_missing() {
+                return Ok(read);
+            }
+            if coerce::is_empty(doc, at) {
+                missing = Value::Cleared;
             }
         }
-        match &entry.deeper {
-            Some(branch) => self.branch(branch, value),
-            None => Ok(()),
-        }
+        Ok(missing)
     }
 }
 
 impl Branch {
-    fn insert(&mut self, steps: &[Step], reading: Reading) {
+    fn insert(&mut self, steps: &[Step]) {
         // Configuration allows no `{i}` in a feature's pointer, nor the empty one.
         let Some((Step::Key(key), rest)) = steps.split_first() else { return };
         let index = self.keys.position(key.as_bytes()).unwrap_or_else(|| {
-            self.entries.push(Entry::default());
+            self.deeper.push(None);
             self.keys.push(key.as_bytes())
         });
-        let Some(entry) = self.entries.get_mut(index) else { return };
-        if rest.is_empty() {
-            entry.features.push(reading);
-        } else {
-            entry.deeper.get_or_insert_default().insert(rest, reading);
+        if let (Some(deeper), false) = (self.deeper.get_mut(index), rest.is_empty()) {
+            deeper.get_or_insert_default().insert(rest);
         }
     }
 
-    fn seal(&mut self) {
+    /// Gives the keys from here down their places, from `first`; the place after the last.
+    fn seal(&mut self, first: usize) -> usize {
         self.keys.seal();
-        for entry in &mut self.entries {
-            if let Some(deeper) = &mut entry.deeper {
-                deeper.seal();
-            }
-        }
-    }
-}
-
-/// A small fixed set of keys with a look-up of a few nanoseconds: open addressing over the first and last eight bytes,
-/// a quarter full. The keys come from the configuration, so nobody can choose them to collide.
-#[derive(Debug, Default)]
-struct KeyTable {
-    keys: Vec<Box<[u8]>>,
-    /// A power of two long.
-    slots: Vec<Slot>,
-}
-
-/// A key by its ends.
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    ends: (u64, u64),
-    length: usize,
-    /// Index of the key plus one, 0 for a free slot.
-    number: usize,
-}
-
-impl KeyTable {
-    fn position(&self, key: &[u8]) -> Option<usize> {
-        self.keys.iter().position(|known| **known == *key)
+        self.first = first;
+        let own = first + self.deeper.len();
+        self.deeper.iter_mut().flatten().fold(own, |next, deeper| deeper.seal(next))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.iter().map(|key| &**key)
+    /// The place of the key that a pointer ends with.
+    fn place(&self, steps: &[Step]) -> Option<usize> {
+        let (Step::Key(key), rest) = steps.split_first()? else { return None };
+        let index = self.keys.position(key.as_bytes())?;
+        if rest.is_empty() { Some(self.first + index) } else { self.deeper.get(index)?.as_ref()?.place(rest) }
     }
-
-    fn push(&mut self, key: &[u8]) -> usize {
-        self.keys.push(key.into());
-        self.keys.len() - 1
-    }
-
-    fn seal(&mut self) {
-        self.slots = vec![Slot::default(); (self.keys.len() * 4).next_power_of_two()];
-        for (key, number) in self.keys.iter().zip(1..) {
-            let ends = ends(key);
-            let mut at = hash(ends, key.len()) & (self.slots.len() - 1);
-            while self.slots.get(at).is_some_and(|slot| slot.number != 0) {
-                at = (at + 1) & (self.slots.len() - 1);
-            }
-            let slot = Slot { ends, length: key.len(), number };
-            self.slots.get_mut(at).into_iter().for_each(|free| *free = slot);
-        }
-    }
-
-    #[inline(always)]
-    fn find(&self, key: &[u8]) -> Option<usize> {
-        let mask = self.slots.len().checked_sub(1)?;
-        let ends = ends(key);
-        let mut at = hash(ends, key.len()) & mask;
-        loop {
-            let slot = self.slots.get(at)?;
-            let index = slot.number.checked_sub(1)?;
-            if slot.ends == ends && slot.length == key.len() {
-                // Up to sixteen bytes the ends are all of the key.
-                let same = key.len() <= 16 || self.keys.get(index).is_some_and(|known| **known == *key);
-                if same {
-                    return Some(index);
-                }
-            }
-            at = (at + 1) & mask;
-        }
-    }
-}
-
-/// The first and last eight bytes of a key, which may overlap; of a shorter one all of it.
-#[inline(always)]
-fn ends(key: &[u8]) -> (u64, u64) {
-    let four = |part: &[u8; 4]| u64::from(u32::from_le_bytes(*part));
-    match (key.first_chunk::<8>(), key.last_chunk::<8>(), key.first_chunk::<4>(), key.last_chunk::<4>()) {
-        (Some(first), Some(last), ..) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        (_, _, Some(first), Some(last)) => (four(first), four(last)),
-        _ => (key.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
-    }
-}
-
-#[inline(always)]
-fn hash((first, last): (u64, u64), length: usize) -> usize {
-    let mixed = (first ^ last.rotate_left(29) ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 40) as usize
 }
 
 #[cfg(test)]
@@ -338,39 +269,5 @@ mod tests {
         assert_eq!(read(r#"{"source":"a","source":"b"}"#), Err(Duplicate));
         assert_eq!(read(r#"{"amount":{"decimal":1,"decimal":2}}"#), Err(Duplicate));
         assert!(read(r#"{"x":1,"x":2}"#).is_ok());
-    }
-
-    #[test]
-    fn keys_of_any_length_are_told_apart() {
-        let text = "abcdefghijklmnopqrstuvwxyz";
-        let mut table = KeyTable::default();
-        let index = |key: &str| (1..24).position(|length| text[..length] == *key);
-        (1..24).for_each(|length| _ = table.push(&text.as_bytes()[..length]));
-        table.seal();
-        for (length, place) in (1..24).flat_map(|length| (0..length).map(move |place| (length, place))) {
-            let key = &text[..length];
-            let other = key.replace(&text[place..place + 1], "_");
-            assert_eq!(
-                (table.find(key.as_bytes()), table.find(other.as_bytes())),
-                (index(key), None),
-                "{other}"
-            );
-        }
-        assert_eq!(table.find(b""), None);
-    }
-
-    #[test]
-    fn every_key_of_a_large_map_is_found_and_no_other() {
-        let mut table = KeyTable::default();
-        let keys: Vec<String> = (0..300).map(|i| format!("custom_field_{i}__c")).collect();
-        for key in &keys {
-            table.push(key.as_bytes());
-        }
-        table.seal();
-        for (index, key) in keys.iter().enumerate() {
-            assert_eq!(table.find(key.as_bytes()), Some(index));
-        }
-        assert_eq!(table.find(b"custom_field_300__c"), None);
-        assert_eq!(KeyTable::default().find(b"a"), None);
     }
 }

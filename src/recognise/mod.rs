@@ -6,6 +6,7 @@
 
 mod scan; // bytes -> tape, one strict pass
 mod doc; // walking in a scanned body
+mod keys; // a small set of names
 mod paths; // a path -> the templates it fits
 mod routes; // method and path -> candidates
 mod select; // RFC 9535 selectors -> lead objects

@@ -4,7 +4,7 @@
 //! request is known only once its predicates have been asked, so all of them are found. Each branch is visited once at
 //! most, so the work is bounded by the configuration.
 
-use std::collections::BTreeMap;
+use super::keys::KeyTable;
 
 /// A path template, by its segments.
 #[derive(Debug, Default)]
@@ -93,7 +93,9 @@ pub(super) struct Paths<T> {
 
 #[derive(Debug)]
 struct Branch<T> {
-    literals: BTreeMap<Box<str>, Branch<T>>,
+    literals: KeyTable,
+    /// What stands under each literal.
+    below: Vec<Branch<T>>,
     /// Those with longer literals first.
     named: Vec<(Box<str>, Box<str>, Branch<T>)>,
     found: Vec<T>,
@@ -103,7 +105,13 @@ struct Branch<T> {
 
 impl<T> Default for Branch<T> {
     fn default() -> Self {
-        Self { literals: BTreeMap::new(), named: Vec::new(), found: Vec::new(), depth: 0 }
+        Self {
+            literals: KeyTable::default(),
+            below: Vec::new(),
+            named: Vec::new(),
+            found: Vec::new(),
+            depth: 0,
+        }
     }
 }
 
@@ -124,6 +132,11 @@ impl<T> Paths<T> {
         branch.found.push(value);
     }
 
+    /// Makes what was put in so far ready to be found.
+    pub(super) fn seal(&mut self) {
+        self.root.seal();
+    }
+
     /// Hands out what stands under each template that the path fits, with the template's number of literal segments.
     /// Where two templates first differ, the literal goes before the name.
     pub(super) fn each<'t>(&'t self, path: &str, found: &mut dyn FnMut(&'t [T], usize)) {
@@ -136,7 +149,14 @@ impl<T> Paths<T> {
 impl<T> Branch<T> {
     fn step(&mut self, segment: &Segment) -> &mut Self {
         match segment {
-            Segment::Literal(text) => self.literals.entry(text.clone()).or_default(),
+            Segment::Literal(text) => {
+                let index = self.literals.position(text.as_bytes()).unwrap_or_else(|| {
+                    self.below.push(Branch::default());
+                    self.literals.push(text.as_bytes())
+                });
+                #[expect(clippy::indexing_slicing, reason = "found or pushed there")]
+                &mut self.below[index]
+            }
             Segment::Named(before, after) => {
                 let known = self.named.iter().position(|(b, a, _)| (b, a) == (before, after));
                 let index = known.unwrap_or_else(|| {
@@ -152,6 +172,12 @@ impl<T> Branch<T> {
         }
     }
 
+    fn seal(&mut self) {
+        self.literals.seal();
+        self.below.iter_mut().for_each(Branch::seal);
+        self.named.iter_mut().for_each(|(_, _, branch)| branch.seal());
+    }
+
     fn each<'t, 'p>(
         &'t self,
         mut parts: impl Iterator<Item = &'p str> + Clone,
@@ -163,7 +189,8 @@ impl<T> Branch<T> {
             }
             return;
         };
-        if let Some(branch) = self.literals.get(part) {
+        let literal = self.literals.find(part.as_bytes());
+        if let Some(branch) = literal.and_then(|literal| self.below.get(literal)) {
             branch.each(parts.clone(), found);
         }
         for (before, after, branch) in &self.named {
@@ -184,6 +211,7 @@ mod tests {
         for text in templates {
             paths.insert(&Template::new(text), *text);
         }
+        paths.seal();
         let mut found = Vec::new();
         paths.each(path, &mut |under, _| found.extend(under));
         let shown = |text: &&str| {
@@ -219,6 +247,7 @@ mod tests {
         for text in &templates {
             paths.insert(&Template::new(text), ());
         }
+        paths.seal();
         let mut count = 0;
         paths.each(&"/a".repeat(100_000), &mut |_, _| count += 1);
         assert_eq!(count, 0);

@@ -68,7 +68,7 @@ pub struct Skipped {
 impl Scratch {
     /// Gives memory back that only an unusually large body needs.
     pub fn trim(&mut self) {
-        if self.tape.nodes().len() > 65_536 {
+        if self.tape.is_large() {
             *self = Self::default();
         }
     }

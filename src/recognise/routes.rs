@@ -263,6 +263,7 @@ impl Router {
                 router.of_method(method).insert(&compiled.template, compiled.clone());
             }
         }
+        router.methods.iter_mut().for_each(|(_, paths)| paths.seal());
         router
     }
 

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use wide::u8x16;
+
 /// What a [`Node`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -43,6 +45,8 @@ pub struct Node {
 }
 
 impl Node {
+    const NONE: Self = Self { kind: Kind::Object, escaped: false, start: 0, end: 0, next: 0 };
+
     /// The bytes of the value, quotes included.
     pub fn span(&self) -> Range<usize> {
         let quote = usize::from(matches!(self.kind, Kind::String | Kind::Key));
@@ -64,20 +68,35 @@ const MAX_DEPTH: usize = 128;
 /// The nodes of one body in the order they stand. Reused from body to body, so that reading allocates nothing.
 #[derive(Debug, Default)]
 pub struct Tape {
+    /// Those of the last body, then some of earlier ones: to write over a node is less than to add one.
     nodes: Vec<Node>,
-    open: Vec<u32>,
+    count: usize,
+    open: Open,
+}
+
+/// The containers that are open while a tape is written. Kept in memory, as they are asked for less often than anything else.
+#[derive(Debug, Default)]
+struct Open {
+    depth: usize,
+    /// The innermost one. Until it is closed, its `next` says which one it stands in.
+    innermost: u32,
 }
 
 impl Tape {
     /// The nodes of the last body scanned; the root is the first.
     pub fn nodes(&self) -> &[Node] {
-        &self.nodes
+        self.nodes.get(..self.count).unwrap_or_default()
+    }
+
+    /// Whether it holds memory that only an unusually large body needs, one that was malformed included.
+    pub(super) fn is_large(&self) -> bool {
+        self.nodes.len() > 65_536
     }
 
     /// Forgets the last body.
     pub fn clear(&mut self) {
-        self.nodes.clear();
-        self.open.clear();
+        self.count = 0;
+        self.open = Open::default();
     }
 
     /// Reads `text`, after its byte order mark where it has one.
@@ -87,267 +106,364 @@ impl Tape {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Malformed { at: 0 });
         }
-        if self.nodes.capacity() == 0 {
+        if self.nodes.is_empty() {
             // Enough for most answers, so that a tape for just one need not grow.
-            self.nodes.reserve((bytes.len() / 16).min(64));
+            self.nodes.resize((bytes.len() / 16).min(64), Node::NONE);
         }
-        let mut at = white(bytes, if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
-        // The container that the next value stands in; `Null` for the text itself.
+        let start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let pen = Pen { nodes: &mut self.nodes, count: 0, open: &mut self.open };
+        self.count = pen.text(bytes, start).map_err(|at| Malformed { at: at as usize })?;
+        Ok(())
+    }
+}
+
+/// The tape while it is written. Offsets are of 32 bits, which spares a look at whether their sums wrap around; an error
+/// is the offset where reading stopped. What is common is inlined into one loop, and nothing that is called from there
+/// takes the pen: so all of it stays in registers.
+struct Pen<'t> {
+    nodes: &'t mut Vec<Node>,
+    count: usize,
+    open: &'t mut Open,
+}
+
+/// Where a value is to be read, and the container that it stands in; `Null` for the text itself.
+type Next = (u32, Kind);
+
+impl Pen<'_> {
+    /// Reads the whole text, values one after another; the number of nodes. What stands between them mostly has one form,
+    /// `": ` or `, ` with or without the space; any other is found where a value or a name is missing.
+    fn text(mut self, bytes: &[u8], mut at: u32) -> Result<usize, u32> {
         let mut inside = Kind::Null;
         loop {
-            if inside == Kind::Object {
-                at = self.key(bytes, at)?;
-            }
-            match self.value(bytes, at)? {
-                (next, None) => at = next,
-                (next, Some(entered)) => {
-                    (at, inside) = (next, entered);
-                    continue;
+            match chunk::<17>(bytes, at) {
+                Some([b'"', first @ ..]) => {
+                    at = self.string(bytes, (at + 1, plain_end(bytes, at + 1, first)), Kind::String)?;
                 }
-            }
-            // Leaves every container that ends here.
-            loop {
-                if inside != Kind::Null
-                    && let Some(next) = behind(bytes, at, b',')
-                {
-                    break at = next;
-                }
-                at = white(bytes, at);
-                match (bytes.get(at), inside) {
-                    (Some(b','), Kind::Object | Kind::Array) => break at = white(bytes, at + 1),
-                    (Some(b'}'), Kind::Object) | (Some(b']'), Kind::Array) => {
-                        (at, inside) = (self.leave(at + 1), self.innermost());
+                _ => match self.other(bytes, (at, inside))? {
+                    (end, None) => at = end,
+                    (_, Some(next)) => {
+                        (at, inside) = next;
+                        continue;
                     }
-                    (None, Kind::Null) => return Ok(()),
-                    _ => return Err(Malformed { at }),
-                }
+                },
+            }
+            if inside == Kind::Object
+                && let Some(quote) = next_name(bytes, at)
+            {
+                at = self.key(bytes, quote)?;
+                continue;
+            }
+            match self.close(bytes, (at, inside))? {
+                Some(next) => (at, inside) = next,
+                None => return Ok(self.count),
             }
         }
     }
 
-    /// Reads a scalar or an empty container, or enters a container, whose kind it gives.
+    /// Reads any value: its end, or what is to be read next, within a container or behind white space.
     #[inline(always)]
-    fn value(&mut self, bytes: &[u8], at: usize) -> Result<(usize, Option<Kind>), Malformed> {
-        if bytes.get(at) == Some(&b'"') {
-            return Ok((self.string(bytes, at, Kind::String)?, None));
-        }
-        let end = match bytes.get(at) {
+    fn other(&mut self, bytes: &[u8], (at, inside): Next) -> Result<(u32, Option<Next>), u32> {
+        let end = match byte(bytes, at) {
             Some(b'-' | b'0'..=b'9') => self.scalar(Kind::Number, at, number(bytes, at)?),
-            Some(b'{') => return self.container(bytes, at, (Kind::Object, b'}')),
-            Some(b'[') => return self.container(bytes, at, (Kind::Array, b']')),
+            Some(b'"') => self.string(bytes, (at + 1, long_plain_end(bytes, at + 1)), Kind::String)?,
             Some(b't') => self.scalar(Kind::True, at, word(bytes, at, b"true")?),
             Some(b'f') => self.scalar(Kind::False, at, word(bytes, at, b"false")?),
             Some(b'n') => self.scalar(Kind::Null, at, word(bytes, at, b"null")?),
-            _ => return Err(Malformed { at }),
+            Some(b'{') => return self.enter(bytes, (at, Kind::Object), b'}'),
+            Some(b'[') => return self.enter(bytes, (at, Kind::Array), b']'),
+            Some(b' ' | b'\n' | b'\r' | b'\t') => return Ok((at, Some((white(bytes, at), inside)))),
+            _ => return Err(at),
         };
         Ok((end, None))
     }
 
-    /// Enters a container, and leaves it at once if it is empty.
-    fn container(
-        &mut self,
-        bytes: &[u8],
-        at: usize,
-        (kind, end): (Kind, u8),
-    ) -> Result<(usize, Option<Kind>), Malformed> {
-        if self.open.len() == MAX_DEPTH {
-            return Err(Malformed { at });
-        }
-        self.open.push(self.nodes.len() as u32);
-        self.scalar(kind, at, at);
-        let first = white(bytes, at + 1);
-        let is_empty = bytes.get(first) == Some(&end);
-        Ok(if is_empty { (self.leave(first + 1), None) } else { (first, Some(kind)) })
-    }
-
-    /// Reads `"name":`; returns the offset of the value.
+    /// Enters the container at `at`, and leaves it at once if it is empty.
     #[inline(always)]
-    fn key(&mut self, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
-        if bytes.get(at) != Some(&b'"') {
-            return Err(Malformed { at });
+    fn enter(&mut self, bytes: &[u8], (at, kind): Next, end: u8) -> Result<(u32, Option<Next>), u32> {
+        if self.open.depth == MAX_DEPTH {
+            return Err(at);
         }
-        let end = self.string(bytes, at, Kind::Key)?;
-        match behind(bytes, end, b':') {
-            Some(value) => Ok(value),
-            None => colon(bytes, white(bytes, end)),
+        let (this, outer) = (self.count, self.open.innermost);
+        let first = white(bytes, self.scalar(kind, at, at) + 1);
+        self.nodes.get_mut(this).into_iter().for_each(|node| node.next = outer);
+        *self.open = Open { innermost: this as u32, depth: self.open.depth + 1 };
+        match kind {
+            _ if byte(bytes, first) == Some(end) => Ok((self.leave(first + 1), None)),
+            Kind::Object => Ok((at, Some((self.key(bytes, quote(bytes, first)?)?, kind)))),
+            _ => Ok((at, Some((first, kind)))),
         }
     }
 
+    /// Leaves every container that ends at `at`, behind a value. `None` at the end of the text.
     #[inline(always)]
-    fn string(&mut self, bytes: &[u8], quote: usize, kind: Kind) -> Result<usize, Malformed> {
-        let first = plain_end(bytes, quote + 1);
-        let (end, escaped) = match bytes.get(first) {
-            Some(b'"') => (first, false),
-            _ => (escaped_end(bytes, first)?, true),
-        };
-        self.push(Node { kind, escaped, start: quote as u32 + 1, end: end as u32, next: 0 });
+    fn close(&mut self, bytes: &[u8], (mut at, mut inside): Next) -> Result<Option<Next>, u32> {
+        loop {
+            match (byte(bytes, at), inside) {
+                (Some(b','), Kind::Object) => {
+                    return Ok(Some((self.key(bytes, quote(bytes, at + 1)?)?, inside)));
+                }
+                (Some(b','), Kind::Array) => return Ok(Some((white(bytes, at + 1), inside))),
+                (Some(b'}'), Kind::Object) | (Some(b']'), Kind::Array) => {
+                    (at, inside) = (self.leave(at + 1), self.inside());
+                }
+                (Some(b' ' | b'\n' | b'\r' | b'\t'), _) => at = white(bytes, at),
+                (None, Kind::Null) => return Ok(None),
+                _ => return Err(at),
+            }
+        }
+    }
+
+    /// Reads `"name":`; returns the offset of the value, or of white space before it.
+    #[inline(always)]
+    fn key(&mut self, bytes: &[u8], quote: u32) -> Result<u32, u32> {
+        let (start, first) = (quote + 1, chunk(bytes, quote + 1));
+        let plain =
+            first.map_or_else(|| long_plain_end(bytes, start), |first| plain_end(bytes, start, first));
+        let end = self.string(bytes, (start, plain), Kind::Key)?;
+        match chunk(bytes, end) {
+            Some([b':', space]) => Ok(end + 1 + u32::from(*space == b' ')),
+            _ => colon(bytes, end),
+        }
+    }
+
+    /// Reads a string or a name that is plain up to `end`; returns the offset behind its closing quote.
+    #[inline(always)]
+    fn string(&mut self, bytes: &[u8], (start, mut end): (u32, u32), kind: Kind) -> Result<u32, u32> {
+        let mut escaped = false;
+        if byte(bytes, end) != Some(b'"') {
+            (end, escaped) = (escaped_end(bytes, end)?, true);
+        }
+        self.push(Node { kind, escaped, start, end, next: 0 });
         Ok(end + 1)
     }
 
     #[inline(always)]
-    fn scalar(&mut self, kind: Kind, start: usize, end: usize) -> usize {
-        self.push(Node { kind, escaped: false, start: start as u32, end: end as u32, next: 0 });
+    fn scalar(&mut self, kind: Kind, start: u32, end: u32) -> u32 {
+        self.push(Node { kind, escaped: false, start, end, next: 0 });
         end
     }
 
     #[inline(always)]
     fn push(&mut self, node: Node) {
-        let next = self.nodes.len() as u32 + 1;
-        self.nodes.push(Node { next, ..node });
+        let node = Node { next: self.count as u32 + 1, ..node };
+        match self.nodes.get_mut(self.count) {
+            Some(place) => *place = node,
+            None => grow(self.nodes, (node.kind, node.escaped), node.start, node.end),
+        }
+        self.count += 1;
     }
 
     /// Closes the innermost container, whose last byte is before `end`.
-    fn leave(&mut self, end: usize) -> usize {
-        let next = self.nodes.len() as u32;
-        if let Some(node) = self.open.pop().and_then(|top| self.nodes.get_mut(top as usize)) {
-            node.end = end as u32;
-            node.next = next;
+    #[inline(always)]
+    fn leave(&mut self, end: u32) -> u32 {
+        if let Some(node) = self.nodes.get_mut(self.open.innermost as usize) {
+            (node.end, self.open.innermost) = (end, node.next);
+            node.next = self.count as u32;
         }
+        self.open.depth -= 1;
         end
     }
 
-    fn innermost(&self) -> Kind {
-        let container = self.open.last().and_then(|top| self.nodes.get(*top as usize));
-        container.map_or(Kind::Null, |container| container.kind)
+    /// The container that is open now.
+    #[inline(always)]
+    fn inside(&self) -> Kind {
+        match self.nodes.get(self.open.innermost as usize) {
+            Some(node) if self.open.depth > 0 => node.kind,
+            _ => Kind::Null,
+        }
     }
 }
 
+#[cold]
+#[inline(never)]
+fn grow(nodes: &mut Vec<Node>, (kind, escaped): (Kind, bool), start: u32, end: u32) {
+    let next = nodes.len() as u32 + 1;
+    nodes.push(Node { kind, escaped, start, end, next });
+    nodes.resize(nodes.capacity(), Node::NONE);
+}
+
+#[inline(always)]
+fn byte(bytes: &[u8], at: u32) -> Option<u8> {
+    bytes.get(at as usize).copied()
+}
+
+#[inline(always)]
+fn chunk<const N: usize>(bytes: &[u8], at: u32) -> Option<&[u8; N]> {
+    bytes.get(at as usize..at as usize + N)?.first_chunk()
+}
+
 /// The offset of the next byte that is not white space.
-fn white(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
+fn white(bytes: &[u8], mut at: u32) -> u32 {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = byte(bytes, at) {
         at += 1;
     }
     at
 }
 
-/// The offset of what follows the `mark` at `at` behind no white space or one space, as most writers have it. `None` for
-/// any other form, which takes a closer look.
+/// The offset of the next name's quote behind a comma, or a comma and a space. `None` for any other form, which takes a
+/// closer look.
 #[inline(always)]
-fn behind(bytes: &[u8], at: usize, mark: u8) -> Option<usize> {
-    let [first, second, third] = bytes.get(at..)?.first_chunk::<3>()?;
-    match (*second, *third) {
-        _ if *first != mark => None,
-        (b' ', ..=b' ') | (..b' ', _) => None,
-        (b' ', _) => Some(at + 2),
-        _ => Some(at + 1),
+fn next_name(bytes: &[u8], at: u32) -> Option<u32> {
+    const SPACED: u32 = u32::from_le_bytes(*b", \"\0");
+    const CLOSE: u32 = u32::from_le_bytes(*b",\"\0\0");
+    match u32::from_le_bytes(*chunk(bytes, at)?) {
+        spaced if spaced & 0xff_ffff == SPACED => Some(at + 2),
+        close if close & 0xffff == CLOSE => Some(at + 1),
+        _ => None,
     }
 }
 
-/// The offset of what follows the colon at `at`.
-fn colon(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
-    if bytes.get(at) == Some(&b':') { Ok(white(bytes, at + 1)) } else { Err(Malformed { at }) }
+/// The offset behind the colon behind white space.
+#[cold]
+#[inline(never)]
+fn colon(bytes: &[u8], at: u32) -> Result<u32, u32> {
+    let at = white(bytes, at);
+    if byte(bytes, at) == Some(b':') { Ok(at + 1) } else { Err(at) }
 }
 
-fn word(bytes: &[u8], at: usize, word: &[u8]) -> Result<usize, Malformed> {
-    let end = at + word.len();
-    if bytes.get(at..end) == Some(word) { Ok(end) } else { Err(Malformed { at }) }
+/// The offset of the quote behind white space.
+#[inline(never)]
+fn quote(bytes: &[u8], at: u32) -> Result<u32, u32> {
+    let at = white(bytes, at);
+    if byte(bytes, at) == Some(b'"') { Ok(at) } else { Err(at) }
+}
+
+fn word(bytes: &[u8], at: u32, word: &[u8]) -> Result<u32, u32> {
+    let end = at + word.len() as u32;
+    if bytes.get(at as usize..end as usize) == Some(word) { Ok(end) } else { Err(at) }
+}
+
+/// The end of a number: in one look where that is plain and shorter than sixteen bytes.
+#[inline(always)]
+fn number(bytes: &[u8], start: u32) -> Result<u32, u32> {
+    match chunk(bytes, start).and_then(plain_number) {
+        Some(length) => Ok(start + length),
+        None => any_number(bytes, start),
+    }
+}
+
+/// The length of a number that has no exponent and no zero in front, and ends within sixteen bytes.
+#[inline(always)]
+fn plain_number(text: &[u8; 16]) -> Option<u32> {
+    let sign = u32::from(text[0] == b'-');
+    let others = other_than_digits(*text) >> sign;
+    let whole = others.trailing_zeros();
+    let (first, behind) = (text.get(sign as usize)?, text.get((sign + whole) as usize)?);
+    if whole == 0 || *first == b'0' && whole > 1 {
+        return None;
+    }
+    let fraction = if *behind == b'.' { (others >> (whole + 1)).trailing_zeros() + 1 } else { 0 };
+    let length = sign + whole + fraction;
+    let is_end = !matches!(text.get(length as usize)?, b'e' | b'E');
+    (fraction != 1 && is_end).then_some(length)
+}
+
+/// A bit for each byte that is no digit.
+#[inline(always)]
+fn other_than_digits(bytes: [u8; 16]) -> u32 {
+    let above = u8x16::new(bytes) - u8x16::splat(b'0');
+    !above.min(u8x16::splat(9)).simd_eq(above).to_bitmask() & 0xffff
 }
 
 /// `-? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?`
-fn number(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
-    let mut at = start + usize::from(bytes.get(start) == Some(&b'-'));
-    at = match bytes.get(at) {
+#[inline(never)]
+fn any_number(bytes: &[u8], start: u32) -> Result<u32, u32> {
+    let mut at = start + u32::from(byte(bytes, start) == Some(b'-'));
+    at = match byte(bytes, at) {
         Some(b'0') => at + 1,
         _ => digits(bytes, at)?,
     };
-    if bytes.get(at) == Some(&b'.') {
+    if byte(bytes, at) == Some(b'.') {
         at = digits(bytes, at + 1)?;
     }
-    if let Some(b'e' | b'E') = bytes.get(at) {
-        let sign = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
-        at = digits(bytes, at + 1 + usize::from(sign))?;
+    if let Some(b'e' | b'E') = byte(bytes, at) {
+        let sign = matches!(byte(bytes, at + 1), Some(b'+' | b'-'));
+        at = digits(bytes, at + 1 + u32::from(sign))?;
     }
     Ok(at)
 }
 
-fn digits(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
+fn digits(bytes: &[u8], start: u32) -> Result<u32, u32> {
     let mut at = start;
-    while let Some(b'0'..=b'9') = bytes.get(at) {
+    while let Some(b'0'..=b'9') = byte(bytes, at) {
         at += 1;
     }
-    if at > start { Ok(at) } else { Err(Malformed { at }) }
+    if at > start { Ok(at) } else { Err(at) }
 }
 
-/// Offset of the first byte from `at` that is no plain character of a string, or the end.
+/// Offset of the first byte from `at` that is no plain character of a string, or the end. `first` is what stands there;
+/// most strings are no longer.
 #[inline(always)]
-fn plain_end(bytes: &[u8], at: usize) -> usize {
-    // Most strings are no longer than this.
-    let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) else {
-        return plain_end_of_long(bytes, at);
-    };
-    let both = u128::from_le_bytes(*chunk);
-    let first = special_bytes(both as u64);
-    if first != 0 {
-        return at + first.trailing_zeros() as usize / 8;
-    }
-    let second = special_bytes((both >> 64) as u64);
-    if second != 0 {
-        return at + 8 + second.trailing_zeros() as usize / 8;
-    }
-    plain_end_of_long(bytes, at + 16)
+fn plain_end(bytes: &[u8], at: u32, first: &[u8; 16]) -> u32 {
+    let special = special_bytes(*first);
+    if special == 0 { long_plain_end(bytes, at + 16) } else { at + special.trailing_zeros() }
 }
 
 #[inline(never)]
-fn plain_end_of_long(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let special = special_bytes(u64::from_le_bytes(*chunk));
+fn long_plain_end(bytes: &[u8], mut at: u32) -> u32 {
+    while let Some(sixteen) = chunk(bytes, at) {
+        let special = special_bytes(*sixteen);
         if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+            return at + special.trailing_zeros();
         }
-        at += 8;
+        at += 16;
     }
-    while bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
-        at += 1;
-    }
-    at
+    plain_end_of_rest(bytes, at)
 }
 
-/// Offset of the closing quote, from the first byte that is none and not plain.
+/// The same for less than sixteen bytes.
 #[cold]
-fn escaped_end(bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
+#[inline(never)]
+fn plain_end_of_rest(bytes: &[u8], at: u32) -> u32 {
+    let rest = bytes.get(at as usize..).unwrap_or_default();
+    let mut sixteen = [0; 16];
+    sixteen.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    at + special_bytes(sixteen).trailing_zeros()
+}
+
+/// Offset of the closing quote, from the first byte that is not plain.
+#[cold]
+#[inline(never)]
+fn escaped_end(bytes: &[u8], mut at: u32) -> Result<u32, u32> {
     loop {
-        match bytes.get(at) {
+        match byte(bytes, at) {
             Some(b'"') => return Ok(at),
-            Some(b'\\') => at = plain_end(bytes, escape(bytes, at)?),
-            _ => return Err(Malformed { at }),
+            Some(b'\\') => at = long_plain_end(bytes, escape(bytes, at)?),
+            _ => return Err(at),
         }
     }
 }
 
-/// The high bit of each byte that is a quote, a backslash or a control character. Bytes above a true hit may be marked
-/// wrongly (the subtraction borrows), so only the lowest mark counts.
+/// A bit for each byte that is a quote, a backslash or a control character.
 #[inline(always)]
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // Changing places with 0x20, the quote comes next to the control characters, and one subtraction finds both.
-    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
-    let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
-    (quote_or_control | backslash) & !word & HIGHS
+fn special_bytes(bytes: [u8; 16]) -> u32 {
+    let bytes = u8x16::new(bytes);
+    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    (control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
 }
 
 /// Checks the escape at `at`; the offset after it. A `\u` escape of half a surrogate pair is refused, since parsers
 /// disagree on what it means.
-fn escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
-    match bytes.get(at + 1) {
+fn escape(bytes: &[u8], at: u32) -> Result<u32, u32> {
+    match byte(bytes, at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
         Some(b'u') => match hex(bytes, at + 2)? {
-            0xd800..=0xdbff if bytes.get(at + 6..at + 8) == Some(b"\\u") => match hex(bytes, at + 8)? {
+            0xd800..=0xdbff if chunk(bytes, at + 6) == Some(b"\\u") => match hex(bytes, at + 8)? {
                 0xdc00..=0xdfff => Ok(at + 12),
-                _ => Err(Malformed { at: at + 6 }),
+                _ => Err(at + 6),
             },
-            0xd800..=0xdfff => Err(Malformed { at }),
+            0xd800..=0xdfff => Err(at),
             _ => Ok(at + 6),
         },
-        _ => Err(Malformed { at }),
+        _ => Err(at),
     }
 }
 
-fn hex(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
-    let digits = bytes.get(at..at + 4).ok_or(Malformed { at })?;
-    digits.iter().try_fold(0, |value, byte| {
-        char::from(*byte).to_digit(16).map(|digit| value * 16 + digit).ok_or(Malformed { at })
-    })
+fn hex(bytes: &[u8], at: u32) -> Result<u32, u32> {
+    let digits = chunk::<4>(bytes, at).ok_or(at)?;
+    digits
+        .iter()
+        .try_fold(0, |value, byte| char::from(*byte).to_digit(16).map(|digit| value * 16 + digit).ok_or(at))
 }
 
 #[cfg(test)]
@@ -451,6 +567,21 @@ mod tests {
         assert!(accepts("\u{feff}{}"));
         assert!(accepts(&("[".repeat(128) + &"]".repeat(128))));
         assert!(!accepts(&("[".repeat(129) + &"]".repeat(129))));
+    }
+
+    #[test]
+    fn a_malformed_text_leaves_no_nodes_and_its_memory_is_seen() {
+        for (text, is_large) in [
+            ("[1,2".to_owned(), false),
+            ("[1".repeat(100), false),
+            ("[".to_owned() + &"1,".repeat(70_000), true),
+        ] {
+            let mut tape = Tape::default();
+            assert!(tape.scan(&text).is_err());
+            assert_eq!((tape.nodes(), tape.is_large()), ([].as_slice(), is_large));
+            tape.scan("[7]").unwrap();
+            assert_eq!(tape.nodes().len(), 2);
+        }
     }
 
     proptest! {

@@ -33,11 +33,12 @@ impl<'r> Candidates<'r> {
     /// The body as JSON, in the mode that fits it best among those that its routes read: as what it is for a route that
     /// does not say, else as the route says. `Ok(None)` where no route is left.
     pub fn view<'b>(&'b self, body: &'b [u8], buffer: &'b mut String) -> Result<Option<View<'b>>, Skipped> {
-        let detected = detect(self.content_type(), body);
+        let content_type = self.content_type();
+        let detected = detect(content_type, body);
         let mut failed = None;
         let mut tried = None;
         while let Some((key, mode)) = self.next_mode(detected, tried) {
-            match mode.write(self.content_type(), body, buffer) {
+            match mode.write(content_type, body, buffer) {
                 Ok(in_place) => {
                     let text = in_place.unwrap_or(buffer);
                     return Ok(Some(View { text, mode, detected }));

@@ -79,6 +79,10 @@ pub(super) enum Declared {
 /// Reads a Content-Type.
 pub(super) fn declared(content_type: Option<&str>) -> Declared {
     let Some(value) = content_type else { return Declared::Nothing };
+    // As nearly all write it.
+    if value == "application/json" {
+        return Declared::As(Mode::Json);
+    }
     let kind = value.split(';').next().unwrap_or_default().trim_ascii();
     let is = |name: &str| kind.eq_ignore_ascii_case(name);
     let ends = |suffix: &str| {
