@@ -188,6 +188,11 @@ impl Head {
         self.fields.iter().any(|field| field.role == role)
     }
 
+    /// Whether the body is coded for its transfer.
+    pub(crate) fn is_coded(&self) -> bool {
+        self.values(Role::TransferEncoding).any(|value| !is_identity(value))
+    }
+
     /// Whether one of the comma-separated words of a header is this.
     pub(crate) fn says(&self, role: Role, word: &str) -> bool {
         self.words(role).any(|known| known.eq_ignore_ascii_case(word.as_bytes()))

@@ -200,7 +200,7 @@ impl Stage<'_> {
         let response = self.recording.response.clone();
         told.supposed = response.is_none();
         let response = response.unwrap_or_default().map(Body::full);
-        let Some(heard) = Heard::listen(response, &route, limits, expiry).await else { return };
+        let Some(heard) = Heard::listen(response, None, &route, limits, expiry).await else { return };
         let nothing = HeaderMap::new();
         // Where no answer was recorded, one is supposed that accepts all.
         let answer = match told.supposed {
