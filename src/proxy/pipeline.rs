@@ -36,10 +36,10 @@ impl Worker {
     /// Answers one request of a stream of HTTP/2.
     pub(super) async fn serve(&self, request: Request<Incoming>, pulse: &Arc<Pulse>) -> Response<Body> {
         let started = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let snapshot = self.snapshot();
         let exchange = Exchange::new(self, &snapshot, None, None);
-        let answer = exchange.run(parts, Body::received(body, pulse)).await;
+        let answer = exchange.run(&mut parts, Body::received(body, pulse)).await;
         self.stages.borrow_mut().record(Stage::Total, started.elapsed());
         answer
     }
@@ -100,9 +100,10 @@ impl<'w> Exchange<'w> {
         (self.answer.into_inner(), self.is_apart.get())
     }
 
-    pub(super) async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
+    /// The answer to a request, whose `parts` become what is sent and may be used up.
+    pub(super) async fn run(&self, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.version == Version::HTTP_2
-            && let Err(odd) = downgrade(&mut parts, &self.snapshot.config.limits)
+            && let Err(odd) = downgrade(parts, &self.snapshot.config.limits)
         {
             return self.refuse(odd);
         }
@@ -110,7 +111,7 @@ impl<'w> Exchange<'w> {
             self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
         }
-        let plan = self.plan(&parts, body).await;
+        let plan = self.plan(parts, body).await;
         hop::strip(&mut parts.headers);
         // What the client speaks is what an upstream is asked to speak, where it can choose.
         if parts.version != Version::HTTP_2 {
@@ -119,22 +120,22 @@ impl<'w> Exchange<'w> {
         if parts.uri.authority().is_some() {
             parts.uri = origin_form(&parts.uri);
         }
-        self.mirror(&parts, &plan);
+        self.mirror(parts, &plan);
         match plan {
             Plan::Broken(route) => {
                 self.snapshot.metrics(route.as_deref()).count(RequestOutcome::Failed);
                 respond::broken_request()
             }
             Plan::Pass(body) => {
-                let answer = self.forward(&mut parts, body, false).await;
+                let answer = self.forward(parts, body, false).await;
                 self.finish(None, answer, |_| RequestOutcome::Passed)
             }
             Plan::Skip(Skipped { route, reason }, body) => {
                 let is_changed = enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
-                let answer = self.forward(&mut parts, body, is_changed).await;
+                let answer = self.forward(parts, body, is_changed).await;
                 self.skip(&route, reason, answer)
             }
-            Plan::Judge(inspection, body, _place) => self.judge(&mut parts, inspection, body).await,
+            Plan::Judge(inspection, body, _place) => self.judge(parts, inspection, body).await,
         }
     }
 
@@ -299,7 +300,8 @@ impl<'w> Exchange<'w> {
         }
         let (heard, injected) = match (inspection.patched.take(), body) {
             (Some(patched), Body::Whole(whole)) => {
-                self.hear_injected(parts, whole, patched, &inspection).await
+                // Elsewhere, so that requests which keep their bodies are no larger for it.
+                Box::pin(self.hear_injected(parts, whole, patched, &inspection)).await
             }
             (_, body) => (self.hear(parts, body, is_changed, &route).await, false),
         };

@@ -227,7 +227,7 @@ impl Session {
 
     /// Takes a request through the pipeline.
     async fn consult(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
-        let parts = match self.request.request() {
+        let mut parts = match self.request.request() {
             Ok(parts) => parts,
             Err(refusal) => {
                 snapshot.metrics(None).count(RequestOutcome::Failed);
@@ -241,7 +241,7 @@ impl Session {
         let answer = std::mem::take(&mut self.answer);
         let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), Some(&self.request));
         let exchange = exchange.with(answer);
-        let response = exchange.run(parts, body).await;
+        let response = exchange.run(&mut parts, body).await;
         let (answer, is_apart) = exchange.answer();
         self.answer = answer;
         if is_apart { self.give_changed(response, is_head).await } else { self.give(response, is_head).await }

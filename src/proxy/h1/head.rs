@@ -3,7 +3,7 @@
 use std::{mem::MaybeUninit, ops::Range};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::framing::Refusal;
 
@@ -152,9 +152,9 @@ impl Head {
     /// A request's target.
     pub(crate) fn target(&self) -> Target<'_> {
         let text = self.text(&self.second);
-        let is_plain =
-            text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        if !is_plain {
+        // All bytes are looked at, many at a time.
+        let are_plain = text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic() & (byte != b'#'));
+        if !are_plain || !text.starts_with('/') {
             return Target::Odd;
         }
         Target::Plain(text.split_once('?').map_or(text, |(path, _)| path))
@@ -216,7 +216,11 @@ impl Head {
                 Role::TransferEncoding if is_identity(value) => continue,
                 _ => {}
             }
-            let name = HeaderName::from_bytes(field.name(&self.bytes)).map_err(|_| Refusal::Head)?;
+            let name = match field.role {
+                Role::ContentLength => header::CONTENT_LENGTH,
+                Role::Host => header::HOST,
+                _ => HeaderName::from_bytes(field.name(&self.bytes)).map_err(|_| Refusal::Head)?,
+            };
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value));
             map.append(name, value.map_err(|_| Refusal::Head)?);
         }

@@ -197,8 +197,10 @@ impl Wire {
         self.has_sent
     }
 
-    /// Whether an idle connection is still open and silent.
+    /// Whether an idle connection is still open and silent. Of one that is not, something may be lost by the question.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        self.input.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+        let (mut context, mut byte) = (Context::from_waker(Waker::noop()), [0]);
+        let mut asked = || Pin::new(&mut self.io).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        self.input.is_empty() && asked().is_pending()
     }
 }

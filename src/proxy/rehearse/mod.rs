@@ -98,7 +98,7 @@ impl Stage<'_> {
         let stand_in = StandIn { sent: RefCell::default(), answer: response.clone() };
         let exchange = Exchange::new(self.worker, self.snapshot, None, None).rehearsed(&stand_in);
         // One after the other, since each takes a place among those that are scored at once.
-        let answered = exchange.run(parts.clone(), Body::full(body.clone())).await;
+        let answered = exchange.run(&mut parts.clone(), Body::full(body.clone())).await;
         let plan = exchange.plan(&parts, Body::full(body)).await;
         let masked = Masked(&self.snapshot.config.masks);
         let mut told = self.told(plan).await;
