@@ -4,7 +4,8 @@
 //! `LEADWIRE_BIN=target/release/leadwire cargo bench --profile dev --bench soak -- --requests 1000000`
 //!
 //! Without LEADWIRE_BIN it runs the binary of its own profile. Half of the time the sidecar's disk is full: its files may not
-//! grow. Exits with 1 where something was altered or lost, or where memory grew by more than a twentieth after the first half.
+//! grow. Where libfaketime is installed (`apt-get install libfaketime`), its clock jumps by hours and days, forth and back.
+//! Exits with 1 where something was altered or lost, or where memory grew by more than a twentieth after the first half.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -20,7 +21,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::Ordering::Relaxed,
     thread,
@@ -37,6 +38,15 @@ const CLIENTS: usize = 64;
 
 /// Longest time between two disturbances; past it something hangs.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What libfaketime is called where apt puts it; the one for programs with threads.
+const FAKETIME: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+];
+
+/// How far off the sidecar's clock is, in turns.
+const CLOCKS: [&str; 5] = ["+0", "+1h", "-1d", "+3d", "-2h"];
 
 /// Disturbances, and looks at the process, in the whole run.
 const STEPS: u64 = 200;
@@ -61,6 +71,7 @@ fn main() {
             let milestone = script.count * step / STEPS;
             wait_within(PATIENCE, "more requests", || tally.done.load(Relaxed) >= milestone);
             disturber.step(step);
+            sidecar.set_clock(step);
             if step % (STEPS / 4) == 0 {
                 sidecar.fill_disk((step * 4 / STEPS) % 2 == 1);
             }
@@ -103,6 +114,8 @@ fn number(name: &str, otherwise: u64) -> u64 {
 /// The binary, as a process of its own.
 struct Sidecar {
     process: Child,
+    /// Tells how far off its clock is; none without libfaketime.
+    clock: Option<PathBuf>,
     listen: SocketAddr,
     admin: SocketAddr,
 }
@@ -118,13 +131,21 @@ impl Sidecar {
         // Past its limit a file gives an error, as a full disk does, instead of a signal.
         let mut command = Command::new("sh");
         command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", &binary, "run", "--log", "json", "-c"]);
+        let clock = fake_clock(folder, &mut command);
         let mut process = command.arg(&file).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
         let ready: serde_json::Value = serde_json::from_str(&ready(&mut lines)).unwrap();
         // Its log is read, or it would wait for that.
         thread::spawn(move || lines.for_each(drop));
         let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
-        Self { listen: address("listen"), admin: address("admin"), process }
+        Self { listen: address("listen"), admin: address("admin"), process, clock }
+    }
+
+    /// Takes its clock elsewhere, forth and back.
+    fn set_clock(&self, step: u64) {
+        if let Some(clock) = &self.clock {
+            fs::write(clock, format!("{}\n", CLOCKS[step as usize % CLOCKS.len()])).unwrap();
+        }
     }
 
     fn status(&self, key: &str) -> u64 {
@@ -154,6 +175,25 @@ impl Sidecar {
         let set = Command::new("prlimit").args(["--pid", &pid, limit]).status();
         assert!(set.is_ok_and(|status| status.success()), "prlimit of util-linux is needed");
     }
+}
+
+/// Has a command see the clock that a file tells, which this returns. Only the time of day: a monotonic clock does not jump.
+fn fake_clock(folder: &Path, command: &mut Command) -> Option<PathBuf> {
+    let Some(library) = FAKETIME.into_iter().find(|library| Path::new(library).exists()) else {
+        println!("libfaketime is not installed: the clock does not jump");
+        return None;
+    };
+    let clock = folder.join("clock");
+    fs::write(&clock, "+0\n").unwrap();
+    // A second's cache: without it the file is read at each look at the clock.
+    let settings = [
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+        ("FAKETIME_CACHE_DURATION", "1"),
+    ];
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &clock).envs(settings);
+    println!("the clock jumps");
+    Some(clock)
 }
 
 impl Drop for Sidecar {

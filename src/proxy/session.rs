@@ -163,6 +163,7 @@ impl Session {
         let is_ours = snapshot.config.upstream.h2c
             || match self.request.target() {
                 Target::Odd => true,
+                Target::Fragment => false,
                 Target::Plain(path) => snapshot.recogniser.may_take(method, path),
             };
         if method == "CONNECT" && snapshot.config.egress.is_some() && self.via.is_none() {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ModelError;
+use crate::stats;
 
 /// How raw logits become probabilities. Fitted on data the network was not trained on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,16 +43,10 @@ impl Calibration {
     pub fn fit_platt(logits: &[f32], labels: &[bool]) -> Self {
         let positives = labels.iter().filter(|label| **label).count() as f64;
         let negatives = labels.len() as f64 - positives;
-        let targets = ((positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0));
-        let (mut a, mut b) = (1.0, 0.0);
-        for _ in 0..100 {
-            let Some((da, db)) = newton_step(logits, labels, targets, (a, b)) else { break };
-            a -= da;
-            b -= db;
-            if da.abs() + db.abs() < 1e-10 {
-                break;
-            }
-        }
+        let (up, down) = ((positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0));
+        let targets = labels.iter().map(|label| if *label { up } else { down });
+        let points: Vec<(f64, f64)> = logits.iter().map(|logit| f64::from(*logit)).zip(targets).collect();
+        let (a, b) = stats::logistic(&points);
         let fit = Calibration::Platt { a, b };
         if fit.check().is_ok() { fit } else { Calibration::None }
     }
@@ -119,29 +114,6 @@ impl Pool {
     }
 }
 
-/// The step down the log-loss of `sigmoid(a * logit + b)`; `None` where there is no slope left to follow.
-fn newton_step(
-    logits: &[f32],
-    labels: &[bool],
-    targets: (f64, f64),
-    (a, b): (f64, f64),
-) -> Option<(f64, f64)> {
-    let (mut ga, mut gb, mut haa, mut hab, mut hbb) = (0.0, 0.0, 1e-12, 0.0, 1e-12);
-    for (logit, label) in logits.iter().zip(labels) {
-        let x = f64::from(*logit);
-        let p = sigmoid(a * x + b);
-        let error = p - if *label { targets.0 } else { targets.1 };
-        let weight = p * (1.0 - p);
-        ga += error * x;
-        gb += error;
-        haa += weight * x * x;
-        hab += weight * x;
-        hbb += weight;
-    }
-    let determinant = haa * hbb - hab * hab;
-    (determinant > 0.0).then(|| ((hbb * ga - hab * gb) / determinant, (haa * gb - hab * ga) / determinant))
-}
-
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
@@ -159,6 +131,29 @@ fn interpolate(x: &[f64], y: &[f64], at: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::goldens;
+
+    #[test]
+    fn fits_agree_with_scikit_learn() {
+        let Some(golden) = goldens::json("goldens/metrics.json") else { return };
+        let cases = golden["cases"].as_object().unwrap().values();
+        for case in cases.filter(|case| !case["expect"]["platt_on_logit"].is_null()) {
+            let numbers = |name: &str| case[name].as_array().unwrap().iter().map(|x| x.as_f64().unwrap());
+            let logit = |p: f64| (p / (1.0 - p)).ln();
+            let logits: Vec<f32> = numbers("p").map(|p| logit(p) as f32).collect();
+            let labels: Vec<bool> = numbers("y").map(|y| y == 1.0).collect();
+            let close = |got: f64, expected: &serde_json::Value| {
+                assert!((got - expected.as_f64().unwrap()).abs() < 1e-5, "{got} is not {expected}");
+            };
+            let Calibration::Platt { a, b } = Calibration::fit_platt(&logits, &labels) else { panic!() };
+            close(-a, &case["expect"]["platt_on_logit"]["a"]);
+            close(-b, &case["expect"]["platt_on_logit"]["b"]);
+            let isotonic = Calibration::fit_isotonic(&logits, &labels);
+            for (p, expected) in case["expect"]["isotonic"]["at"].as_object().unwrap() {
+                close(isotonic.probability(logit(p.parse().unwrap())), expected);
+            }
+        }
+    }
 
     #[test]
     fn isotonic_interpolates_and_is_level_outside() {

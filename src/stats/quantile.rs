@@ -15,6 +15,13 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     Some(low + (high - low) * at.fract())
 }
 
+/// The least of the sorted values that the share `q` (0..=1) of them does not exceed: a value that occurred, as an SLO reads
+/// its p99. `None` when empty.
+pub fn nearest_rank(sorted: &[f64], q: f64) -> Option<f64> {
+    let rank = (q.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 /// The edges that cut sorted values into at most `bins` parts of equal count, from the least value to the greatest.
 /// Edges that coincide are merged: a constant yields one edge, an empty slice none.
 pub fn edges(sorted: &[f64], bins: usize) -> Vec<f64> {

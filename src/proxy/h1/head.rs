@@ -52,6 +52,8 @@ pub(crate) struct Head {
 pub(crate) enum Target<'h> {
     /// A path, as nearly all requests have it; the query is cut off.
     Plain(&'h str),
+    /// A path with a fragment, which no request has. As a [`Uri`] it would lose that.
+    Fragment,
     /// Anything else: `*`, a whole URL, an authority, or a path with bytes that a URL has no place for.
     Odd,
 }
@@ -152,8 +154,11 @@ impl Head {
     /// A request's target.
     pub(crate) fn target(&self) -> Target<'_> {
         let text = self.text(&self.second);
+        if self.target_bytes().starts_with(b"/") && self.target_bytes().contains(&b'#') {
+            return Target::Fragment;
+        }
         // All bytes are looked at, many at a time.
-        let are_plain = text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic() & (byte != b'#'));
+        let are_plain = text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic());
         if !are_plain || !text.starts_with('/') {
             return Target::Odd;
         }
@@ -229,6 +234,9 @@ impl Head {
 
     /// A request's line and headers, for whoever looks into them.
     pub(crate) fn request(&self) -> Result<http::request::Parts, Refusal> {
+        if self.target_bytes().contains(&b'#') {
+            return Err(Refusal::Head);
+        }
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = Method::from_bytes(self.method().as_bytes()).map_err(|_| Refusal::Head)?;
         parts.uri = Uri::try_from(self.target_bytes()).map_err(|_| Refusal::Head)?;

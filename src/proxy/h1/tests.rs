@@ -105,15 +105,17 @@ fn heads_are_refused_with_their_reason() {
 fn targets_are_plain_or_looked_at_twice() {
     let check = |target: &str, path: Option<&str>, origin: Option<&str>| {
         let head = request(&format!("GET {target} HTTP/1.1\n\n")).unwrap();
+        assert!(head.request().is_ok() != target.contains('#'), "a URL has no place for it: {target}");
         let plain = match head.target() {
             Target::Plain(path) => Some(path),
-            Target::Odd => None,
+            Target::Fragment | Target::Odd => None,
         };
         assert_eq!((plain, head.origin_form()), (path, origin.map(str::as_bytes)), "{target}");
     };
     check("/a/b?c=/d", Some("/a/b"), Some("/a/b?c=/d"));
     check("//a", Some("//a"), Some("//a"));
     check("/a#b", None, Some("/a#b"));
+    check("http://a/b#c", None, Some("/b#c"));
     check("*", None, None);
     check("http://a/b?c", None, Some("/b?c"));
     check("http://a", None, None);
