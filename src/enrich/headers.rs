@@ -27,18 +27,19 @@ pub fn skipped(reason: Skip) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("skipped"))
 }
 
-/// Removes from a request every header that only Leadwire may write.
-pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) {
+/// Removes from a request every header that only Leadwire may write; whether there was one.
+pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) -> bool {
     let leadwire = LEADWIRE;
     let is_ours = |name: &HeaderName| *name == leadwire || targets.iter().any(|target| target.name == *name);
     // Nearly always there is none, and to look is less than to remove each.
     if !headers.keys().any(is_ours) {
-        return;
+        return false;
     }
     headers.remove(leadwire);
     for target in targets {
         headers.remove(&target.name);
     }
+    true
 }
 
 /// The headers that say what leads were given; of several, the values one after another, separated by commas.

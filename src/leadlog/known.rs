@@ -5,7 +5,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -17,12 +17,19 @@ use crate::lead::{Assignment, Grade, LeadId, ModelId, Score, Value};
 /// Leads by model and id.
 #[derive(Debug)]
 pub struct Known {
-    sets: Box<[[ArcSwapOption<Memory>; WAYS]]>,
+    /// The places, made by the first lead that needs them: nobody pays for a table that is not used.
+    pages: Box<[OnceLock<Box<[Set]>>]>,
+    sets: usize,
     hasher: RandomState,
     age_ms: i64,
 }
 
+type Set = [ArcSwapOption<Memory>; WAYS];
+
 const WAYS: usize = 4;
+
+/// Sets that are made at once: 4 KiB.
+const PAGE: usize = 128;
 
 /// A lead as it was last scored.
 #[derive(Clone, Debug)]
@@ -48,31 +55,36 @@ pub struct Memory {
 impl Known {
     /// A table for about `leads` leads, each remembered for `age`. With 0 nothing is remembered.
     pub fn new(leads: usize, age: Duration) -> Self {
-        let sets = (0..leads.div_ceil(WAYS)).map(|_| Default::default()).collect();
+        let sets = leads.div_ceil(WAYS);
+        let pages = (0..sets.div_ceil(PAGE)).map(|_| OnceLock::new()).collect();
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Self { sets, hasher: RandomState::new(), age_ms }
+        Self { pages, sets, hasher: RandomState::new(), age_ms }
     }
 
     /// Leads it has places for.
     pub fn capacity(&self) -> usize {
-        self.sets.len() * WAYS
+        self.sets * WAYS
     }
 
     /// Leads that are remembered, too old ones included. Looks at every place.
     pub fn count(&self) -> usize {
-        self.sets.iter().flatten().filter(|place| place.load().is_some()).count()
+        let made = self.pages.iter().filter_map(OnceLock::get);
+        made.flat_map(|page| page.iter().flatten()).filter(|place| place.load().is_some()).count()
     }
 
     /// What a model last knew of a lead, unless that is too long ago.
     pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Arc<Memory>> {
-        let places = self.places(model, lead)?;
+        let (page, set) = self.place(model, lead)?;
+        let places = self.pages.get(page)?.get()?.get(set)?;
         let found = places.iter().filter_map(ArcSwapOption::load_full).find(|memory| memory.is(model, lead));
         found.filter(|memory| now_ms.saturating_sub(memory.time_ms) <= self.age_ms)
     }
 
     /// Remembers a lead, unless something later is known of it.
     pub fn remember(&self, memory: Memory) {
-        let Some(places) = self.places(&memory.model.model, &memory.lead) else { return };
+        let Some((page, set)) = self.place(&memory.model.model, &memory.lead) else { return };
+        let made = self.pages.get(page).map(|page| page.get_or_init(new_page));
+        let Some(places) = made.and_then(|page| page.get(set)) else { return };
         let mut chosen: Option<(i64, &ArcSwapOption<Memory>)> = None;
         for place in places {
             let held = place.load();
@@ -95,11 +107,16 @@ impl Known {
         }
     }
 
-    fn places(&self, model: &str, lead: &str) -> Option<&[ArcSwapOption<Memory>; WAYS]> {
+    /// The page and the set in it that a lead belongs to; `None` in a table without places.
+    fn place(&self, model: &str, lead: &str) -> Option<(usize, usize)> {
         let hash = self.hasher.hash_one((model, lead));
-        let set = usize::try_from(hash % (self.sets.len().max(1) as u64)).ok()?;
-        self.sets.get(set)
+        let set = usize::try_from(hash.checked_rem(self.sets as u64)?).ok()?;
+        Some((set / PAGE, set % PAGE))
     }
+}
+
+fn new_page() -> Box<[Set]> {
+    (0..PAGE).map(|_| Set::default()).collect()
 }
 
 impl Memory {

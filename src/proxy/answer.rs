@@ -19,6 +19,8 @@ use crate::{
 /// An answer, with its body as far as the route needs it.
 pub(super) struct Heard {
     pub(super) parts: Parts,
+    /// The CRM's headers, where `parts` hold only those that are added.
+    said: Option<HeaderMap>,
     pub(super) body: Body,
     /// What was read of the body, where it could be; `tape` is its scan.
     json: Option<Json>,
@@ -35,20 +37,23 @@ struct Json {
 }
 
 impl Heard {
-    /// Takes in an answer; `None` where its body breaks off while it is read.
+    /// Takes in an answer; `None` where its body breaks off while it is read. `said` are its headers, where they are kept
+    /// apart.
     pub(super) async fn listen(
         answer: Response<Body>,
+        said: Option<HeaderMap>,
         route: &Route,
         limits: &Limits,
         expiry: &Expiry,
     ) -> Option<Self> {
         let (parts, body) = answer.into_parts();
-        let mut heard = Self { parts, body: Body::empty(), json: None, tape: Tape::default(), unread: None };
+        let tape = Tape::default();
+        let mut heard = Self { parts, said, body: Body::empty(), json: None, tape, unread: None };
         if !route.needs_answer() || !heard.parts.status.is_success() {
             heard.body = body;
             return Some(heard);
         }
-        if !decodes(&heard.parts.headers) {
+        if !decodes(heard.headers()) {
             heard.unread = Some(Skip::Encoding);
             heard.body = body;
             return Some(heard);
@@ -78,8 +83,8 @@ impl Heard {
     /// The body as JSON, by its own codings and Content-Type; `None` where it is of no form that is read.
     fn understand(&mut self, body: &Bytes, limit: usize) -> Result<Option<Json>, Skip> {
         let (mut decoded, mut made) = (Vec::new(), String::new());
-        let plain = decode(&self.parts.headers, body, limit, &mut decoded)?;
-        let content_type = self.parts.headers.get(header::CONTENT_TYPE);
+        let plain = decode(self.headers(), body, limit, &mut decoded)?;
+        let content_type = self.headers().get(header::CONTENT_TYPE);
         let content_type = content_type.map(|value| value.to_str().unwrap_or("?"));
         let Some(view) = View::of(content_type, plain, &mut made) else { return Ok(None) };
         if self.tape.scan(view.text()).is_err() {
@@ -99,9 +104,14 @@ impl Heard {
         }
     }
 
+    /// The headers that the CRM sent.
+    fn headers(&self) -> &HeaderMap {
+        self.said.as_ref().unwrap_or(&self.parts.headers)
+    }
+
     /// As routes look at it.
     pub(super) fn answer(&self) -> Answer<'_, '_> {
-        Answer { status: self.parts.status, headers: &self.parts.headers, doc: self.doc() }
+        Answer { status: self.parts.status, headers: self.headers(), doc: self.doc() }
     }
 
     /// The body's bytes without its codings, where it is JSON and so can be written to.
@@ -131,7 +141,11 @@ impl Heard {
     pub(super) fn finish(mut self, patched: Option<Vec<u8>>) -> Response<Body> {
         match (patched, self.body) {
             (Some(patched), Body::Whole(whole)) => {
-                body_changed(&mut self.parts.headers, patched.len());
+                match &self.said {
+                    None => body_changed(&mut self.parts.headers, patched.len()),
+                    Some(said) if is_stale(said) => _ = self.parts.extensions.insert(BodyChanged),
+                    Some(_) => {}
+                }
                 Response::from_parts(self.parts, Body::Whole(whole.with(patched)))
             }
             (_, body) => Response::from_parts(self.parts, body),
@@ -141,19 +155,27 @@ impl Heard {
 
 /// Corrects what a head says about a body of which bytes were changed. It is sent without codings.
 pub(super) fn body_changed(headers: &mut HeaderMap, length: usize) {
-    if headers.contains_key(header::CONTENT_LENGTH) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if let Some(said) = headers.get_mut(header::CONTENT_LENGTH) {
+        *said = HeaderValue::from(length);
     }
     // Mostly there is none, and to look is less than to remove each.
-    if headers.keys().any(|name| STALE.contains(name)) {
+    if is_stale(headers) {
         for name in &STALE {
             headers.remove(name);
         }
     }
 }
 
+/// Says of an answer whose headers are kept apart that its body was changed, where [`STALE`] ones are among them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyChanged;
+
+fn is_stale(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| STALE.contains(name))
+}
+
 /// The coding of a body, and headers that vouch for its bytes.
-static STALE: [HeaderName; 6] = [
+pub(super) static STALE: [HeaderName; 6] = [
     header::CONTENT_ENCODING,
     header::ETAG,
     HeaderName::from_static("content-md5"),

@@ -127,6 +127,9 @@ impl Body {
 
     /// Reads the body whole if it is at most `limit` bytes long.
     pub(super) async fn read(self, limit: usize) -> Read {
+        if let Body::Whole(whole) = self {
+            return whole.read(limit);
+        }
         let mut reading = Reading::new(self);
         let end = reading.run(limit).await;
         reading.end(end)
@@ -134,6 +137,9 @@ impl Body {
 
     /// The same, if it also comes within `time`.
     pub(super) async fn read_within(self, limit: usize, expiry: &Expiry, time: Duration) -> Read {
+        if let Body::Whole(whole) = self {
+            return whole.read(limit);
+        }
         let mut reading = Reading::new(self);
         let end = expiry.within(time, || true, reading.run(limit)).await;
         reading.end(end.unwrap_or(End::Slow))
@@ -204,6 +210,10 @@ impl Reading {
 }
 
 impl Whole {
+    fn read(self, limit: usize) -> Read {
+        if self.bytes.len() > limit { Read::TooLarge(Body::Whole(self)) } else { Read::Whole(self) }
+    }
+
     /// What followed a chunked body.
     #[cfg(test)]
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {

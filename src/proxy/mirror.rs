@@ -86,7 +86,7 @@ impl Mirror {
         let tls = snapshot.tls.mirror.as_ref();
         let to = To { upstream, tls, connect: *timeout, answer: *timeout, ..To::crm(snapshot) };
         let sent = self.expiry.within(*timeout, || true, async {
-            let (answer, _) = self.pool.send(request, spelt, to).await?;
+            let answer = self.pool.send(request, spelt, to).await?;
             discard(answer.into_body()).await
         });
         sent.await.unwrap_or_else(|Expired| Err(UpstreamError::AnswerTimeout))

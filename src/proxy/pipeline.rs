@@ -1,6 +1,10 @@
 //! A request's way through: match, read, inspect, forward, judge the answer.
 
-use std::{cell::RefCell, sync::Arc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Instant,
+};
 
 use http::{HeaderMap, Request, Response, Uri, Version, request::Parts};
 use hyper::body::Incoming;
@@ -11,13 +15,13 @@ use super::{
     connection::Pulse,
     downgrade::{Odd, downgrade},
     egress::Via,
-    h1::Head,
+    h1::{Broken, Head},
     hop,
     inspect::{Inspection, Subject},
     rehearse::StandIn,
     respond,
     snapshot::Snapshot,
-    upstream::{To, UpstreamError},
+    upstream::{Spelt, To, UpstreamError},
     verdict::Verdict,
     worker::{Place, Worker},
 };
@@ -32,10 +36,10 @@ impl Worker {
     /// Answers one request of a stream of HTTP/2.
     pub(super) async fn serve(&self, request: Request<Incoming>, pulse: &Arc<Pulse>) -> Response<Body> {
         let started = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let snapshot = self.snapshot();
         let exchange = Exchange::new(self, &snapshot, None, None);
-        let answer = exchange.run(parts, Body::received(body, pulse)).await;
+        let answer = exchange.run(&mut parts, Body::received(body, pulse)).await;
         self.stages.borrow_mut().record(Stage::Total, started.elapsed());
         answer
     }
@@ -51,8 +55,10 @@ pub(super) struct Exchange<'w> {
     pub(super) stand_in: Option<&'w StandIn>,
     /// How the client spelt its headers.
     spelt: Option<&'w Head>,
-    /// How the CRM spelt those of its last answer.
-    answer: RefCell<Option<Head>>,
+    /// How the CRM spelt those of its last answer, where `is_apart`.
+    answer: RefCell<Head>,
+    /// What is given has only headers that are added to that one's.
+    is_apart: Cell<bool>,
 }
 
 /// What a route makes of a request before it is forwarded.
@@ -75,7 +81,13 @@ impl<'w> Exchange<'w> {
         via: Option<&'w Via>,
         spelt: Option<&'w Head>,
     ) -> Self {
-        Self { worker, snapshot, via, stand_in: None, spelt, answer: RefCell::default() }
+        let (answer, is_apart) = (RefCell::default(), Cell::new(false));
+        Self { worker, snapshot, via, stand_in: None, spelt, answer, is_apart }
+    }
+
+    /// The same with a head whose memory is used again.
+    pub(super) fn with(self, answer: Head) -> Self {
+        Self { answer: RefCell::new(answer), ..self }
     }
 
     /// The same with `stand_in` in the CRM's place.
@@ -83,14 +95,15 @@ impl<'w> Exchange<'w> {
         Self { stand_in: Some(stand_in), ..self }
     }
 
-    /// How the CRM spelt the headers of the answer that was given.
-    pub(super) fn spelling(self) -> Option<Head> {
-        self.answer.into_inner()
+    /// The head of the CRM's answer as it stood, and whether what was given has only the headers that are added to it.
+    pub(super) fn answer(self) -> (Head, bool) {
+        (self.answer.into_inner(), self.is_apart.get())
     }
 
-    pub(super) async fn run(&self, mut parts: Parts, body: Body) -> Response<Body> {
+    /// The answer to a request, whose `parts` become what is sent and may be used up.
+    pub(super) async fn run(&self, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.version == Version::HTTP_2
-            && let Err(odd) = downgrade(&mut parts, &self.snapshot.config.limits)
+            && let Err(odd) = downgrade(parts, &self.snapshot.config.limits)
         {
             return self.refuse(odd);
         }
@@ -98,7 +111,7 @@ impl<'w> Exchange<'w> {
             self.snapshot.metrics(None).count(RequestOutcome::Failed);
             return respond::not_forwardable();
         }
-        let plan = self.plan(&parts, body).await;
+        let plan = self.plan(parts, body).await;
         hop::strip(&mut parts.headers);
         // What the client speaks is what an upstream is asked to speak, where it can choose.
         if parts.version != Version::HTTP_2 {
@@ -107,22 +120,22 @@ impl<'w> Exchange<'w> {
         if parts.uri.authority().is_some() {
             parts.uri = origin_form(&parts.uri);
         }
-        self.mirror(&parts, &plan);
+        self.mirror(parts, &plan);
         match plan {
             Plan::Broken(route) => {
                 self.snapshot.metrics(route.as_deref()).count(RequestOutcome::Failed);
                 respond::broken_request()
             }
             Plan::Pass(body) => {
-                let answer = self.forward(Request::from_parts(parts, body)).await;
+                let answer = self.forward(parts, body, false).await;
                 self.finish(None, answer, |_| RequestOutcome::Passed)
             }
             Plan::Skip(Skipped { route, reason }, body) => {
-                enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
-                let answer = self.forward(Request::from_parts(parts, body)).await;
+                let is_changed = enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
+                let answer = self.forward(parts, body, is_changed).await;
                 self.skip(&route, reason, answer)
             }
-            Plan::Judge(inspection, body, _place) => self.judge(parts, *inspection, body).await,
+            Plan::Judge(inspection, body, _place) => self.judge(parts, inspection, body).await,
         }
     }
 
@@ -193,23 +206,51 @@ impl<'w> Exchange<'w> {
         self.via.map_or_else(|| To::crm(self.snapshot), |via| via.to(self.snapshot))
     }
 
-    async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
-        let started = Instant::now();
-        self.answer.take();
-        let sent = match self.stand_in {
-            None => {
-                let sent = self.worker.pool.send(request, self.spelt, self.to()).await;
-                sent.map(|(response, spelt)| {
-                    self.answer.replace(spelt);
-                    response
-                })
+    /// Sends a request, `is_changed` where its headers are not those that the client sent; `parts` may be used up.
+    async fn forward(
+        &self,
+        parts: &mut Parts,
+        body: Body,
+        is_changed: bool,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let (started, to) = (Instant::now(), self.to());
+        self.is_apart.set(false);
+        let sent = match (self.stand_in, self.spelt) {
+            (Some(stand_in), _) => stand_in.send(Request::from_parts(used(parts), body)).await,
+            (None, Some(head)) if !to.upstream.h2c => {
+                self.call(Spelt { parts, head, is_changed }, body, to).await
             }
-            Some(stand_in) => stand_in.send(request).await,
+            (None, spelt) => self.worker.pool.send(Request::from_parts(used(parts), body), spelt, to).await,
         };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let mut response = sent?;
-        hop::strip(response.headers_mut());
+        if !self.is_apart.get() {
+            hop::strip(response.headers_mut());
+        }
         Ok(response)
+    }
+
+    /// From a client in HTTP/1 to whom speaks HTTP/1: no map is made of the answer's headers but where a route looks at
+    /// them.
+    async fn call(&self, spelt: Spelt<'_>, body: Body, to: To<'_>) -> Result<Response<Body>, UpstreamError> {
+        let mut head = self.answer.take();
+        let answered = self.worker.pool.send_spelt(spelt, body, &mut head, to).await;
+        let status = head.status;
+        self.answer.replace(head);
+        let mut response = Response::new(answered?.into_body());
+        *response.status_mut() = status;
+        self.is_apart.set(true);
+        Ok(response)
+    }
+
+    /// The headers of the CRM's answer, where they are kept apart from what is added.
+    fn said(&self) -> Result<Option<HeaderMap>, UpstreamError> {
+        if !self.is_apart.get() {
+            return Ok(None);
+        }
+        let mut said = self.answer.borrow().map().map_err(Broken::Head)?;
+        hop::strip(&mut said);
+        Ok(Some(said))
     }
 
     /// Counts a request and turns a missing answer into one.
@@ -227,7 +268,7 @@ impl<'w> Exchange<'w> {
             }
             Err(error) => {
                 // What answers now is not spelt as the CRM spelt what broke off.
-                self.answer.take();
+                self.is_apart.set(false);
                 tracing::warn!(request = %Redact(route), %error, "no answer");
                 metrics.count(RequestOutcome::Failed);
                 respond::failed(&error)
@@ -251,21 +292,23 @@ impl<'w> Exchange<'w> {
         }
     }
 
-    async fn judge(&self, mut parts: Parts, mut inspection: Inspection, body: Body) -> Response<Body> {
+    async fn judge(&self, parts: &mut Parts, mut inspection: Box<Inspection>, body: Body) -> Response<Body> {
         let route = inspection.route.clone();
-        enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
+        let mut is_changed = enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
         if route.needs_answer() {
-            offer(&mut parts.headers);
+            is_changed |= offer(&mut parts.headers);
         }
         let (heard, injected) = match (inspection.patched.take(), body) {
             (Some(patched), Body::Whole(whole)) => {
-                self.hear_injected(parts, whole, patched, &inspection).await
+                // Elsewhere, so that requests which keep their bodies are no larger for it.
+                Box::pin(self.hear_injected(parts, whole, patched, &inspection)).await
             }
-            (_, body) => (self.hear(Request::from_parts(parts, body), &route).await, false),
+            (_, body) => (self.hear(parts, body, is_changed, &route).await, false),
         };
         match heard {
             Ok(heard) => {
-                let verdict = Verdict { worker: self.worker, snapshot: self.snapshot, inspection, injected };
+                let (worker, snapshot, inspection) = (self.worker, self.snapshot, *inspection);
+                let verdict = Verdict { worker, snapshot, inspection, injected };
                 verdict.deliver(heard)
             }
             Err(error) => self.finish(Some(&route), Err(error), |_| RequestOutcome::Failed),
@@ -277,7 +320,7 @@ impl<'w> Exchange<'w> {
     /// connection nothing is sent again: the write may have happened.
     async fn hear_injected(
         &self,
-        parts: Parts,
+        parts: &mut Parts,
         whole: Whole,
         patched: Vec<u8>,
         inspection: &Inspection,
@@ -286,7 +329,7 @@ impl<'w> Exchange<'w> {
         let mut changed = parts.clone();
         body_changed(&mut changed.headers, patched.len());
         let injected = Body::Whole(whole.clone().with(patched));
-        let first = self.hear(Request::from_parts(changed, injected), route).await;
+        let first = self.hear(&mut changed, injected, true, route).await;
         match first.as_ref().map_or(Reply::Unknown, |heard| heard.reply(route, leads)) {
             Reply::Unknown => return (first, true),
             Reply::Accepted => {
@@ -297,7 +340,7 @@ impl<'w> Exchange<'w> {
         }
         // The second may need its connection.
         drop(first);
-        let second = self.hear(Request::from_parts(parts, Body::Whole(whole)), route).await;
+        let second = self.hear(parts, Body::Whole(whole), true, route).await;
         if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
             let rests = self.snapshot.refused(route);
             tracing::warn!(request = %Redact(Some(route)), rests, "the CRM refused the injected field");
@@ -305,11 +348,23 @@ impl<'w> Exchange<'w> {
         (second, false)
     }
 
-    async fn hear(&self, request: Request<Body>, route: &Route) -> Result<Heard, UpstreamError> {
-        let response = self.forward(request).await?;
+    async fn hear(
+        &self,
+        parts: &mut Parts,
+        body: Body,
+        is_changed: bool,
+        route: &Route,
+    ) -> Result<Heard, UpstreamError> {
+        let response = self.forward(parts, body, is_changed).await?;
         let (limits, expiry) = (&self.snapshot.config.limits, &self.worker.expiry);
-        Heard::listen(response, route, limits, expiry).await.ok_or(UpstreamError::BrokenBody)
+        let heard = Heard::listen(response, self.said()?, route, limits, expiry).await;
+        heard.ok_or(UpstreamError::BrokenBody)
     }
+}
+
+/// The parts themselves; empty ones take their place.
+fn used(parts: &mut Parts) -> Parts {
+    std::mem::replace(parts, Request::new(()).into_parts().0)
 }
 
 fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: Place<'w>) -> Plan<'w> {

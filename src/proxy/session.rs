@@ -18,12 +18,13 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    answer::{BodyChanged, STALE},
     body::Body,
     connection::{Answering, Connections, First, Listened, Pulse},
     egress::{self, Granted, Via},
     h1::{
-        Begun, Client, Ending, Framing, Head, HeadLimits, Io, NoRequest, Refusal, Role, Target, Wire, Writer,
-        says_chunked,
+        Begun, Changes, Client, Ending, Framing, Head, HeadLimits, Io, NoRequest, Refusal, Role, Target,
+        Wire, Writer, says_chunked,
     },
     pipeline::Exchange,
     respond,
@@ -157,19 +158,21 @@ impl Session {
     }
 
     async fn pass(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
+        let method = self.request.method();
         // HTTP/2 has heads of its own, so nothing is relayed to it as it stands.
         let is_ours = snapshot.config.upstream.h2c
             || match self.request.target() {
                 Target::Odd => true,
                 Target::Fragment => false,
-                Target::Plain(path) => snapshot.recogniser.may_take(self.request.method(), path),
+                Target::Plain(path) => snapshot.recogniser.may_take(method, path),
             };
-        if self.request.method() == "CONNECT" && snapshot.config.egress.is_some() && self.via.is_none() {
+        if method == "CONNECT" && snapshot.config.egress.is_some() && self.via.is_none() {
             return Box::pin(self.connect(framing, snapshot)).await;
         }
         match self.wish(framing) {
             Some(protocol) => Box::pin(self.upgrade(&protocol, snapshot)).await,
-            None if is_ours => self.consult(framing, snapshot).await,
+            // Elsewhere, so that connections whose requests nobody looks into are no larger for it.
+            None if is_ours => Box::pin(self.consult(framing, snapshot)).await,
             None => self.relay(framing, snapshot).await,
         }
     }
@@ -225,7 +228,7 @@ impl Session {
 
     /// Takes a request through the pipeline.
     async fn consult(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
-        let parts = match self.request.request() {
+        let mut parts = match self.request.request() {
             Ok(parts) => parts,
             Err(refusal) => {
                 snapshot.metrics(None).count(RequestOutcome::Failed);
@@ -236,19 +239,51 @@ impl Session {
         let waits = self.request.is_1_1 && self.request.says(Role::Expect, "100-continue");
         let body = body(self.client.begin(framing, waits));
         let is_head = parts.method == Method::HEAD;
+        let answer = std::mem::take(&mut self.answer);
         let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), Some(&self.request));
-        let response = exchange.run(parts, body).await;
-        let spelling = exchange.spelling();
-        self.give(response, spelling.as_ref(), is_head).await
+        let exchange = exchange.with(answer);
+        let response = exchange.run(&mut parts, body).await;
+        let (answer, is_apart) = exchange.answer();
+        self.answer = answer;
+        if is_apart { self.give_changed(response, is_head).await } else { self.give(response, is_head).await }
     }
 
-    /// An answer of the pipeline's.
-    async fn give(
-        &mut self,
-        response: http::Response<Body>,
-        spelling: Option<&Head>,
-        is_head: bool,
-    ) -> Result<Next, Gone> {
+    /// The CRM's answer with the headers that were added, and perhaps with another body.
+    async fn give_changed(&mut self, response: http::Response<Body>, is_head: bool) -> Result<Next, Gone> {
+        let (parts, body) = response.into_parts();
+        let head = &self.answer;
+        let has_body = !is_head && !matches!(head.status.as_u16(), 204 | 304);
+        let length = body.size_hint().exact().filter(|_| has_body);
+        let framing = match length {
+            _ if !has_body => Framing::NONE,
+            _ if head.says(Role::TransferEncoding, "chunked") => Framing::Chunked,
+            // Coded in another way, it has no length.
+            _ if head.is_coded() => Framing::UntilClose,
+            length => length.map_or(Framing::UntilClose, Framing::Exact),
+        };
+        let (framing, ending) = (outward(framing, self.request.is_1_1), self.ending(framing));
+        let without = if parts.extensions.get::<BodyChanged>().is_some() { &STALE[..] } else { &[] };
+        let changes = Changes { added: &parts.headers, without, length };
+        self.client.write(|out| {
+            let mut writer = Writer(out);
+            writer.status_line(head.status, Some(head.reason()));
+            writer.changed(head, framing, &changes);
+            match framing {
+                Framing::Exact(length) if has_body && !head.has(Role::ContentLength) => {
+                    writer.length(length);
+                }
+                Framing::Chunked if !head.says(Role::TransferEncoding, "chunked") => writer.chunked(),
+                _ => {}
+            }
+            writer.end(ending);
+        });
+        let body = if has_body { body } else { Body::empty() };
+        self.send(body, framing == Framing::Chunked).await?;
+        Ok(self.after(ending))
+    }
+
+    /// An answer that is not spelt.
+    async fn give(&mut self, response: http::Response<Body>, is_head: bool) -> Result<Next, Gone> {
         let (parts, body) = response.into_parts();
         let has_body = !is_head && !matches!(parts.status.as_u16(), 204 | 304);
         let said =
@@ -263,8 +298,8 @@ impl Session {
         let (framing, ending) = (outward(framing, self.request.is_1_1), self.ending(framing));
         self.client.write(|out| {
             let mut writer = Writer(out);
-            writer.status_line(parts.status, spelling.map(Head::reason));
-            writer.map(&parts.headers, spelling, framing);
+            writer.status_line(parts.status, None);
+            writer.map(&parts.headers, None, framing);
             if has_body {
                 writer.framing(framing, &parts.headers, true);
             }
@@ -283,7 +318,7 @@ impl Session {
         tracing::warn!(%error, "no answer");
         snapshot.metrics(None).count(RequestOutcome::Failed);
         let is_head = self.request.method() == "HEAD";
-        self.give(respond::failed(error), None, is_head).await
+        self.give(respond::failed(error), is_head).await
     }
 
     async fn refuse(&mut self, status: StatusCode) {
@@ -445,7 +480,7 @@ impl Session {
                 _ = stream.set_nodelay(true);
                 Next::Tunnel(Box::new((Wire::new(Io::Plain(stream)), None)))
             }
-            Err(answer) => return self.give(answer, None, false).await,
+            Err(answer) => return self.give(answer, false).await,
         };
         self.client.write(|out| {
             let mut writer = Writer(out);

@@ -91,7 +91,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
         let watch = self.next.take();
         spawn_local(async move {
             match watch {
-                Some(watch) => _ = watch.unless_cut(future).await,
+                Some(watch) => _ = watch.unless_cut(pin!(future)).await,
                 None => future.await,
             }
         });

@@ -10,7 +10,7 @@ mod http2; // many requests at a time
 
 use std::{
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -110,7 +110,9 @@ impl Open {
         }
         self.0.connections.metrics.speaks(HttpVersion::Http1);
         let session = Session::new(Wire::with(io, &first.bytes), &worker, &self.0.pulse, via);
-        if let Some(Some(granted)) = self.0.unless_cut(session.run()).await {
+        drop(first);
+        let running = pin!(session.run());
+        if let Some(Some(granted)) = self.0.unless_cut(running).await {
             let StoodIn { wire, tls, via } = granted;
             let first = First { bytes: wire.input.freeze(), is_http2: false };
             let stream = TokioIo::new(Listened::new(wire.io, first, Arc::clone(&self.0.pulse)));

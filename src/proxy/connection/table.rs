@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     future::Future,
-    pin::pin,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Poll, Waker},
@@ -118,8 +118,7 @@ impl Watch {
     }
 
     /// The future's output; `None` where the sweep cuts it.
-    pub(super) async fn unless_cut<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    pub(super) async fn unless_cut<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
         std::future::poll_fn(|context| {
             if self.pulse.is_cut() {
                 return Poll::Ready(None);

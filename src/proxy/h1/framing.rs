@@ -85,8 +85,12 @@ impl Framing {
 /// The length that is said, once or several times alike.
 fn length(head: &Head) -> Result<Option<u64>, Refusal> {
     let mut length = None;
-    for word in head.words(Role::ContentLength) {
-        let said = digits(word).ok_or(Refusal::Framing)?;
+    for value in head.values(Role::ContentLength) {
+        // Nearly always it is one number.
+        let said = match digits(value) {
+            Some(said) => said,
+            None => alike(value).ok_or(Refusal::Framing)?,
+        };
         if length.replace(said).is_some_and(|before| before != said) {
             return Err(Refusal::Framing);
         }
@@ -94,11 +98,20 @@ fn length(head: &Head) -> Result<Option<u64>, Refusal> {
     Ok(length)
 }
 
-fn digits(word: &[u8]) -> Option<u64> {
-    if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(word).ok()?.parse().ok()
+/// What all words of a list say.
+fn alike(value: &[u8]) -> Option<u64> {
+    let mut words = value.split(|byte| *byte == b',').map(|word| digits(word.trim_ascii()));
+    let first = words.next()??;
+    words.all(|word| word == Some(first)).then_some(first)
+}
+
+/// A number of digits and nothing else.
+pub(super) fn digits(word: &[u8]) -> Option<u64> {
+    let add = |sum: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    if word.is_empty() { None } else { word.iter().try_fold(0, add) }
 }
 
 /// Whether the last coding is chunked. Said twice, or with another behind it, it is refused.

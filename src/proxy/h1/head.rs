@@ -3,7 +3,7 @@
 use std::{mem::MaybeUninit, ops::Range};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::framing::Refusal;
 
@@ -157,7 +157,9 @@ impl Head {
         if self.target_bytes().starts_with(b"/") && self.target_bytes().contains(&b'#') {
             return Target::Fragment;
         }
-        if !(text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic())) {
+        // All bytes are looked at, many at a time.
+        let are_plain = text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic());
+        if !are_plain || !text.starts_with('/') {
             return Target::Odd;
         }
         Target::Plain(text.split_once('?').map_or(text, |(path, _)| path))
@@ -191,6 +193,11 @@ impl Head {
         self.fields.iter().any(|field| field.role == role)
     }
 
+    /// Whether the body is coded for its transfer.
+    pub(crate) fn is_coded(&self) -> bool {
+        self.values(Role::TransferEncoding).any(|value| !is_identity(value))
+    }
+
     /// Whether one of the comma-separated words of a header is this.
     pub(crate) fn says(&self, role: Role, word: &str) -> bool {
         self.words(role).any(|known| known.eq_ignore_ascii_case(word.as_bytes()))
@@ -214,7 +221,11 @@ impl Head {
                 Role::TransferEncoding if is_identity(value) => continue,
                 _ => {}
             }
-            let name = HeaderName::from_bytes(field.name(&self.bytes)).map_err(|_| Refusal::Head)?;
+            let name = match field.role {
+                Role::ContentLength => header::CONTENT_LENGTH,
+                Role::Host => header::HOST,
+                _ => HeaderName::from_bytes(field.name(&self.bytes)).map_err(|_| Refusal::Head)?,
+            };
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value));
             map.append(name, value.map_err(|_| Refusal::Head)?);
         }

@@ -91,10 +91,10 @@ impl Client {
         inner.wire.begin();
         (inner.waits, inner.is_answered) = (waits, false);
         inner.body = Decoder::new(framing);
+        let Inner { wire, body, pulse, .. } = &mut *inner;
         let begun = match framing {
             Framing::Exact(0) => Begun::Empty,
-            Framing::Exact(length) if inner.wire.input.len() as u64 >= length => {
-                let Inner { wire, body, .. } = &mut *inner;
+            Framing::Exact(length) if wire.input.len() as u64 >= length => {
                 match body.decode(&mut wire.input) {
                     Ok(Piece::Data(bytes)) => Begun::Whole(bytes),
                     _ => Begun::Empty,
@@ -102,7 +102,8 @@ impl Client {
             }
             _ => return Begun::Comes(ClientBody { client: self.clone(), framing }),
         };
-        inner.pulse.received();
+        wire.rest();
+        pulse.received();
         begun
     }
 

@@ -12,10 +12,10 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::spare::{FIRST, borrow_input, borrow_output, return_input, return_output};
 use crate::proxy::connection::Stream;
 
-/// What is read at once at first, and at most.
-const FIRST: usize = 8 << 10;
+/// What is read at once at most.
 const MOST: usize = 64 << 10;
 
 /// What a connection is made of, on either side.
@@ -71,7 +71,7 @@ impl AsyncWrite for Io {
     }
 }
 
-/// A connection with a buffer on either side.
+/// A connection with a buffer on either side, for as long as something stands in it.
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) io: Io,
@@ -108,18 +108,35 @@ impl Wire {
     pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // A little is not worth a read of its own, and a new piece of memory is not worth a little.
         if self.input.capacity() - self.input.len() < self.room / 4 {
+            if self.input.is_empty() && self.room == FIRST {
+                borrow_input(&mut self.input);
+            }
             self.input.reserve(self.room);
         }
         let room = self.input.capacity() - self.input.len();
-        let read = std::task::ready!(pin!(self.io.read_buf(&mut self.input)).poll(context))?;
+        let Poll::Ready(read) = pin!(self.io.read_buf(&mut self.input)).poll(context) else {
+            self.rest();
+            return Poll::Pending;
+        };
+        let read = read?;
         if read == room && self.room < MOST {
             self.room *= 2;
         }
         Poll::Ready(Ok(read))
     }
 
+    /// Holds no memory to read into while nothing comes. In the midst of what comes in large pieces it does.
+    pub(crate) fn rest(&mut self) {
+        if self.input.is_empty() && self.room == FIRST && self.input.capacity() > 0 {
+            return_input(&mut self.input);
+        }
+    }
+
     /// Where to put what goes out; [`Wire::poll_write`] sends it.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        if self.output.capacity() == 0 {
+            self.output = borrow_output();
+        }
         &mut self.output
     }
 
@@ -148,15 +165,15 @@ impl Wire {
         }
     }
 
-    /// Gives memory back that only an unusually large message needed.
+    /// Gives memory back: a message has ended.
     pub(crate) fn settle(&mut self) {
-        self.output.clear();
+        return_output(&mut self.output);
         self.written = 0;
-        self.output.shrink_to(FIRST);
         if self.room > FIRST && self.input.is_empty() {
             self.input = BytesMut::new();
             self.room = FIRST;
         }
+        self.rest();
     }
 
     /// Sends everything that waits.
@@ -180,8 +197,10 @@ impl Wire {
         self.has_sent
     }
 
-    /// Whether an idle connection is still open and silent.
+    /// Whether an idle connection is still open and silent. Of one that is not, something may be lost by the question.
     pub(crate) fn is_quiet(&mut self) -> bool {
-        self.input.is_empty() && self.poll_read(&mut Context::from_waker(Waker::noop())).is_pending()
+        let (mut context, mut byte) = (Context::from_waker(Waker::noop()), [0]);
+        let mut asked = || Pin::new(&mut self.io).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+        self.input.is_empty() && asked().is_pending()
     }
 }

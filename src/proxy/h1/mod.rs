@@ -4,6 +4,7 @@
 //! never becomes a map. What is passed on is written anew line by line, so that whatever was read is the only way to read
 //! it; what could be read in two ways is refused.
 
+mod spare; // memory that connections borrow
 mod io; // a connection, plain or TLS, and what was read ahead
 mod head; // where in a head everything stands
 mod framing; // where a body ends
@@ -19,5 +20,5 @@ pub(super) use self::{
     incoming::{Begun, Client, ClientBody, NoRequest},
     io::{Io, Wire},
     outgoing::Outgoing,
-    write::{Ending, Writer, says_chunked},
+    write::{Changes, Ending, Writer, says_chunked},
 };

@@ -204,6 +204,15 @@ impl Outgoing {
         }
     }
 
+    /// The rest of the answer's body, where all of it has come and its length was said.
+    pub(crate) fn at_hand(&mut self) -> Option<Bytes> {
+        let left = self.answer.left().filter(|left| *left <= self.wire.input.len() as u64)?;
+        match self.answer.decode(&mut self.wire.input) {
+            Ok(Piece::Data(data)) if data.len() as u64 == left => Some(data),
+            _ => None,
+        }
+    }
+
     /// Whether the answer has been read to its end.
     pub(crate) fn is_done(&self) -> bool {
         self.answer.is_done()

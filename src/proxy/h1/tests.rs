@@ -4,13 +4,13 @@ use std::task::Poll;
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     framing::{Decoder, Framing, Misframed, Piece, Refusal},
     head::{Head, HeadLimits, Parsed, Role, Target},
     io::{Io, Wire},
-    write::{Ending, Writer},
+    write::{Changes, Ending, Writer},
 };
 
 const MOST: usize = 8;
@@ -46,6 +46,8 @@ fn a_request_is_framed_in_one_way_or_not_at_all() {
         ("Content-Length: 5\n", Ok(Exact(5))),
         ("Content-Length: 5\nContent-Length: 5\n", Ok(Exact(5))),
         ("Content-Length: 5, 5\n", Ok(Exact(5))),
+        ("Content-Length: 5, 6\n", framed),
+        ("Content-Length: 5,\n", framed),
         ("Content-Length: 5\nContent-Length: 6\n", framed),
         ("Content-Length: 18446744073709551615\n", Ok(Exact(u64::MAX))),
         ("Content-Length: 18446744073709551616\n", framed),
@@ -198,6 +200,23 @@ fn what_is_passed_on_keeps_its_spelling_and_its_place() {
 }
 
 #[test]
+fn what_is_added_takes_the_place_of_what_has_its_name() {
+    let text = "HTTP/1.1 201 Created\nETAG: a\nx-lead-score: 9\nContent-length: 05\nSet-Cookie: 1\nX-Up: u\nset-cookie: 2\nConnection: x-up\n\n";
+    let head = answer(text).unwrap();
+    let check = |names: &[&'static str], without: &[http::HeaderName], length, expected: &str| {
+        let added = names.iter().map(|name| (http::HeaderName::from_static(name), "7".parse().unwrap()));
+        let (added, mut out) = (added.collect(), Vec::new());
+        let framing = Framing::Exact(length);
+        Writer(&mut out).changed(&head, framing, &Changes { added: &added, without, length: Some(length) });
+        assert_eq!(String::from_utf8(out).unwrap(), expected.replace('\n', "\r\n"), "{names:?} {without:?}");
+    };
+    let cookies = "Set-Cookie: 1\nset-cookie: 2\n";
+    check(&[], &[], 5, &format!("ETAG: a\nx-lead-score: 9\nContent-length: 05\n{cookies}"));
+    check(&[], &[http::header::ETAG], 6, &format!("x-lead-score: 9\nContent-length: 6\n{cookies}"));
+    check(&["x-lead-score"], &[], 5, &format!("ETAG: a\nContent-length: 05\n{cookies}X-Lead-Score: 7\n"));
+}
+
+#[test]
 fn a_map_is_spelt_as_the_head_it_was_made_of() {
     let head = request(
         "GET / HTTP/1.1\nhOST: a\nSet-Cookie: 1\nX-Old: 2\nset-cookie: 3\nTransfer-Encoding: chunked\n\n",
@@ -228,6 +247,30 @@ fn a_map_has_one_length_and_none_beside_a_coding() {
     assert_eq!(lengths("Content-Length: 5\nContent-Length: 5\n"), ["5"]);
     assert_eq!(lengths("Content-Length: 5, 5\n"), ["5"]);
     assert_eq!(lengths("Content-Length: 5\nTransfer-Encoding: chunked\n"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_connection_between_two_messages_holds_no_memory() {
+    let (mut client, ours) = tokio::io::duplex(1 << 10);
+    let mut wire = Wire::new(Io::Other(Box::new(ours)));
+    for message in ["one", "another"] {
+        client.write_all(message.as_bytes()).await.unwrap();
+        let read = std::future::poll_fn(|context| wire.poll_read(context)).await.unwrap();
+        let body = wire.input.split_to(read).freeze();
+        wire.begin();
+        wire.output().extend_from_slice(&body);
+        std::future::poll_fn(|context| wire.poll_write(context)).await.unwrap();
+        wire.settle();
+        assert!(wire.is_quiet());
+        assert_eq!((wire.input.capacity(), wire.unsent()), (0, 0), "what is asked for is given back");
+        let mut echo = [0; 9];
+        let length = client.read(&mut echo).await.unwrap();
+        assert_eq!(
+            (&echo[..length], &*body),
+            (message.as_bytes(), message.as_bytes()),
+            "and nobody writes to it"
+        );
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::io::Write;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{
-    framing::Framing,
+    framing::{Framing, digits},
     head::{Head, Role, first_word, is_identity},
 };
 
@@ -22,6 +22,17 @@ pub(crate) enum Ending {
     Close,
     /// It becomes something else.
     Upgrade,
+}
+
+/// What is changed in a head that is passed on otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct Changes<'c> {
+    /// Headers that take the place of those with their names.
+    pub(crate) added: &'c HeaderMap,
+    /// Names of further headers that are left out.
+    pub(crate) without: &'c [HeaderName],
+    /// The length that is said where one is said.
+    pub(crate) length: Option<u64>,
 }
 
 /// Writes into a buffer.
@@ -46,13 +57,34 @@ impl Writer<'_> {
         self.put(b"\r\n");
     }
 
-    /// The headers of a head that nobody looked into, without those that belong to its connection or its framing.
+    /// The headers of a head that nobody changed, without those that belong to its connection or its framing.
     pub(crate) fn passed(&mut self, head: &Head, framing: Framing) {
+        self.passed_but(head, framing, |_| false, None);
+    }
+
+    /// The same with changes.
+    pub(crate) fn changed(&mut self, head: &Head, framing: Framing, changes: &Changes<'_>) {
+        let Changes { added, without, length } = *changes;
+        let is_replaced = |spelt: &[u8]| {
+            let is_it = |name: &HeaderName| spelt.eq_ignore_ascii_case(name.as_str().as_bytes());
+            added.keys().any(is_it) || without.iter().any(is_it)
+        };
+        self.passed_but(head, framing, is_replaced, length);
+        self.map(added, None, framing);
+    }
+
+    fn passed_but(
+        &mut self,
+        head: &Head,
+        framing: Framing,
+        is_left_out: impl Fn(&[u8]) -> bool,
+        length: Option<u64>,
+    ) {
         let named = Named::of(head);
         let mut has_length = false;
         for (role, name, mut value) in head.lines() {
             let is_passed = match role {
-                Role::Other | Role::Expect | Role::Host => !named.has(name),
+                Role::Other | Role::Expect | Role::Host => !named.has(name) && !is_left_out(name),
                 Role::Te => value.eq_ignore_ascii_case(b"trailers"),
                 // Said several times alike, it is passed on once.
                 Role::ContentLength => {
@@ -66,8 +98,12 @@ impl Writer<'_> {
                 | Role::ProxyConnection
                 | Role::Upgrade => false,
             };
-            if is_passed {
-                self.line(name, value);
+            if !is_passed {
+                continue;
+            }
+            match length.filter(|length| role == Role::ContentLength && digits(value) != Some(*length)) {
+                Some(length) => self.number(name, length),
+                None => self.line(name, value),
             }
         }
     }
@@ -104,11 +140,16 @@ impl Writer<'_> {
             Framing::Exact(length)
                 if (length > 0 || even_zero) && !map.contains_key(http::header::CONTENT_LENGTH) =>
             {
-                _ = write!(self.0, "Content-Length: {length}\r\n");
+                self.length(length);
             }
             Framing::Chunked if !says_chunked(map) => self.chunked(),
             _ => {}
         }
+    }
+
+    /// Says how long the body is.
+    pub(crate) fn length(&mut self, length: u64) {
+        self.number(b"Content-Length", length);
     }
 
     /// Says that the body comes in chunks.
@@ -158,15 +199,25 @@ impl Writer<'_> {
         self.put(b"\r\n");
     }
 
+    /// One header that says a number.
+    fn number(&mut self, name: &[u8], number: u64) {
+        self.put(name);
+        _ = write!(self.0, ": {number}\r\n");
+    }
+
     fn put(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
     fn title_case(&mut self, name: &str) {
+        let start = self.0.len();
+        self.put(name.as_bytes());
         let mut upper = true;
-        for byte in name.bytes() {
-            self.0.push(if upper { byte.to_ascii_uppercase() } else { byte });
-            upper = byte == b'-';
+        for byte in self.0.iter_mut().skip(start) {
+            if upper {
+                byte.make_ascii_uppercase();
+            }
+            upper = *byte == b'-';
         }
     }
 }

@@ -100,7 +100,7 @@ impl Stage<'_> {
         let stand_in = StandIn { sent: RefCell::default(), answer: response.clone() };
         let exchange = Exchange::new(self.worker, self.snapshot, None, None).rehearsed(&stand_in);
         // One after the other, since each takes a place among those that are scored at once.
-        let answered = exchange.run(parts.clone(), Body::full(body.clone())).await;
+        let answered = exchange.run(&mut parts.clone(), Body::full(body.clone())).await;
         let plan = exchange.plan(&parts, Body::full(body)).await;
         let masked = Masked(&self.snapshot.config.masks);
         let mut told = self.told(plan).await;
@@ -202,7 +202,7 @@ impl Stage<'_> {
         let response = self.recording.response.clone();
         told.supposed = response.is_none();
         let response = response.unwrap_or_default().map(Body::full);
-        let Some(heard) = Heard::listen(response, &route, limits, expiry).await else { return };
+        let Some(heard) = Heard::listen(response, None, &route, limits, expiry).await else { return };
         let nothing = HeaderMap::new();
         // Where no answer was recorded, one is supposed that accepts all.
         let answer = match told.supposed {

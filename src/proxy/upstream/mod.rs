@@ -25,6 +25,6 @@ pub(super) use self::{
     http2::Stream,
     lease::Lease,
     pool::Pool,
-    send::{Answered, Call},
+    send::{Answered, Call, Spelt},
     target::To,
 };

@@ -6,7 +6,7 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
 
 use super::{
@@ -42,6 +42,36 @@ pub(in crate::proxy) struct Call<'c> {
     pub(in crate::proxy) upgrades: bool,
 }
 
+/// A request of a client in HTTP/1, on its way in HTTP/1.
+#[derive(Clone, Copy)]
+pub(in crate::proxy) struct Spelt<'s> {
+    /// What it says now.
+    pub(in crate::proxy) parts: &'s Parts,
+    /// How it stood.
+    pub(in crate::proxy) head: &'s Head,
+    /// Whether the two differ. Where they do not, it goes on as it stood.
+    pub(in crate::proxy) is_changed: bool,
+}
+
+impl Spelt<'_> {
+    fn write(self, out: &mut Vec<u8>, framing: Framing, to: &To<'_>) {
+        let Self { parts, head, is_changed } = self;
+        let mut writer = Writer(out);
+        writer.request_line(parts.method.as_str(), target(parts));
+        if is_changed {
+            writer.map(&parts.headers, Some(head), framing);
+            writer.framing(framing, &parts.headers, false);
+        } else {
+            writer.passed(head, framing);
+        }
+        // HTTP/1.0 may leave it out, HTTP/1.1 may not.
+        if !head.is_1_1 && !parts.headers.contains_key(header::HOST) {
+            writer.line(b"Host", to.upstream.authority.as_str().as_bytes());
+        }
+        writer.end(Ending::Open);
+    }
+}
+
 /// An answer in HTTP/1 whose head has come.
 #[derive(Debug)]
 pub(in crate::proxy) struct Answered {
@@ -51,12 +81,13 @@ pub(in crate::proxy) struct Answered {
 }
 
 impl Answered {
-    /// The answer's body. The connection is given back at its end.
+    /// The answer's body. The connection is given back at its end, so at once where that has come.
     pub(in crate::proxy) fn into_body(self) -> Body {
-        let Self { outgoing, lease, .. } = self;
+        let Self { mut outgoing, lease, .. } = self;
+        let bytes = outgoing.at_hand();
         if outgoing.is_done() {
             lease.release(outgoing);
-            return Body::empty();
+            return bytes.map_or_else(Body::empty, Body::full);
         }
         Body::Upstream(Box::new(outgoing), lease)
     }
@@ -68,37 +99,48 @@ impl Answered {
 }
 
 impl Pool {
-    /// Sends a request whose head is a map, spelt as it was in `spelling`, and waits for the answer's head; and how that was
-    /// spelt, where it was spelt. The request has a `Host`, and its version is what the client spoke.
+    /// Sends a request of a client in HTTP/1 to whom speaks HTTP/1, and waits for the answer's head, which is left in
+    /// `answer`.
+    pub(in crate::proxy) async fn send_spelt(
+        &self,
+        spelt: Spelt<'_>,
+        body: Body,
+        answer: &mut Head,
+        to: To<'_>,
+    ) -> Result<Answered, UpstreamError> {
+        let framing = framing(&spelt.parts.headers, &body);
+        let write = |out: &mut Vec<u8>| spelt.write(out, framing, &to);
+        let method = spelt.parts.method.as_str();
+        let call = Call { write: &write, body, framing, method, client: None, upgrades: false };
+        self.call(call, answer, to).await
+    }
+
+    /// Sends a request whose head is a map, spelt as it was in `spelling`, and waits for the answer's head. The request has a
+    /// `Host`, and its version is what the client spoke.
     pub(in crate::proxy) async fn send(
         &self,
         mut request: Request<Body>,
         spelling: Option<&Head>,
         to: To<'_>,
-    ) -> Result<(Response<Body>, Option<Head>), UpstreamError> {
+    ) -> Result<Response<Body>, UpstreamError> {
         let (line, wants) = (self.line(&to), to.wants(&request));
         let (wire, link, since) = match line.connection(wants, &to).await? {
             Held::Http1 { wire, link, since } => (wire, link, since),
             Held::Http2(stream) => {
-                return Ok((Box::pin(self.over_http2(stream, &line, request, &to)).await?, None));
+                return Box::pin(self.over_http2(stream, &line, request, &to)).await;
             }
         };
         form::as_http1(&mut request);
         let (parts, body) = request.into_parts();
         let framing = framing(&parts.headers, &body);
         let write = |out: &mut Vec<u8>| {
+            if let Some(head) = spelling {
+                return Spelt { parts: &parts, head, is_changed: true }.write(out, framing, &to);
+            }
             let mut writer = Writer(out);
-            let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-            writer.request_line(parts.method.as_str(), target.as_bytes());
-            match spelling {
-                Some(spelling) => writer.map(&parts.headers, Some(spelling), framing),
-                None => writer.lower(&parts.headers, framing),
-            }
+            writer.request_line(parts.method.as_str(), target(&parts));
+            writer.lower(&parts.headers, framing);
             writer.framing(framing, &parts.headers, false);
-            // HTTP/1.0 may leave it out, HTTP/1.1 may not.
-            if spelling.is_some_and(|head| !head.is_1_1) && !parts.headers.contains_key(header::HOST) {
-                writer.line(b"Host", to.upstream.authority.as_str().as_bytes());
-            }
             writer.end(Ending::Open);
         };
         let call = Call {
@@ -114,7 +156,7 @@ impl Pool {
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.map().map_err(Broken::Head)?;
-        Ok((response.map(|()| answered.into_body()), Some(head)))
+        Ok(response.map(|()| answered.into_body()))
     }
 
     /// Sends a request in HTTP/1 and waits for the answer's head, which is left in `answer`.
@@ -206,6 +248,10 @@ fn inform(client: &Client, head: &Head) {
         writer.passed(head, Framing::NONE);
         writer.end(Ending::Open);
     });
+}
+
+fn target(parts: &Parts) -> &[u8] {
+    parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes()
 }
 
 /// How a request's body is sent: as its head says, else as much as there is.

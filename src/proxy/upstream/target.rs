@@ -78,6 +78,9 @@ impl Target {
     pub(super) fn is(&self, to: &To<'_>) -> bool {
         let same_tls = self.tls.as_ref().map(Arc::as_ptr) == to.tls.map(Arc::as_ptr);
         let Upstream { authority, port, h2c, .. } = to.upstream;
-        same_tls && self.port == *port && self.h2c == *h2c && self.authority == *authority
+        // Nearly always they are one and the same text, and to compare names takes case by case.
+        let same_authority =
+            || std::ptr::eq(self.authority.as_str(), authority.as_str()) || self.authority == *authority;
+        same_tls && self.port == *port && self.h2c == *h2c && same_authority()
     }
 }

@@ -98,10 +98,10 @@ fn is_zlib(body: &[u8]) -> bool {
 }
 
 /// Takes from what a client accepts the codings that are not known here, so that the answer can be read; `identity` where
-/// nothing is left. A client that asks for nothing is not spoken for.
-pub fn offer(headers: &mut HeaderMap) {
+/// nothing is left. A client that asks for nothing is not spoken for. Whether anything was taken.
+pub fn offer(headers: &mut HeaderMap) -> bool {
     if accepted(headers).all(is_readable) {
-        return;
+        return false;
     }
     let kept: Vec<&str> = accepted(headers).filter(|item| !item.is_empty() && is_readable(item)).collect();
     let kept = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
@@ -109,6 +109,7 @@ pub fn offer(headers: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::try_from(kept) {
         headers.insert(header::ACCEPT_ENCODING, value);
     }
+    true
 }
 
 /// `gzip`, `br;q=0.5` and so on. What is not ASCII names no coding.

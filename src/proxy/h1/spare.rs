@@ -1,0 +1,55 @@
+//! Memory for what comes and goes, lent to connections while something stands in it.
+//!
+//! A connection between two requests holds none, however many there are; and what is lent is what was given back last,
+//! which the processor still has at hand. A worker is one thread, so nobody waits for it.
+
+use std::{cell::RefCell, mem::take};
+
+use bytes::BytesMut;
+
+/// What is read at once at first, and the most that is kept of a buffer.
+pub(super) const FIRST: usize = 8 << 10;
+
+/// Buffers of each kind that a thread keeps: about a megabyte at most.
+const KEPT: usize = 64;
+
+/// What goes out first: nearly all heads, and most bodies of leads.
+const OUTPUT: usize = 2 << 10;
+
+thread_local! {
+    static INPUTS: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Fills in for a buffer that holds nothing.
+pub(super) fn borrow_input(input: &mut BytesMut) {
+    if let Some(spare) = INPUTS.with_borrow_mut(Vec::pop) {
+        *input = spare;
+    }
+}
+
+/// Gives an empty buffer back that was no larger than [`FIRST`].
+pub(super) fn return_input(input: &mut BytesMut) {
+    let input = take(input);
+    INPUTS.with_borrow_mut(|kept| {
+        if kept.len() < KEPT {
+            kept.push(input);
+        }
+    });
+}
+
+/// An empty buffer.
+pub(super) fn borrow_output() -> Vec<u8> {
+    OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(OUTPUT))
+}
+
+/// Gives a buffer back, whatever it holds.
+pub(super) fn return_output(output: &mut Vec<u8>) {
+    let mut output = take(output);
+    output.clear();
+    OUTPUTS.with_borrow_mut(|kept| {
+        if kept.len() < KEPT && (OUTPUT..=FIRST).contains(&output.capacity()) {
+            kept.push(output);
+        }
+    });
+}
