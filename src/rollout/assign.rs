@@ -35,7 +35,7 @@ impl<'k> Key<'k> {
 
     /// An address, bare or as `Maria <maria@example.com>`, in lower case; `None` where it is none.
     pub fn email(text: &'k str) -> Option<Self> {
-        let text = text.trim();
+        let text = Some(text.trim()).filter(|text| text.len() <= MAX_ADDRESS)?;
         let inner = text.strip_suffix('>').and_then(|text| text.rsplit_once('<'));
         let address = inner.map_or(text, |(_, address)| address).trim();
         let (name, domain) = address.rsplit_once('@')?;
@@ -45,6 +45,7 @@ impl<'k> Key<'k> {
 
     /// A number's digits; `None` where they are too few for one.
     pub fn phone(text: &'k str) -> Option<Self> {
+        let text = Some(text.trim()).filter(|text| text.len() <= MAX_ADDRESS)?;
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
         (digits.len() >= MIN_DIGITS).then(|| Self { kind: KeyKind::Phone, text: digits.into() })
     }
@@ -54,6 +55,9 @@ impl<'k> Key<'k> {
         Self { kind: KeyKind::Request, text: text.into() }
     }
 }
+
+/// Longest address in bytes, with a name before it: what is longer is some other text.
+const MAX_ADDRESS: usize = 512;
 
 /// Fewer are an extension, or what people write where they must write something.
 const MIN_DIGITS: usize = 6;
@@ -243,6 +247,7 @@ mod tests {
         check("MÜLLER@Example.de", Some("müller@example.de"));
         check("\"Maria, M.\" <Maria@example.com>", Some("maria@example.com"));
         check("😀@example.com", Some("😀@example.com"));
+        check(&format!("{}@b", "a".repeat(MAX_ADDRESS)), None);
         for none in ["", "@", "a@", "@b", "n/a", "a b@c", "<>", "a@b <", "x <a@b> y"] {
             check(none, None);
         }
@@ -256,6 +261,7 @@ mod tests {
         check("+49 (151) 1234-5678", Some("4915112345678"));
         check("123456", Some("123456"));
         check("12345", None);
+        check(&"7".repeat(MAX_ADDRESS + 1), None);
         check("n/a", None);
         check("", None);
     }
