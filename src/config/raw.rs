@@ -336,9 +336,6 @@ pub(super) struct RawRollout {
     pub(super) redigest: String,
     /// How long a former champion stays at hand before it is archived, 1h to 3650d.
     pub(super) standby: String,
-    /// Versions of a model that stay loaded at most, 2 to 20.
-    #[schemars(range(min = 2, max = 20))]
-    pub(super) warm: u32,
     /// What a shadow must show before it may canary.
     pub(super) shadow: RawShadow,
     /// When more conversions count as a benefit.
@@ -366,7 +363,6 @@ impl Default for RawRollout {
             cooldown: "1h".into(),
             redigest: "24h".into(),
             standby: "30d".into(),
-            warm: 5,
             shadow: RawShadow::default(),
             benefit: RawConversion { alpha: 0.05, leads: 5000, conversions: 50 },
             harm: RawConversion { alpha: 0.01, leads: 5000, conversions: 20 },

@@ -36,8 +36,6 @@ pub struct Rollout {
     pub redigest: Duration,
     /// How long a former champion stays at hand.
     pub standby: Duration,
-    /// Versions that are kept loaded at most; at least 2.
-    pub warm: usize,
     /// What a shadow must show.
     pub shadow: Shadow,
     /// When the challenger converts more.
@@ -133,7 +131,6 @@ impl Default for Rollout {
             cooldown: hour,
             redigest: 24 * hour,
             standby: 30 * 24 * hour,
-            warm: 5,
             shadow: Shadow {
                 share: 100,
                 min: 7 * 24 * hour,

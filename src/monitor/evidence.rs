@@ -2,9 +2,9 @@
 
 use crate::{
     config::Rollout,
-    lead::{Evidence, Pairs, StepCounts, Window},
+    lead::{Evidence, Pairs},
     leadlog::{Horizon, Store, StoreError, Stretch, Versus},
-    rollout::{Memory, ModelLife, StepSpan, WantedCanary, wanted},
+    rollout::{Memory, ModelLife, WantedCanary, wanted},
 };
 
 /// Counts all that a decision about `model` may rest on; nothing where nothing is on trial. The window begins where the
@@ -21,10 +21,11 @@ pub fn gather(
     let log = Log { store, model, champion: wanted.champion, horizon: Horizon { ms, now_ms } };
     let mut evidence = Evidence::default();
     if let Some(canary) = &wanted.canary {
-        evidence.window = log.window(canary)?;
+        evidence.window = store.window(&log.stretch(canary, canary.window_ms, now_ms))?;
         evidence.pairs = log.pairs(canary.version, canary.pairs_ms)?;
         for step in canary.steps {
-            evidence.steps.push(log.step(canary, step)?);
+            let stretch = log.stretch(canary, step.from_ms, step.to_ms.unwrap_or(now_ms));
+            evidence.steps.push(store.step(&stretch, (step.seq, step.percent), log.horizon)?);
         }
     }
     for (shadow, since_ms) in wanted.shadows {
@@ -41,23 +42,6 @@ struct Log<'l> {
 }
 
 impl Log<'_> {
-    fn window(&self, canary: &WantedCanary<'_>) -> Result<Window, StoreError> {
-        let (from_ms, to_ms) = (canary.window_ms, self.horizon.now_ms);
-        let arms = self.store.traffic(&self.stretch(canary, from_ms, to_ms))?;
-        Ok(Window { from_ms, to_ms, arms })
-    }
-
-    fn step(&self, canary: &WantedCanary<'_>, step: &StepSpan) -> Result<StepCounts, StoreError> {
-        let stretch = self.stretch(canary, step.from_ms, step.to_ms.unwrap_or(self.horizon.now_ms));
-        Ok(StepCounts {
-            seq: step.seq,
-            percent: step.percent,
-            arms: self.store.traffic(&stretch)?,
-            cohorts: self.store.cohorts(&stretch, self.horizon)?,
-            scores: self.store.answers(&stretch)?,
-        })
-    }
-
     /// A version beside the champion.
     fn pairs(&self, challenger: &str, since_ms: i64) -> Result<Pairs, StoreError> {
         let Self { store, model, champion, horizon } = *self;

@@ -180,8 +180,7 @@ impl Loop {
 
     /// The model's live versions that failed beyond doubt.
     fn faults(&self, model: &str, life: &ModelLife) -> Vec<Fault> {
-        let tripped = self.sources.guards.tripped().into_iter().filter(|(of, ..)| **of == *model);
-        let mut faults: Vec<Fault> = tripped.map(|(_, version, trip)| trip.fault(&version)).collect();
+        let mut faults = self.sources.guards.faults(model);
         if let Some(served) = self.sources.live.model(model) {
             let out = served.slots().map(|(_, version)| version).filter(|version| version.poison.is_out());
             for version in out.map(|version| &version.id.version) {

@@ -42,7 +42,6 @@ pub(super) fn rollout(raw: &RawRollout, findings: &mut Findings) -> Option<Rollo
         cooldown: cooldown?,
         redigest: redigest?,
         standby: standby?,
-        warm: usize::try_from(raw.warm).unwrap_or(usize::MAX),
         shadow: shadow?,
         benefit: benefit?,
         harm: harm?,
