@@ -1,4 +1,5 @@
-//! Orders over the network: `GET /api/rollouts`, `GET /api/models/{model}/verdict`, `POST /api/models/{model}/{verb}`. The same desk as on the command line.
+//! Orders over the network, `POST /api/models/{model}/{verb}`, and what there is to know before: `GET /api/rollouts` and
+//! `GET /api/models/{model}/verdict`. The same desk as on the command line.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 

@@ -52,3 +52,6 @@ fn evidence(desk: &Desk, (model, life): (&str, &ModelLife), now_ms: i64) -> Resu
     let store = Store::open_read_only(&desk.state)?;
     gather(&store, (model, life), &desk.policy, &Memory::default(), now_ms)
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,14 +56,15 @@ fn slots(folder: &Path) -> Option<Deployment> {
     Deployment::read(&folder.join("models/lead")).unwrap()
 }
 
-/// What the records say, without what differs from run to run.
+/// What the records say of models, without what differs from run to run.
 fn told(folder: &Path) -> Vec<String> {
     let told = |record: &Record| {
         let Record { kind, model, version, actor, fields, .. } = record;
         let fields = fields.iter().filter(|(name, _)| *name != "expires_ms");
         format!("{} {model:?} {version:?} {actor} {:?}", kind.as_str(), fields.collect::<Vec<_>>())
     };
-    ledger::read(&state(folder)).unwrap().iter().map(told).collect()
+    let records = ledger::read(&state(folder)).unwrap();
+    records.iter().filter(|record| record.model.is_some()).map(told).collect()
 }
 
 fn post(sidecar: &Running, path: &str, headers: &[(&str, &str)], body: &str) -> Message {
