@@ -24,12 +24,14 @@ use crate::{
     demo::{DemoOptions, Logged, Scene, Summary},
     lead::{ModelId, TripReason},
     leadlog::{self, Known, Queue, Store, Told, Writer},
-    monitor::{Rollouts, Sources},
+    monitor::{Journal, Rollouts, Sources},
     proxy::{
         self, BindModelError, Listeners, Proxy, Recording, Rehearsal, ShadowScorer, Shadows, Shared,
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
-    registry::{KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch},
+    registry::{
+        self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch,
+    },
     rollout::{Desk, Guards, Settled},
     telemetry::{Latency, Metrics, now_ms},
 };
@@ -47,7 +49,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { file: None, workers: None, poll: crate::registry::POLL }
+        Self { file: None, workers: None, poll: registry::POLL }
     }
 }
 
@@ -199,9 +201,13 @@ struct Control {
     /// The file's text as last read, so that each change is told once. None before the first look, which reads the file
     /// again, since it may have changed after it was parsed.
     text: Option<String>,
+    /// The digest of the file whose configuration serves; None until that is known.
+    taken: Option<String>,
     /// Valid, and refused for the sake of the versions that serve. It may fit versions that are yet to come.
     candidate: Option<Arc<Config>>,
     desk: Desk,
+    /// Where changed files are recorded.
+    journal: Journal,
     /// Why deployments and ledger did not come together at the last look, so that each reason is told once.
     unsettled: Vec<String>,
     /// What takes challengers out of service at once.
@@ -231,15 +237,18 @@ impl Control {
         let registry = registry(&models, config.clone());
         let live = registry.live();
         let (snapshot, refusals) = (Arc::new(ArcSwap::from_pointee(snapshot)), Arc::default());
-        let (text, candidate, guards) = (None, None, Arc::default());
+        let (text, taken, candidate, guards) = (None, None, None, Arc::default());
+        let journal = Journal::new(desk.state.clone());
         Ok(Self {
             registry,
             live,
             config,
             file,
             text,
+            taken,
             candidate,
             desk,
+            journal,
             unsettled: Vec::new(),
             guards,
             tls,
@@ -270,6 +279,7 @@ impl Control {
         {
             tracing::error!(%error, "refused; what served keeps serving");
         }
+        self.journal.look(&config, self.taken.as_deref(), &self.live, now_ms());
     }
 
     /// Brings every deployment and the ledger together. Where that fails, what the files say is served all the same.
@@ -438,6 +448,7 @@ impl Control {
                 "changes of listen, admin, admin_token, models, state and limits.known take effect at the next start"
             );
         }
+        self.taken = self.text.as_ref().map(|text| registry::sha256(text.as_bytes()));
         tracing::info!(routes = config.routes.len(), "configuration taken");
         Ok(())
     }

@@ -21,9 +21,10 @@ use crate::{
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
     ledger::{self, Keys, LedgerCommand},
+    monitor,
     proxy::Recording,
     registry::{self, ModelsOptions},
-    rollout::{self, Desk, RolloutOptions},
+    rollout::{self, Counted, Desk, Order, RolloutOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging, now_ms},
     train::{self, ImportOptions, TrainOptions},
@@ -445,7 +446,11 @@ fn rollout(command: &RolloutCommand) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => return Ok(invalid(error)),
     };
-    let told = rollout::run(&command.options, &Desk::of(&config)?, now_ms())?;
+    let (desk, now_ms) = (Desk::of(&config)?, now_ms());
+    let grounds = |order: &Order| monitor::grounds(&desk, order, now_ms);
+    let verdict = |model: &str| monitor::verdict(&desk, model, now_ms);
+    let counted = Counted { grounds: &grounds, verdict: &verdict };
+    let told = rollout::run(&command.options, &desk, &counted, now_ms)?;
     write!(std::io::stdout().lock(), "{}", told.text)?;
     told.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,4 +1,5 @@
-//! Orders over the network: `GET /api/rollouts`, `POST /api/models/{model}/{verb}`. The same desk as on the command line.
+//! Orders over the network, `POST /api/models/{model}/{verb}`, and what there is to know before: `GET /api/rollouts` and
+//! `GET /api/models/{model}/verdict`. The same desk as on the command line.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -11,7 +12,8 @@ use serde_json::{Value as Json_, json};
 
 use super::routes::Admin;
 use crate::{
-    rollout::{Asked, Desk, Grounds, OrderError, statuses},
+    monitor,
+    rollout::{Asked, Desk, OrderError, statuses},
     telemetry::now_ms,
 };
 
@@ -40,6 +42,12 @@ pub(super) async fn rollouts(State(admin): State<Admin>) -> Answer {
     at_desk(admin, move |desk| Ok(json!({"rollouts": statuses(desk, None, now_ms)?}))).await
 }
 
+/// What the evidence says of a model's trials.
+pub(super) async fn verdict(State(admin): State<Admin>, Path(model): Path<String>) -> Answer {
+    let now_ms = now_ms();
+    at_desk(admin, move |desk| Ok(json!(monitor::verdict(desk, &model, now_ms)?))).await
+}
+
 /// Carries out an order. JSON only, which no other site's page may send here unasked.
 pub(super) async fn order(
     State(admin): State<Admin>,
@@ -56,7 +64,7 @@ pub(super) async fn order(
     };
     let (look, live, now_ms) = (admin.look.clone(), admin.live.clone(), now_ms());
     at_desk(admin, move |desk| {
-        let done = desk.carry_out(&order, &Grounds::default(), now_ms)?;
+        let done = desk.carry_out(&order, &monitor::grounds(desk, &order, now_ms), now_ms)?;
         if let (Some(_), true, Some(deployment)) =
             (&done.unwritten, order.action.is_rollback(), &done.deployment)
         {

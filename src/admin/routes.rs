@@ -84,6 +84,7 @@ pub async fn serve(
         .route("/api/models", get(models))
         .route("/api/ledger", get(ledger))
         .route("/api/rollouts", get(rollouts::rollouts))
+        .route("/api/models/{model}/verdict", get(rollouts::verdict))
         .route("/api/models/{model}/{verb}", post(rollouts::order))
         .layer(middleware::from_fn_with_state(admin.clone(), admit));
     // The kubelet's probes carry no token, and tell nothing but yes or no.

@@ -5,9 +5,14 @@
 //! traffic: when it fails, what serves keeps serving, and whatever must leave at once has left through its guard.
 
 mod evidence; // the lead log -> counts of what is on trial
+mod asked; // what a person may ask about a trial
 mod rollouts; // looks, decides, and has it carried out
+mod thresholds; // the keys whose values a record may hold
+mod journal; // files that changed -> records
 
 pub use self::{
+    asked::{grounds, verdict},
     evidence::gather,
+    journal::Journal,
     rollouts::{Rollouts, Sources},
 };

@@ -1,5 +1,7 @@
 //! `leadwire rollout`: options in, text out. It works on the files, whether or not a sidecar runs.
 
+use std::fmt;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -7,6 +9,7 @@ use super::{
     asked::Asked,
     desk::{Desk, Done, OrderError},
     orders::{Grounds, Order},
+    review::Review,
     status::statuses,
 };
 
@@ -32,6 +35,11 @@ enum Command {
     Status {
         /// One model; all without it.
         model: Option<String>,
+    },
+    /// What the evidence says of the versions on trial, and what would be done. Nothing changes.
+    Verdict {
+        /// The model.
+        model: String,
     },
     /// The version scores every lead without answering.
     Shadow(Named),
@@ -112,9 +120,33 @@ pub struct Told {
     pub ok: bool,
 }
 
+/// What is counted in the lead log, which is not read in here.
+pub struct Counted<'c> {
+    /// What speaks for an order.
+    pub grounds: &'c dyn Fn(&Order) -> Grounds,
+    /// What is known of a model's trials.
+    pub verdict: &'c dyn Fn(&str) -> Result<Review, OrderError>,
+}
+
+impl fmt::Debug for Counted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counted")
+    }
+}
+
 /// Runs a subcommand.
-pub fn run(options: &RolloutOptions, desk: &Desk, now_ms: i64) -> Result<Told, OrderError> {
+pub fn run(
+    options: &RolloutOptions,
+    desk: &Desk,
+    counted: &Counted<'_>,
+    now_ms: i64,
+) -> Result<Told, OrderError> {
     let RolloutOptions { why, actor, json, command } = options;
+    if let Command::Verdict { model } = command {
+        let review = (counted.verdict)(model)?;
+        let text = if *json { format!("{}\n", json!(review)) } else { review.to_string() };
+        return Ok(Told { text, warnings: Vec::new(), ok: review.uncounted.is_none() });
+    }
     if let Command::Status { model } = command {
         let statuses = statuses(desk, model.as_deref(), now_ms)?;
         let text = match json {
@@ -126,7 +158,7 @@ pub fn run(options: &RolloutOptions, desk: &Desk, now_ms: i64) -> Result<Told, O
     let (model, verb, asked) = command.asked();
     let actor = actor.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default();
     let order: Order = Asked { why: why.clone(), actor, ..asked }.order(&model, verb)?;
-    let done = desk.carry_out(&order, &Grounds::default(), now_ms)?;
+    let done = desk.carry_out(&order, &(counted.grounds)(&order), now_ms)?;
     let text = match json {
         true => format!("{}\n", done.to_json()),
         false => done.said.iter().map(|line| format!("{line}\n")).collect(),
@@ -165,6 +197,7 @@ impl Command {
         let bare = |model: &str, verb| (model.to_owned(), verb, Asked::default());
         match self {
             Command::Status { model } => bare(model.as_deref().unwrap_or_default(), "status"),
+            Command::Verdict { model } => bare(model, "verdict"),
             Command::Shadow(named) => of(named, "shadow"),
             Command::Unshadow(named) => of(named, "unshadow"),
             Command::Promote(named) => of(named, "promote"),

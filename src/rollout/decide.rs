@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     decision::{Act, Alarm, Decision, Hold, Trigger},
-    gate::gate,
+    gate::Case,
     life::{Experiment, ModelLife, Ruling, StepSpan},
     state::State,
     told::{Told, e6, grouped, long},
@@ -339,18 +339,12 @@ impl Canary<'_> {
                 format!("the canary's scores are spread differently from the champion's: PSI {psi:.2}");
             return Some(self.roll_back(Trigger::Shift, Told::new(said, [("psi_e6", e6(psi))])));
         }
-        let conversion = verdict::conversion(self.sound(), &policy.harm);
+        let conversion = verdict::conversion(self.experiment.sound(&self.evidence.steps), &policy.harm);
         if conversion.ruling == ConversionRuling::Lower {
             return Some(self.roll_back(Trigger::Harm, conversion.told()));
         }
         let quality = verdict::paired(&self.evidence.pairs.labelled, &policy.paired);
         (quality.ruling == Quality::Worse).then(|| self.roll_back(Trigger::Worse, quality.told()))
-    }
-
-    /// The steps whose leads arrived as they should.
-    fn sound(&self) -> impl Iterator<Item = &StepCounts> + Clone {
-        let is_spoilt = |seq| self.experiment.steps.iter().any(|step| step.seq == seq && step.spoilt);
-        self.evidence.steps.iter().filter(move |counts| !is_spoilt(counts.seq))
     }
 
     /// A window has passed: is the step over, and what is the next one?
@@ -391,15 +385,11 @@ impl Canary<'_> {
         let version = self.experiment.version.as_str();
         let consent = self.now.consent(version, Stage::Production);
         let is_override = matches!(consent, Consent::Given { is_override: true });
-        // A version serves only once its golden samples came out as they should.
-        let gate = gate(true, &self.evidence.pairs, is_override, self.now.policy);
-        if !gate.is_passed() {
-            return self.hold(Hold::Gate, gate.told());
+        let case = Case::of(self.experiment, self.evidence, is_override, self.now.policy);
+        if !case.gate.is_passed() {
+            return self.hold(Hold::Gate, case.gate.told());
         }
-        let better = gate.is_better();
-        let benefit = verdict::conversion(self.sound(), &self.now.policy.benefit);
-        let mut told = gate.told();
-        told.said = format!("{}; {}", told.said, benefit.told().said);
+        let (better, told) = (case.gate.is_better(), case.told());
         consent.then(Stage::Production, Decision::new(Act::Promote { better }, version, told))
     }
 

@@ -187,14 +187,14 @@ impl Decision {
             Act::Ask(stage) => Action::Ask(version, stage),
             Act::Archive => Action::Archive(version),
         };
-        let numbers = self.told.numbers.iter();
         let grounds = Grounds {
             better: self.act == Act::Promote { better: true },
             trigger: match self.act {
                 Act::RollBack(trigger) => Some(trigger.as_str().to_owned()),
                 _ => None,
             },
-            numbers: numbers.map(|(name, number)| ((*name).to_owned(), (*number).into())).collect(),
+            numbers: self.told.fields(),
+            found: None,
         };
         let (actor, why) = (LEADWIRE.to_owned(), self.told.said.clone());
         Some((Order { model: model.to_owned(), action, actor, why }, grounds))

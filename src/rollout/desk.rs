@@ -355,7 +355,7 @@ impl Desk {
     }
 
     /// A model's folder. Its name goes into a path, so it must not climb out.
-    fn model(&self, model: &str) -> Result<PathBuf, OrderError> {
+    pub fn model(&self, model: &str) -> Result<PathBuf, OrderError> {
         let folder = self.models.join(model);
         match registry::is_name(model) && folder.is_dir() {
             true => Ok(folder),

@@ -1,12 +1,14 @@
 //! The never-worse gate: what a version must show before it serves all, and what will change when it does.
 
 use super::{
+    life::{Experiment, ModelLife},
+    orders::Grounds,
     told::{Told, e6, grouped, micros, percent, whole},
-    verdict::{self, Quality, paired},
+    verdict::{self, ConversionVerdict, Quality, paired},
 };
 use crate::{
     config::Rollout,
-    lead::{Cutoffs, Histogram, Labelled, Pairs},
+    lead::{Cutoffs, Evidence, Histogram, Labelled, Pairs},
     stats::Z95,
 };
 
@@ -47,6 +49,43 @@ impl Gate {
         let said: Vec<_> = named.map(|check| check.told.said.as_str()).collect();
         let numbers = self.checks.iter().flat_map(|check| check.told.numbers.clone());
         Told::new(said.join("; "), numbers)
+    }
+}
+
+/// What speaks for a canary that is to serve all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// What it must show.
+    pub gate: Gate,
+    /// Whether it converts more: for people to know, and for the record.
+    pub benefit: ConversionVerdict,
+}
+
+impl Case {
+    /// The case of a running canary.
+    pub fn of(experiment: &Experiment, evidence: &Evidence, is_override: bool, policy: &Rollout) -> Self {
+        // A version serves only once its golden samples came out as they should.
+        let gate = gate(true, &evidence.pairs, is_override, policy);
+        Self { gate, benefit: verdict::conversion(experiment.sound(&evidence.steps), &policy.benefit) }
+    }
+
+    /// Both, in words and numbers.
+    pub fn told(&self) -> Told {
+        let (gate, benefit) = (self.gate.told(), self.benefit.benefit());
+        Told::new(format!("{}; {}", gate.said, benefit.said), gate.numbers.into_iter().chain(benefit.numbers))
+    }
+}
+
+impl Grounds {
+    /// What the evidence says for a person who has a version serve all: better where nothing stands in the way, and
+    /// nothing where the version is no canary.
+    pub fn to_promote(version: &str, life: &ModelLife, evidence: &Evidence, policy: &Rollout) -> Self {
+        let canary = life.experiment.as_ref().filter(|experiment| experiment.version == version);
+        let Some(experiment) = canary else { return Self::default() };
+        let case = Case::of(experiment, evidence, false, policy);
+        let told = case.told();
+        let better = case.gate.is_passed();
+        Self { better, trigger: None, numbers: told.fields(), found: Some(told.said) }
     }
 }
 

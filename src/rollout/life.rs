@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::state::{Move, State, may};
 use crate::{
     config::Stage,
+    lead::StepCounts,
     ledger::{Field, Fields, Record},
     registry::{Challenger, Deployment},
 };
@@ -462,6 +463,12 @@ impl ModelLife {
 }
 
 impl Experiment {
+    /// Of the counts of its steps, those whose leads arrived in the arms as they should.
+    pub fn sound<'c>(&self, counts: &'c [StepCounts]) -> impl Iterator<Item = &'c StepCounts> + Clone {
+        let is_spoilt = |seq| self.steps.iter().any(|step| step.seq == seq && step.spoilt);
+        counts.iter().filter(move |counts| !is_spoilt(counts.seq))
+    }
+
     fn begin(&mut self, change: &Change<'_>, percent: u32) {
         if let Some(last) = self.steps.last_mut() {
             last.to_ms = Some(change.ts_ms);

@@ -17,6 +17,7 @@ mod verdict; // counts -> better, worse, harm, mismatch, or nothing to be told y
 mod gate; // what a version must show before it serves all
 mod decision; // what is to be done, about whom, and why
 mod decide; // past, counts and configuration -> the next thing to do
+mod review; // what the evidence says, for whoever asks
 mod wanted; // what must be counted before
 mod orders; // what somebody wants done, and whether it may be
 mod slots; // deployment.json against the ledger
@@ -28,14 +29,15 @@ mod command; // `leadwire rollout`
 pub use self::{
     asked::Asked,
     assign::{BUCKETS, Key, Split, bucket},
-    command::{RolloutOptions, Told as RolloutTold, run},
+    command::{Counted, RolloutOptions, Told as RolloutTold, run},
     decide::{Fault, Memory, Situation, decide},
     decision::{Act, Alarm, Decision, Hold, Trigger},
     desk::{Desk, Done, OrderError, Settled},
-    gate::{Check, Gate, gate, quantile_cutoffs, volumes},
+    gate::{Case, Check, Gate, gate, quantile_cutoffs, volumes},
     guard::{Guard, Guards, Minute, Trip},
     life::{Approval, Change, Detail, Experiment, Life, ModelLife, Oddity, Ruling, StepSpan, VersionLife},
     orders::{Action, Admitted, Grounds, LEADWIRE, Leave, Order, Refused},
+    review::{Finding, Kept, Next, Review, Tried, review},
     state::{Move, State, Why, may},
     status::{Status, statuses},
     told::{Numbers, Told},

@@ -88,6 +88,8 @@ pub struct Grounds {
     pub trigger: Option<String>,
     /// Counts and rates, for the record.
     pub numbers: Fields,
+    /// What was found, or why nothing was, in words: told where it is not enough.
+    pub found: Option<String>,
 }
 
 /// A version that was loaded and checked, as one that serves would be.
@@ -256,7 +258,8 @@ impl Bench<'_> {
         if !self.grounds.better && !overridden {
             let ask = self.command("approve", version, "production --override --why ...");
             let needs = format!("production needs to know that it is better, or an override: {ask}");
-            return Err(Refused(format!("{}; {needs}", self.standing(version))));
+            let found = self.grounds.found.iter().map(|found| format!("; {found}"));
+            return Err(Refused(format!("{}; {needs}{}", self.standing(version), found.collect::<String>())));
         }
         let admitted = self.admitted(version)?;
         let mut promoted = self.cause(Kind::Promoted).version(version);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::orders::span;
+use crate::ledger::Fields;
 
 /// Numbers by name. The ledger knows integers only: a name that ends in `_e6` is a million times the value.
 pub type Numbers = BTreeMap<&'static str, i64>;
@@ -20,6 +21,11 @@ impl Told {
     /// A sentence with its numbers.
     pub fn new(said: impl Into<String>, numbers: impl IntoIterator<Item = (&'static str, i64)>) -> Self {
         Self { said: said.into(), numbers: numbers.into_iter().collect() }
+    }
+
+    /// The numbers as a record holds them.
+    pub fn fields(&self) -> Fields {
+        self.numbers.iter().map(|(name, number)| ((*name).to_owned(), (*number).into())).collect()
     }
 }
 

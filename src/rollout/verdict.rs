@@ -255,6 +255,8 @@ pub struct ConversionVerdict {
     pub challenger: Proportion,
     /// Always valid.
     pub p: f64,
+    /// Holds the true difference at all looks together; all numbers where nothing can be told yet.
+    pub interval: (f64, f64),
 }
 
 /// Which way conversion goes.
@@ -286,14 +288,15 @@ pub fn conversion<'s>(
             (challenger.leads + b.leads, challenger.conversions + b.conversions);
     }
     let seen = stratified(strata);
-    let p = Mixture::new(policy.alpha, policy.leads).p(&seen);
+    let test = Mixture::new(policy.alpha, policy.leads);
+    let (p, interval) = (test.p(&seen), test.interval(&seen));
     let ruling = match champion.conversions.min(challenger.conversions) >= policy.conversions {
         false => ConversionRuling::Insufficient,
         true if p < policy.alpha && seen.value > 0.0 => ConversionRuling::Higher,
         true if p < policy.alpha => ConversionRuling::Lower,
         true => ConversionRuling::Undecided,
     };
-    ConversionVerdict { ruling, seen, champion, challenger, p }
+    ConversionVerdict { ruling, seen, champion, challenger, p, interval }
 }
 
 impl ConversionVerdict {
@@ -314,17 +317,37 @@ impl ConversionVerdict {
             grouped(self.champion.leads),
             chance(self.p)
         );
-        Told::new(
-            said,
-            [
-                ("leads", whole(self.challenger.leads)),
-                ("conversions", whole(self.challenger.conversions)),
-                ("champion_leads", whole(self.champion.leads)),
-                ("champion_conversions", whole(self.champion.conversions)),
-                ("difference_e6", e6(self.seen.value)),
-                ("p_e6", e6(self.p)),
-            ],
-        )
+        let names =
+            ["leads", "conversions", "champion_leads", "champion_conversions", "difference_e6", "p_e6"];
+        Told::new(said, names.into_iter().zip(self.numbers()))
+    }
+
+    /// In words with its interval; its numbers go beside those of a gate, so they have names of their own.
+    pub fn benefit(&self) -> Told {
+        let names = [
+            "benefit_leads",
+            "benefit_conversions",
+            "benefit_champion_leads",
+            "benefit_champion_conversions",
+            "benefit_difference_e6",
+            "benefit_p_e6",
+        ];
+        let mut told = Told::new(self.told().said, names.into_iter().zip(self.numbers()));
+        let (low, high) = self.interval;
+        if low.is_finite() && high.is_finite() {
+            let (from, to) = (100.0 * low, 100.0 * high);
+            told.said.push_str(&format!(", a difference of {from:+.2} to {to:+.2} points"));
+            told.numbers.extend([("benefit_low_e6", e6(low)), ("benefit_high_e6", e6(high))]);
+        }
+        told
+    }
+
+    fn numbers(&self) -> [i64; 6] {
+        let Self { champion, challenger, .. } = self;
+        let counts =
+            [challenger.leads, challenger.conversions, champion.leads, champion.conversions].map(whole);
+        let [leads, conversions, champion_leads, champion_conversions] = counts;
+        [leads, conversions, champion_leads, champion_conversions, e6(self.seen.value), e6(self.p)]
     }
 }
 

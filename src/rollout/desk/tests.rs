@@ -377,6 +377,7 @@ fn an_automatic_rollback_waits_for_the_last_one_and_a_persons_does_not() {
         better: false,
         trigger: Some("windows".to_owned()),
         numbers: [("p99_ns".to_owned(), 7.into()), ("reason".to_owned(), "not this one".into())].into(),
+        found: None,
     };
     let give = |office: &Office, actor| office.desk.carry_out(&order(actor), &grounds, office.hours * HOUR);
     assert_eq!(give(&office, LEADWIRE).unwrap().said, ["lead/4: canary -> quarantined"]);

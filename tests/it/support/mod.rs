@@ -62,7 +62,7 @@ impl Running {
     }
 
     /// A sidecar of what stands in a directory.
-    fn of(folder: TempDir) -> Self {
+    pub fn of(folder: TempDir) -> Self {
         let file = folder.path().join("leadwire.yaml");
         let config = Config::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let places = ["models", "state"].map(|name| folder.path().join(name));
