@@ -21,9 +21,10 @@ use tokio::{
 use crate::{
     admin::{self, Admin, Look, Token},
     config::Config,
-    demo::{DemoOptions, Logged, Scene, Summary},
+    demo::{DemoOptions, Ledgered, Logged, Scene, Summary},
     lead::{ModelId, TripReason},
     leadlog::{self, Known, Queue, Store, Told, Writer},
+    ledger::{self, Keys, LedgerCommand},
     monitor::{Rollouts, Sources},
     proxy::{
         self, BindModelError, Listeners, Proxy, Recording, Rehearsal, ShadowScorer, Shadows, Shared,
@@ -609,9 +610,10 @@ impl Signals {
     }
 }
 
-/// Plays the demo around a sidecar of its own, stops it, and compares its lead log with what clients were told.
+/// Plays the demo around a sidecar of its own, stops it, compares its lead log with what clients were told, and checks its
+/// ledger.
 pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
-    let scene = Scene::set()?;
+    let scene = Scene::set(options)?;
     let config = scene.config();
     let state = config.state.clone();
     let workers = Some(DEMO_WORKERS);
@@ -619,7 +621,16 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
     let played = scene.play(options, sidecar.listen, sidecar.admin, signalled());
     sidecar.stop();
     let scores = Store::open_read_only(&state)?.score_count()?;
-    Ok(played?.summary(Logged { scores }))
+    Ok(played?.summary(Logged { scores }, ledgered(&state)?))
+}
+
+fn ledgered(state: &Path) -> anyhow::Result<Ledgered> {
+    if let Err(broken) = ledger::verify(state, None) {
+        return Ok(Ledgered { lines: Vec::new(), broken: Some(broken.to_string()) });
+    }
+    let show = LedgerCommand::Show { model: None, since: None, json: false };
+    let shown = ledger::run(&show, state, &Keys::default())?;
+    Ok(Ledgered { lines: shown.lines().map(str::to_owned).collect(), broken: None })
 }
 
 async fn signalled() -> std::io::Result<()> {
