@@ -70,11 +70,12 @@ impl Screen {
             Kind::Quiet => return Ok(()),
             Kind::Lines(second, told) if frame.elapsed.as_secs() >= *second => {
                 *second = frame.elapsed.as_secs() + 1;
-                writeln!(out, "{}", line(frame, rate))?;
                 let moves = &frame.plot.moves;
-                for moved in moves.iter().skip(*told) {
+                // What was before the first lead is no news.
+                for moved in moves.iter().skip(*told).filter(|moved| moved.seconds > 0.0) {
                     writeln!(out, "{:>5.1} s  {moved}", moved.seconds)?;
                 }
+                writeln!(out, "{}", line(frame, rate))?;
                 *told = moves.len();
             }
             Kind::Lines(..) => {}

@@ -72,7 +72,7 @@ pub(super) struct Plot {
     /// In order.
     pub(super) moves: Vec<Move>,
     /// Somebody's leave is asked for.
-    is_asked: bool,
+    pub(super) is_asked: bool,
     /// What made the sidecar take a version back, by itself.
     pub(super) trigger: Option<String>,
 }
