@@ -48,14 +48,51 @@ async fn exchange(admin: SocketAddr, request: Builder, body: Bytes) -> Option<(S
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
     use super::*;
 
+    /// Somebody who answers one request with `answer`, or hangs up where that is empty.
+    fn answering(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        address
+    }
+
     #[tokio::test]
-    async fn nobody_there_is_no_answer() {
-        // Bound and closed again: nobody listens.
-        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(get::<Value>(gone, "/api/ledger").await, None);
-        let refused = order(gone, "shadow", &Value::Null).await.unwrap_err();
-        assert_eq!(refused.to_string(), "the sidecar did not take the order \"shadow\": no answer");
+    async fn an_order_that_is_not_taken_says_why() {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", None),
+            ("HTTP/1.1 409 Conflict\r\nContent-Length: 17\r\n\r\n{\"error\":\"early\"}", Some("early")),
+            ("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]", Some("without a reason")),
+            ("", Some("no answer")),
+        ] {
+            let taken = order(answering(answer), "shadow", &Value::Null).await;
+            let expected =
+                expected.map(|why| format!("the sidecar did not take the order \"shadow\": {why}"));
+            assert_eq!(taken.err().map(|error| error.to_string()), expected, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_no_answer() {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[12]", Some([12])),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnone", None),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n[12]", None),
+            ("", None),
+        ] {
+            assert_eq!(get::<[u32; 1]>(answering(answer), "/api/ledger").await, expected, "{answer}");
+        }
     }
 }
