@@ -21,9 +21,10 @@ use tokio::{
 use crate::{
     admin::{self, Admin, Look, Token},
     config::Config,
-    demo::{DemoOptions, Logged, Scene, Summary},
+    demo::{DemoOptions, Ledgered, Logged, Scene, Summary},
     lead::{ModelId, TripReason},
     leadlog::{self, Known, Queue, Store, Told, Writer},
+    ledger::{self, Keys, LedgerCommand},
     monitor::{Journal, Rollouts, Sources},
     proxy::{
         self, BindModelError, Listeners, Proxy, Recording, Rehearsal, ShadowScorer, Shadows, Shared,
@@ -62,12 +63,19 @@ pub struct Sidecar {
     pub admin: SocketAddr,
     proxy: Proxy,
     draining: Arc<AtomicBool>,
-    rollouts: Rollouts,
-    watch: Watch,
-    shadows: ShadowScorer,
-    writer: Writer,
+    threads: Threads,
     admin_thread: JoinHandle<()>,
     admin_stop: oneshot::Sender<()>,
+}
+
+/// The threads beside the traffic. They end in this order: what comes first still gives work to those below.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for their ends")]
+struct Threads {
+    rollouts: Rollouts,
+    watch: Watch,
+    scorer: ShadowScorer,
+    writer: Writer,
 }
 
 impl Sidecar {
@@ -84,17 +92,13 @@ impl Sidecar {
         let (listen, admin) = (listeners.address, admin_socket.local_addr()?);
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
-        let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
-        let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
-        let writer = Writer::start(&config.state, queue.clone(), told(&config, &known, &metrics))?;
-        let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
-        let scorer = ShadowScorer::start(&shadows, queue.aside())?;
+        let Books { queue, known, shadows, writer, scorer } = Books::open(&config, workers, &metrics)?;
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
-        let (snapshot, latency_shared) = (control.snapshot.clone(), latency.clone());
+        let served = control.served_by();
         let shared = Shared {
-            snapshot,
-            latency: latency_shared,
+            snapshot: served.snapshot.clone(),
+            latency: latency.clone(),
             queue: queue.clone(),
             known: known.clone(),
             shadows,
@@ -104,21 +108,13 @@ impl Sidecar {
             workers,
         };
         let draining = Arc::new(AtomicBool::new(false));
-        let (live, guards, refusals) =
-            (control.live.clone(), control.guards.clone(), control.refusals.clone());
-        let (desk, judged_by) = (control.desk.clone(), control.config.clone());
         control.look();
         let watched = control.watched();
         let watch = Watch::start(&models, watched, poll, move || control.look())
             .context("cannot watch for changes")?;
-        let rollouts = Rollouts::start(Sources {
-            config: judged_by.clone(),
-            desk: desk.clone(),
-            live: live.clone(),
-            guards: guards.clone(),
-            metrics: metrics.clone(),
-            look: Box::new(watch.now()),
-        })?;
+        let rollouts = Rollouts::start(served.sources(&metrics, watch.now()))?;
+        let ServedBy { config, desk, live, guards, refusals, .. } = served;
+        let (told, look) = (draining.clone(), Look::new(watch.now()));
         let state = Admin {
             metrics,
             latency,
@@ -128,27 +124,17 @@ impl Sidecar {
             guards,
             refusals,
             desk,
-            config: judged_by,
-            look: Look::new(watch.now()),
-            draining: draining.clone(),
+            config,
+            look,
+            draining: told,
             token,
         };
         let (admin_stop, stop) = oneshot::channel();
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
         tracing::info!(%listen, %admin, workers, "ready");
-        Ok(Self {
-            listen,
-            admin,
-            proxy,
-            draining,
-            rollouts,
-            watch,
-            shadows: scorer,
-            writer,
-            admin_thread,
-            admin_stop,
-        })
+        let threads = Threads { rollouts, watch, scorer, writer };
+        Ok(Self { listen, admin, proxy, draining, threads, admin_thread, admin_stop })
     }
 
     /// Stops being ready, finishes open requests, writes what waits for the lead log, and ends.
@@ -156,10 +142,7 @@ impl Sidecar {
         tracing::info!("draining");
         self.draining.store(true, Ordering::Release);
         self.proxy.drain();
-        drop(self.rollouts);
-        drop(self.watch);
-        drop(self.shadows);
-        drop(self.writer);
+        drop(self.threads);
         // The admin listener goes last, so that probes see the drain. A closed channel means it ended before.
         _ = self.admin_stop.send(());
         _ = self.admin_thread.join();
@@ -167,10 +150,49 @@ impl Sidecar {
     }
 }
 
-/// What the lead log tells others.
-fn told(config: &Config, known: &Arc<Known>, metrics: &Metrics) -> Told {
-    let names = config.features.iter().map(|feature| feature.name.clone()).collect();
-    Told { known: known.clone(), names, unmatched: metrics.outcomes_unmatched.clone() }
+/// Where scores are kept: in memory, in the lead log, and on their way to either.
+struct Books {
+    queue: Queue,
+    known: Arc<Known>,
+    shadows: Shadows,
+    writer: Writer,
+    scorer: ShadowScorer,
+}
+
+impl Books {
+    fn open(config: &Config, workers: usize, metrics: &Metrics) -> anyhow::Result<Self> {
+        let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
+        let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
+        let names = config.features.iter().map(|feature| feature.name.clone()).collect();
+        let told = Told { known: known.clone(), names, unmatched: metrics.outcomes_unmatched.clone() };
+        let writer = Writer::start(&config.state, queue.clone(), told)?;
+        let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
+        let scorer = ShadowScorer::start(&shadows, queue.aside())?;
+        Ok(Self { queue, known, shadows, writer, scorer })
+    }
+}
+
+/// What [`Control`] keeps in step, for others to read.
+struct ServedBy {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    config: Arc<ArcSwap<Config>>,
+    desk: Desk,
+    live: Live<Version>,
+    guards: Arc<Guards>,
+    refusals: Arc<ArcSwap<Vec<Refusal>>>,
+}
+
+impl ServedBy {
+    fn sources(&self, metrics: &Arc<Metrics>, look: impl Fn() + Send + 'static) -> Sources {
+        Sources {
+            config: self.config.clone(),
+            desk: self.desk.clone(),
+            live: self.live.clone(),
+            guards: self.guards.clone(),
+            metrics: metrics.clone(),
+            look: Box::new(look),
+        }
+    }
 }
 
 fn serve_admin(
@@ -257,6 +279,17 @@ impl Control {
             snapshot,
             refusals,
         })
+    }
+
+    fn served_by(&self) -> ServedBy {
+        ServedBy {
+            snapshot: self.snapshot.clone(),
+            config: self.config.clone(),
+            desk: self.desk.clone(),
+            live: self.live.clone(),
+            guards: self.guards.clone(),
+            refusals: self.refusals.clone(),
+        }
     }
 
     /// The files whose directories are watched beside the models'.
@@ -621,9 +654,10 @@ impl Signals {
     }
 }
 
-/// Plays the demo around a sidecar of its own, stops it, and compares its lead log with what clients were told.
+/// Plays the demo around a sidecar of its own, stops it, compares its lead log with what clients were told, and checks its
+/// ledger.
 pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
-    let scene = Scene::set()?;
+    let scene = Scene::set(options)?;
     let config = scene.config();
     let state = config.state.clone();
     let workers = Some(DEMO_WORKERS);
@@ -631,7 +665,16 @@ pub fn demo(options: &DemoOptions) -> anyhow::Result<Summary> {
     let played = scene.play(options, sidecar.listen, sidecar.admin, signalled());
     sidecar.stop();
     let scores = Store::open_read_only(&state)?.score_count()?;
-    Ok(played?.summary(Logged { scores }))
+    Ok(played?.summary(Logged { scores }, ledgered(&state)?))
+}
+
+fn ledgered(state: &Path) -> anyhow::Result<Ledgered> {
+    if let Err(broken) = ledger::verify(state, None) {
+        return Ok(Ledgered { lines: Vec::new(), broken: Some(broken.to_string()) });
+    }
+    let show = LedgerCommand::Show { model: None, since: None, json: false };
+    let shown = ledger::run(&show, state, &Keys::default())?;
+    Ok(Ledgered { lines: shown.lines().map(str::to_owned).collect(), broken: None })
 }
 
 async fn signalled() -> std::io::Result<()> {

@@ -338,7 +338,7 @@ fn demo(options: &DemoOptions) -> anyhow::Result<ExitCode> {
     } else {
         writeln!(out, "{summary}")?;
     }
-    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if summary.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn score(options: &ScoreOptions) -> anyhow::Result<ExitCode> {

@@ -13,6 +13,8 @@ use crate::{
 /// Draws leads as the CRM's clients would send them.
 pub(super) struct Draw {
     rng: StdRng,
+    seed: u64,
+    drawn: u64,
     features: Vec<(String, Column)>,
 }
 
@@ -51,7 +53,8 @@ impl Draw {
             let trained = manifest.schema.features.iter().find(|trained| trained.name == *feature.name)?;
             Some((feature.from.iter().find_map(member)?, Column::new(histogram, &trained.encoding)))
         };
-        Self { rng: StdRng::seed_from_u64(seed), features: mapped.iter().filter_map(column).collect() }
+        let features = mapped.iter().filter_map(column).collect();
+        Self { rng: StdRng::seed_from_u64(seed), seed, drawn: 0, features }
     }
 
     /// The next lead.
@@ -60,6 +63,9 @@ impl Draw {
         // What Salesforce requires of every lead.
         lead.insert("LastName".into(), json!("Demo"));
         lead.insert("Company".into(), json!("Example"));
+        // Who has an address can be told apart, and counts for a trial.
+        lead.insert("Email".into(), json!(format!("{}.{}@example.com", self.seed, self.drawn)));
+        self.drawn += 1;
         for (member, column) in &self.features {
             if let Some(value) = column.draw(&mut self.rng) {
                 lead.insert(member.clone(), value);

@@ -2,20 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full, Limited};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::traffic;
+use super::api;
 
 /// How often to ask.
 const PERIOD: Duration = Duration::from_millis(500);
-/// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Longest answer in bytes.
-const MAX_BODY: usize = 1 << 20;
 
 /// One stage's latency, in microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,12 +46,5 @@ pub(super) fn follow(admin: SocketAddr) -> watch::Receiver<Vec<StageLatency>> {
 
 /// Asks once; `None` without an answer.
 pub(super) async fn ask(admin: SocketAddr) -> Option<Vec<StageLatency>> {
-    let answer = async {
-        let mut connection = traffic::connect(admin).await.ok()?;
-        let request = Request::get("/api/latency").header(header::HOST, admin.to_string());
-        let answer = connection.send_request(request.body(Full::<Bytes>::default()).ok()?).await.ok()?;
-        let body = Limited::new(answer.into_body(), MAX_BODY).collect().await.ok()?.to_bytes();
-        serde_json::from_slice::<Answer>(&body).ok()
-    };
-    Some(tokio::time::timeout(PATIENCE, answer).await.ok()??.stages)
+    Some(api::get::<Answer>(admin, "/api/latency").await?.stages)
 }

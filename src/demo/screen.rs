@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     latency::StageLatency,
+    story::Plot,
     tally::{BARS, ScoredLead, Tally},
     text::{count, micros},
 };
@@ -31,6 +32,8 @@ pub(super) struct Frame<'f> {
     pub(super) tally: &'f Tally,
     /// Latency as last told.
     pub(super) stages: &'f [StageLatency],
+    /// The rollout as last told.
+    pub(super) plot: &'f Plot,
 }
 
 /// Where it is shown.
@@ -43,8 +46,8 @@ pub(super) struct Screen {
 enum Kind {
     /// On a terminal; how many lines stand there.
     Panel(usize),
-    /// Elsewhere; the second that the next line is for.
-    Lines(u64),
+    /// Elsewhere; the second that the next line is for, and how many moves were told.
+    Lines(u64, usize),
     Quiet,
 }
 
@@ -54,7 +57,7 @@ impl Screen {
         let kind = match (quiet, stdout().is_terminal()) {
             (true, _) => Kind::Quiet,
             (false, true) => Kind::Panel(0),
-            (false, false) => Kind::Lines(1),
+            (false, false) => Kind::Lines(1, 0),
         };
         Self { kind, past: VecDeque::new() }
     }
@@ -65,11 +68,17 @@ impl Screen {
         let mut out = stdout().lock();
         match &mut self.kind {
             Kind::Quiet => return Ok(()),
-            Kind::Lines(second) if frame.elapsed.as_secs() >= *second => {
+            Kind::Lines(second, told) if frame.elapsed.as_secs() >= *second => {
                 *second = frame.elapsed.as_secs() + 1;
+                let moves = &frame.plot.moves;
+                // What was before the first lead is no news.
+                for moved in moves.iter().skip(*told).filter(|moved| moved.seconds > 0.0) {
+                    writeln!(out, "{:>5.1} s  {moved}", moved.seconds)?;
+                }
                 writeln!(out, "{}", line(frame, rate))?;
+                *told = moves.len();
             }
-            Kind::Lines(_) => {}
+            Kind::Lines(..) => {}
             Kind::Panel(drawn) => {
                 let lines = panel(frame, rate);
                 // Up to the panel's first line, then everything below is cleared.
@@ -100,9 +109,9 @@ impl Screen {
 fn line(frame: &Frame<'_>, rate: u64) -> String {
     let Frame { elapsed, tally, stages, .. } = frame;
     let (leads, failed) = (count(tally.leads), count(tally.failed));
-    let model = tally.last.front().map_or("no model", |lead| lead.model.as_str());
+    let slots = frame.plot.slots();
     let mut line =
-        format!("{:>3} s  {leads} leads  {}/s  {failed} failed  {model}", elapsed.as_secs(), count(rate));
+        format!("{:>3} s  {leads} leads  {}/s  {failed} failed  {slots}", elapsed.as_secs(), count(rate));
     for name in ["score", "total"] {
         if let Some(stage) = stages.iter().find(|stage| stage.stage == name) {
             line += &format!("  {name} p50 {} p99 {}", micros(stage.p50_us), micros(stage.p99_us));
@@ -128,7 +137,8 @@ fn panel(frame: &Frame<'_>, rate: u64) -> Vec<String> {
             count(tally.failed),
             count(tally.unscored)
         ),
-        tally.swap().map_or_else(|| "no swap yet".to_owned(), |swap| swap.to_string()),
+        frame.plot.slots(),
+        frame.plot.moves.last().map_or_else(String::new, |last| format!("{:.1} s  {last}", last.seconds)),
         String::new(),
     ];
     let mut right = side(frame).into_iter();
@@ -190,7 +200,10 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::{demo::tally::Answer, lead::Grade};
+    use crate::{
+        demo::{story::Move, tally::Answer},
+        lead::Grade,
+    };
 
     fn tally(leads: &[(u8, &str)]) -> Tally {
         let mut tally = Tally::default();
@@ -212,18 +225,31 @@ mod tests {
             max_us: 1.0,
         };
         let stages = ["recognise", "score", "enrich", "upstream", "total"].map(stage);
-        let lines = |tally: &Tally, stages: &[StageLatency]| {
+        let lines = |tally: &Tally, stages: &[StageLatency], plot: &Plot| {
             let listen = "127.0.0.1:65535".parse().unwrap();
             let elapsed = Duration::from_secs(1);
-            panel(&Frame { elapsed, listen, admin: listen, tally, stages }, 500)
+            panel(&Frame { elapsed, listen, admin: listen, tally, stages, plot }, 500)
         };
-        let empty = lines(&Tally::default(), &[]);
-        let full = lines(&tally(&[(3, "lead/1"), (55, "lead/1"), (97, "lead/2"), (1, "lead/2")]), &stages);
+        let moved = |version: &str, to: &str, percent| Move {
+            seconds: 1_000.0,
+            version: version.into(),
+            from: "production".into(),
+            to: to.into(),
+            percent,
+            actor: "leadwire".into(),
+        };
+        let moves = vec![moved("lead/2", "production", None), moved("lead/3", "canary", Some(25))];
+        let plot = Plot { moves, ..Plot::default() };
+        let empty = lines(&Tally::default(), &[], &Plot::default());
+        let leads = tally(&[(3, "lead/1"), (55, "lead/1"), (97, "lead/2"), (1, "lead/2")]);
+        let full = lines(&leads, &stages, &plot);
+        assert_eq!(full[2], "lead/2 production, lead/3 canary 25%");
+        assert_eq!(full[3], "1000.0 s  lead/3 production -> canary 25% by leadwire");
         assert_eq!(empty.len(), full.len(), "else the terminal would scroll");
         let wide = full.iter().chain(&empty).find(|line| line.chars().count() > 80);
         assert_eq!(wide, None);
-        assert!(full[5].contains("██████        50%"), "{full:#?}");
-        assert!(full[14].contains("90-100") && full[14].contains("50%"), "{full:#?}");
+        assert!(full[6].contains("██████        50%"), "{full:#?}");
+        assert!(full[15].contains("90-100") && full[15].contains("50%"), "{full:#?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::report::Swap;
+use super::report::Service;
 use crate::lead::Grade;
 
 /// Bars of a score histogram, each of ten points; the last takes 100 too.
@@ -51,19 +51,29 @@ pub(super) struct Tally {
     pub(super) scores: BTreeMap<String, [u64; BARS]>,
     /// The last scored leads, newest first.
     pub(super) last: VecDeque<ScoredLead>,
-    /// The version that answered first, and its last answer.
-    old: Option<(String, Instant)>,
-    /// Another version, and its first answer.
-    new: Option<(String, Instant)>,
-    /// When the second version was written, and how many requests had failed by then.
-    written: Option<(Instant, u64)>,
+    /// What each version answered.
+    pub(super) served: BTreeMap<String, Served>,
+    /// The version that answered first.
+    first: Option<String>,
+    /// Leads that others answered until the first version's last answer.
+    pub(super) beside: u64,
+}
+
+/// One version's answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Served {
+    leads: u64,
+    first: Instant,
+    last: Instant,
+    /// Requests that had failed before its first.
+    failed_before: u64,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let grades = [Grade::A, Grade::B, Grade::C, Grade::D].map(|grade| (grade, 0)).into();
-        let (scores, last) = (BTreeMap::new(), VecDeque::new());
-        Self { leads: 0, failed: 0, unscored: 0, grades, scores, last, old: None, new: None, written: None }
+        let (scores, served, last) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Self { leads: 0, failed: 0, unscored: 0, grades, scores, last, served, first: None, beside: 0 }
     }
 }
 
@@ -91,30 +101,27 @@ impl Tally {
     }
 
     fn note_version(&mut self, model: &str, now: Instant) {
-        match &mut self.old {
-            None => self.old = Some((model.to_owned(), now)),
-            Some((old, last)) if old == model => *last = now,
-            Some(_) if self.new.is_none() => self.new = Some((model.to_owned(), now)),
-            Some(_) => {}
+        let first = self.first.get_or_insert_with(|| model.to_owned());
+        let is_first = first == model;
+        if !self.served.contains_key(model) {
+            let served = Served { leads: 0, first: now, last: now, failed_before: self.failed };
+            self.served.insert(model.to_owned(), served);
+        }
+        let Some(served) = self.served.get_mut(model) else { return };
+        (served.leads, served.last) = (served.leads + 1, now);
+        if is_first {
+            self.beside = self.leads - served.leads;
         }
     }
 
-    /// The second version is written from `now` on.
-    pub(super) fn write_begins(&mut self, now: Instant) {
-        self.written = Some((now, self.failed));
-    }
-
-    /// What clients saw of the swap; `None` before the second version answered.
-    pub(super) fn swap(&self) -> Option<Swap> {
-        let ((from, last), (to, first)) = (self.old.as_ref()?, self.new.as_ref()?);
-        let (written, failed) = self.written?;
-        let since = |then: Instant| millis(then.saturating_duration_since(written));
-        Some(Swap {
-            from: from.clone(),
-            to: to.clone(),
-            first_milliseconds: since(*first),
-            milliseconds: since(*first.max(last)),
-            failed: self.failed - failed,
+    /// A version's service as clients saw it; `None` where it answered nobody.
+    pub(super) fn service(&self, model: &str) -> Option<Service> {
+        let Served { leads, first, last, failed_before } = *self.served.get(model)?;
+        Some(Service {
+            version: model.to_owned(),
+            leads,
+            milliseconds: millis(last.saturating_duration_since(first)),
+            failed: self.failed - failed_before,
         })
     }
 
@@ -164,20 +171,20 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_ends_with_the_old_versions_last_answer() {
+    fn each_versions_service_is_known() {
         let (mut tally, start) = (Tally::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         tally.count(Answer::Failed, at(0));
-        tally.count(scored(1, "lead/1"), at(1));
-        tally.write_begins(at(100));
-        assert_eq!(tally.swap(), None);
-        tally.count(scored(1, "lead/1"), at(200));
-        tally.count(scored(1, "lead/2"), at(300));
-        tally.count(scored(1, "lead/1"), at(320));
-        tally.count(Answer::Failed, at(330));
-        tally.count(scored(1, "lead/2"), at(400));
-        let swap = tally.swap().unwrap();
-        assert_eq!((swap.from.as_str(), swap.to.as_str(), swap.failed), ("lead/1", "lead/2", 1));
-        assert_eq!((swap.first_milliseconds, swap.milliseconds), (200.0, 220.0));
+        for (ms, model) in [(1, "lead/1"), (2, "lead/2"), (5, "lead/2"), (6, "lead/1"), (7, "lead/2")] {
+            tally.count(scored(1, model), at(ms));
+        }
+        assert_eq!(tally.beside, 2, "the last answer came after the first version's last");
+        tally.count(scored(1, "lead/3"), at(100));
+        tally.count(Answer::Failed, at(110));
+        tally.count(scored(1, "lead/3"), at(120));
+        let service = tally.service("lead/3").unwrap();
+        assert_eq!((service.leads, service.milliseconds, service.failed), (2, 20.0, 1));
+        assert_eq!(tally.service("lead/4"), None);
+        assert_eq!(tally.beside, 2);
     }
 }

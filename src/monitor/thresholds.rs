@@ -36,7 +36,6 @@ fn rollout(rollout: &Rollout) -> Vec<Row> {
         ("rollout.cooldown", time(rollout.cooldown)),
         ("rollout.redigest", time(rollout.redigest)),
         ("rollout.standby", time(rollout.standby)),
-        ("rollout.warm", rollout.warm.to_string()),
         ("rollout.shadow.share", rollout.shadow.share.to_string()),
         ("rollout.shadow.min", time(rollout.shadow.min)),
         ("rollout.shadow.max", time(rollout.shadow.max)),

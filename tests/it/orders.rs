@@ -95,10 +95,8 @@ fn the_command_line_and_the_api_end_in_the_same_files() {
         assert_eq!(output.status.code(), Some(0));
     };
     let as_jo = |arguments: &[&'static str]| [arguments, &["--actor", "jo"]].concat();
-    cli(
-        &as_jo(&["shadow", "lead", "2"]),
-        "lead/2: model.registered\nlead/2: trained -> validated\nlead/2: validated -> shadow\n",
-    );
+    let began = "lead/2: model.registered\nlead/2: trained -> validated\nlead/2: validated -> shadow\n";
+    cli(&as_jo(&["shadow", "lead", "2"]), began);
     cli(
         &["approve", "lead", "2", "canary", "--why", "sound", "--actor", "maria"],
         "lead/2: approved for canary\n",
