@@ -68,14 +68,15 @@ pub struct Sidecar {
     admin_stop: oneshot::Sender<()>,
 }
 
-/// The threads beside the traffic. They end in this order: what comes first still gives work to those below.
+/// The threads beside the traffic. They end in this order: what comes first gives work to those below, and what only
+/// counts comes last, so that a long count keeps no record from the lead log.
 #[derive(Debug)]
 #[expect(dead_code, reason = "held for their ends")]
 struct Threads {
-    rollouts: Rollouts,
     watch: Watch,
     scorer: ShadowScorer,
     writer: Writer,
+    rollouts: Rollouts,
 }
 
 impl Sidecar {
@@ -133,7 +134,7 @@ impl Sidecar {
         let admin_thread = serve_admin(admin_socket, state, stop)?;
         let proxy = Proxy::start(listeners, &shared)?;
         tracing::info!(%listen, %admin, workers, "ready");
-        let threads = Threads { rollouts, watch, scorer, writer };
+        let threads = Threads { watch, scorer, writer, rollouts };
         Ok(Self { listen, admin, proxy, draining, threads, admin_thread, admin_stop })
     }
 

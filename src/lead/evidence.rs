@@ -54,8 +54,6 @@ pub struct Traffic {
     pub late: u64,
     /// The 99th percentile of the time one score took, in nanoseconds; 0 where nothing was scored.
     pub p99_ns: u64,
-    /// The 95th percentile of the time a whole request took, in nanoseconds; 0 where that is not known.
-    pub request_p95_ns: u64,
 }
 
 /// What one step of a canary showed, from its first lead to its last.
@@ -214,7 +212,6 @@ impl Traffic {
         self.errors += other.errors;
         self.late += other.late;
         self.p99_ns = self.p99_ns.max(other.p99_ns);
-        self.request_p95_ns = self.request_p95_ns.max(other.request_p95_ns);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -17,18 +17,22 @@ use arc_swap::ArcSwap;
 use super::evidence::gather;
 use crate::{
     config::Config,
+    lead::Evidence,
     leadlog::Store,
     ledger::{self, Ledger},
     registry::{Live, Version},
     rollout::{
-        Alarm, Decision, Desk, Done, Fault, Guards, Life, Memory, ModelLife, Order, OrderError, Situation,
-        Told, Trigger, decide,
+        Act, Alarm, Decision, Desk, Done, Fault, Guards, Life, Memory, ModelLife, Order, OrderError,
+        Situation, Told, Trigger, decide,
     },
     telemetry::{Metrics, now_ms},
 };
 
 /// How often guards and files are looked at.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How soon an order that failed is given again, in milliseconds.
+const RETRY_MS: i64 = 10_000;
 
 /// Held while a process looks after a model, so that replicas which share a directory do not do so twice.
 const LOCK: &str = ".rollout.lock";
@@ -97,7 +101,11 @@ struct Loop {
 struct Trial {
     memory: Memory,
     due_ms: i64,
+    /// When an order that failed is given again.
+    retry_ms: i64,
     last: Option<Decision>,
+    /// It was told that no lock can be made.
+    is_told: bool,
     /// Ours while this is open.
     lock: Option<File>,
 }
@@ -118,14 +126,19 @@ impl Loop {
         let desk = self.sources.desk.under(config)?;
         let file = std::fs::metadata(config.state.join(Ledger::FILE)).ok();
         let stamp = file.and_then(|file| Some((file.len(), file.modified().ok()?)));
+        let mut unreadable = None;
         if stamp.is_none() || self.known.0 != stamp {
-            self.known = (stamp, Arc::new(Life::fold(&ledger::read(&config.state)?)));
+            match ledger::read(&config.state) {
+                Ok(records) => self.known = (stamp, Arc::new(Life::fold(&records))),
+                // What was known goes on: what must leave does not wait for a ledger to be mended.
+                Err(error) => unreadable = Some(error),
+            }
         }
         let life = Arc::clone(&self.known.1);
         for (model, life) in life.models() {
             self.look_at((model, life), (config, &desk), now_ms);
         }
-        Ok(())
+        unreadable.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Says what keeps it from looking, once.
@@ -139,30 +152,23 @@ impl Loop {
     fn look_at(&mut self, (model, life): (&str, &ModelLife), (config, desk): (&Config, &Desk), now_ms: i64) {
         let faults = self.faults(model, life);
         let trial = self.trials.entry(model.to_owned()).or_default();
-        if (faults.is_empty() && now_ms < trial.due_ms) || !trial.is_ours(&config.models.join(model)) {
+        let is_urgent = !faults.is_empty() && now_ms >= trial.retry_ms;
+        if !(is_urgent || now_ms >= trial.due_ms) || !trial.is_ours(model, &config.models.join(model)) {
             return;
         }
         let policy = &config.rollout;
-        let is_on = life.experiment.is_some() || !life.shadows.is_empty();
-        let evidence = is_on.then(|| {
-            let store = Store::open_read_only(&config.state)?;
-            gather(&store, (model, life), policy, &trial.memory, now_ms)
-        });
-        let evidence = match evidence.transpose() {
-            Ok(evidence) => Some(evidence.unwrap_or_default()),
-            Err(error) => {
-                tracing::warn!(
-                    model,
-                    error = format!("{:#}", anyhow::Error::from(error)),
-                    "nothing could be counted"
-                );
-                None
-            }
+        let situation = Situation { life, evidence: None, faults: &faults, policy, now_ms };
+        // What failed beyond doubt leaves before anything is counted, which takes its time.
+        let decision = decide(&situation, &mut trial.memory.clone());
+        let decision = if is_urgent && matches!(decision.act, Act::RollBack(_)) {
+            trial.retry_ms = now_ms.saturating_add(RETRY_MS);
+            decision
+        } else if now_ms >= trial.due_ms {
+            let evidence = trial.count((model, life), config, now_ms);
+            decide(&Situation { evidence: evidence.as_ref(), ..situation }, &mut trial.memory)
+        } else {
+            return;
         };
-        let (evidence, faults) = (evidence.as_ref(), faults.as_slice());
-        let decision = decide(&Situation { life, evidence, faults, policy, now_ms }, &mut trial.memory);
-        let next = i64::try_from(trial.memory.next_look(policy).as_millis()).unwrap_or(i64::MAX);
-        trial.due_ms = now_ms.saturating_add(next);
         let is_news = decision.is_news(trial.last.as_ref());
         if is_news {
             say(model, &decision);
@@ -171,7 +177,7 @@ impl Loop {
             let done = desk.carry_out(&order, &grounds, now_ms);
             if done.is_ok() {
                 // What comes next may be due at once.
-                trial.due_ms = now_ms;
+                (trial.due_ms, trial.retry_ms) = (now_ms, now_ms);
             }
             self.sources.carried_out(&order, &decision, done, is_news);
         }
@@ -224,12 +230,40 @@ impl Sources {
 
 impl Trial {
     /// Whether no other process looks after the model. Where no lock can be made, nobody can write slots either.
-    fn is_ours(&mut self, folder: &Path) -> bool {
-        if self.lock.is_none() {
-            let file = OpenOptions::new().create(true).append(true).open(folder.join(LOCK));
-            self.lock = file.ok().filter(|file| file.try_lock().is_ok());
+    fn is_ours(&mut self, model: &str, folder: &Path) -> bool {
+        if self.lock.is_some() {
+            return true;
+        }
+        match OpenOptions::new().create(true).append(true).open(folder.join(LOCK)) {
+            Ok(file) => self.lock = file.try_lock().is_ok().then_some(file),
+            Err(error) if !std::mem::replace(&mut self.is_told, true) => {
+                let folder = folder.display();
+                tracing::warn!(model, %error, "nobody looks after its rollouts: {folder} cannot be written");
+            }
+            Err(_) => {}
         }
         self.lock.is_some()
+    }
+
+    /// What the lead log knows of what is on trial; `None` where nothing can be counted. Sets when to look again: counting
+    /// takes a twentieth of the time at most, however long the log is.
+    fn count(&mut self, (model, life): (&str, &ModelLife), config: &Config, now_ms: i64) -> Option<Evidence> {
+        let (policy, started) = (&config.rollout, Instant::now());
+        let is_on = life.experiment.is_some() || !life.shadows.is_empty();
+        let counted =
+            || gather(&Store::open_read_only(&config.state)?, (model, life), policy, &self.memory, now_ms);
+        let counted = if is_on { counted() } else { Ok(Evidence::default()) };
+        let evidence = match counted {
+            Ok(evidence) => Some(evidence),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(model, error, "nothing could be counted");
+                None
+            }
+        };
+        let pause = self.memory.next_look(policy).max(20 * started.elapsed());
+        self.due_ms = now_ms.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+        evidence
     }
 }
 

@@ -163,7 +163,8 @@ impl Session {
         let is_ours = snapshot.config.upstream.h2c
             || match self.request.target() {
                 Target::Odd => true,
-                Target::Fragment => false,
+                // Whether a CRM cuts it off, nobody knows here. On a route that would be a way past it, so it is refused there.
+                Target::Fragment(path) => snapshot.recogniser.may_take(self.request.method(), path),
                 Target::Plain(path) => snapshot.recogniser.may_take(method, path),
             };
         if method == "CONNECT" && snapshot.config.egress.is_some() && self.via.is_none() {

@@ -144,6 +144,12 @@ impl Deployment {
         {
             return Err(format!("percent {percent} is not from 0 to 100"));
         }
+        if let Some(Challenger { percent, .. }) = &self.challenger
+            && percent.fract() != 0.0
+        {
+            // The ledger records whole percents, and the arms are tested against what it says.
+            return Err(format!("percent {percent} is not a whole number"));
+        }
         if self.shadows.len() > MAX_SHADOWS {
             return Err(format!("{} shadows, at most {MAX_SHADOWS} can score along", self.shadows.len()));
         }
@@ -378,7 +384,7 @@ mod tests {
         let full = DeploymentFile {
             deployment: Deployment {
                 champion: "3".into(),
-                challenger: Some(Challenger { version: "4".into(), percent: 12.5 }),
+                challenger: Some(Challenger { version: "4".into(), percent: 12.0 }),
                 shadows: vec!["5".into()],
                 previous: Some("2".into()),
             },

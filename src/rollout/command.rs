@@ -50,7 +50,7 @@ enum Command {
         #[command(flatten)]
         named: Named,
         /// 1 to 100; the next of `rollout.steps` without it.
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=99))]
         percent: Option<u32>,
     },
     /// One transition of this very artifact may happen.

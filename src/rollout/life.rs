@@ -91,6 +91,17 @@ pub struct ModelLife {
     pub quarantined: BTreeMap<String, i64>,
     /// The last record about this model.
     pub seq: Option<u64>,
+    /// Why a version is about to leave: the last record of a rollback, until the move that carries it out.
+    cause: Option<Cause>,
+}
+
+/// A rollback that was recorded, and not yet its move.
+#[derive(Clone, Debug, PartialEq)]
+struct Cause {
+    version: String,
+    /// Who serves then.
+    to: Option<String>,
+    is_automatic: bool,
 }
 
 /// One version's life.
@@ -281,13 +292,11 @@ impl ModelLife {
             "approval.requested" => return self.approve(change, Ruling::Requested),
             "approval.granted" => return self.approve(change, Ruling::Granted),
             "approval.denied" => return self.approve(change, Ruling::Denied),
-            "rollback.auto" => {
-                let life = self.version(change)?;
-                // A shadow that leaves changes nothing for anyone, so it is no ping-pong.
-                if life.state != State::Shadow {
-                    life.automatic += 1;
-                    self.rolled_back_ms = Some(change.ts_ms);
-                }
+            "rollback.auto" | "rollback.manual" => {
+                self.version(change)?;
+                let version = change.version.unwrap_or_default().to_owned();
+                let to = change.text("to").map(str::to_owned);
+                self.cause = Some(Cause { version, to, is_automatic: change.kind == "rollback.auto" });
             }
             _ => {}
         }
@@ -358,6 +367,16 @@ impl ModelLife {
             life.digest = Some(digest.to_owned());
         }
         let version = change.version.unwrap_or_default();
+        let cause = self.cause.take_if(|cause| cause.version == version && to == State::Quarantined);
+        // A shadow that leaves changes nothing for anyone, so it is no ping-pong.
+        if cause.as_ref().is_some_and(|cause| cause.is_automatic) && from != State::Shadow {
+            self.version(change)?.automatic += 1;
+            self.rolled_back_ms = Some(change.ts_ms);
+        }
+        if let Some(to) = cause.and_then(|cause| cause.to) {
+            // Whom the order names goes first, though the move of its own may not have been written.
+            self.former.sort_by_key(|former| *former != to);
+        }
         self.leave(version, from, to, change);
         self.enter(version, to, change);
         self.spend(version, from, to);

@@ -226,11 +226,14 @@ impl Bench<'_> {
             State::Shadow => 0,
             _ => return Err(self.refuse(version, "cannot be a canary")),
         };
-        let next = self.policy.steps.iter().copied().find(|step| *step > now);
+        let next = self.policy.steps.iter().copied().find(|step| *step > now && *step < 100);
         let Some(percent) = percent.or(next) else {
             return Err(self.refuse(version, &format!("is at {now}%, and there is no step above")));
         };
-        if !(1..=100).contains(&percent) || percent == now {
+        if percent == 100 {
+            return Err(self.refuse(version, "cannot answer all leads as a canary: that is production"));
+        }
+        if !(1..=99).contains(&percent) || percent == now {
             return Err(self.refuse(version, &format!("cannot go from {now}% to {percent}%")));
         }
         let (stage, step) = if now == 0 { (Stage::Canary, Move::Canary) } else { (Stage::Ramp, Move::Ramp) };

@@ -54,17 +54,23 @@ pub(super) fn standing(records: &[Record], model: &str, file: Option<&Deployment
         (None, Some(_)) => Standing::Edited,
         (Some(wanted), Some(file)) if agree(&file.deployment, &wanted) => match file.applied == applied {
             true => Standing::Agrees,
-            // A share of half a percent is more than a record says.
-            false => Standing::Unsealed(sealed(Deployment {
-                challenger: file.deployment.challenger.clone(),
-                ..wanted
-            })),
+            // Another replica's ledger seals it: two that wrote their own each time would never end.
+            false if is_foreign(records, file) => Standing::Agrees,
+            false => Standing::Unsealed(sealed(wanted)),
         },
         (Some(wanted), Some(file)) => match was(records, model, file) {
             true => Standing::Behind(sealed(wanted)),
             false => Standing::Edited,
         },
     }
+}
+
+/// Whether the file names a record that this ledger does not have.
+fn is_foreign(records: &[Record], file: &DeploymentFile) -> bool {
+    let known = |Applied { seq, hash }: &Applied| {
+        records.iter().any(|record| record.seq == *seq && hex(record) == *hash)
+    };
+    file.applied.as_ref().is_some_and(|applied| !known(applied))
 }
 
 /// Whether the file is what some earlier record made of it.

@@ -36,7 +36,9 @@ pub fn wanted<'l>(life: &'l ModelLife, memory: &Memory) -> Option<Wanted<'l>> {
     let since = |version: &str| life.versions.get(version).and_then(|life| life.shadow_ms);
     let canary = life.experiment.as_ref().zip(life.step()).map(|(experiment, step)| WantedCanary {
         version: &experiment.version,
-        pairs_ms: since(&experiment.version).unwrap_or(step.from_ms),
+        pairs_ms: since(&experiment.version)
+            .or(experiment.steps.first().map(|first| first.from_ms))
+            .unwrap_or(step.from_ms),
         window_ms: memory.window_from_ms(step),
         steps: &experiment.steps,
     });

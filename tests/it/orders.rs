@@ -196,7 +196,7 @@ fn what_may_not_be_is_refused_with_a_sentence() {
     refused(&["rollback", "lead", "--actor", "jo"], 1, "rollback needs a reason");
     refused(&["pause", "lead", "--actor", "leadwire"], 1, "cannot give orders");
     refused(&["pause", "absent", "--actor", "jo"], 1, "no model \"absent\" in ");
-    refused(&["canary", "lead", "2", "0", "--actor", "jo"], 2, "0 is not in 1..=100");
+    refused(&["canary", "lead", "2", "0", "--actor", "jo"], 2, "0 is not in 1..=99");
     refused(
         &["approve", "lead", "2", "moon", "--actor", "jo"],
         2,

@@ -188,6 +188,11 @@ fn requests() -> Vec<(&'static str, &'static str, Fate)> {
         ("an unknown version", "POST / HTTP/1.2\nHost: a\nContent-Length: 5\n\nhello", Refused),
         ("no version", "POST /\nHost: a\n\n", Refused),
         (
+            "a fragment behind a route's path",
+            "POST /services/data/v61.0/sobjects/Lead#c HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello",
+            Refused,
+        ),
+        (
             "a whole URL with a fragment",
             "POST http://a/b#c HTTP/1.1\nHost: a\nContent-Length: 5\n\nhello",
             Refused,

@@ -52,8 +52,8 @@ pub(crate) struct Head {
 pub(crate) enum Target<'h> {
     /// A path, as nearly all requests have it; the query is cut off.
     Plain(&'h str),
-    /// A path with a fragment, which no request has. As a [`Uri`] it would lose that.
-    Fragment,
+    /// A path with a fragment, which no request has: what stands before it. As a [`Uri`] it would lose that.
+    Fragment(&'h str),
     /// Anything else: `*`, a whole URL, an authority, or a path with bytes that a URL has no place for.
     Odd,
 }
@@ -154,8 +154,10 @@ impl Head {
     /// A request's target.
     pub(crate) fn target(&self) -> Target<'_> {
         let text = self.text(&self.second);
-        if self.target_bytes().starts_with(b"/") && self.target_bytes().contains(&b'#') {
-            return Target::Fragment;
+        if text.starts_with('/')
+            && let Some((before, _)) = text.split_once('#')
+        {
+            return Target::Fragment(before.split_once('?').map_or(before, |(path, _)| path));
         }
         // All bytes are looked at, many at a time.
         let are_plain = text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic());

@@ -259,7 +259,9 @@ fn fault(version: &str) -> Fault {
 #[test]
 fn a_fault_takes_its_version_out_but_never_plays_ping_pong() {
     let canary = format!("{SHADOW}{CANARY}");
-    let recent = "199 x rollback.auto 9 trigger=harm\n";
+    let recent = "199 x rollback.auto 9 trigger=harm\n199 x state.changed 9 to=quarantined override=1\n";
+    let spent = "173 x rollback.auto 4 trigger=harm\n173 x state.changed 4 to=quarantined\n\
+         174 x state.changed 4 to=validated\n175 x state.changed 4 to=canary pct=10 override=1\n";
     let champion_fell =
         format!("{SHADOW}190 x rollback.auto 3 trigger=load\n190 x state.changed 3 to=quarantined\n");
     for (records, version, hours, expected) in [
@@ -275,7 +277,9 @@ fn a_fault_takes_its_version_out_but_never_plays_ping_pong() {
         (&format!("{canary}{recent}"), "4", 200, "4 RollBack(Score) !!"),
         (&format!("{SHADOW}{recent}"), "4", 199, "4 RollBack(Score) !!"),
         // Once is enough for a version.
-        (&format!("{canary}173 x rollback.auto 4 trigger=harm\n"), "4", 200, "4 Hold(Spent) !!"),
+        (&format!("{canary}{spent}"), "4", 200, "4 Hold(Spent) !!"),
+        // A rollback that was recorded and never carried out is none.
+        (&format!("{canary}199 x rollback.auto 4 trigger=harm\n"), "4", 199, "4 RollBack(Score) !!"),
         // Version 2 took over, and fails too: nobody is left.
         (&champion_fell, "2", 190, "2 Hold(Alone) !!"),
         (&champion_fell, "2", 200, "2 Hold(Alone) !!"),

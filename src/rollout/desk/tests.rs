@@ -149,8 +149,9 @@ const ORDERS: &str = r#"
     +2h jo canary 4 !! lead/4 cannot rise: lead has been paused for 2 hours; `leadwire rollout resume lead` lets it go on
     +0h jo canary 4 percent=5 => lead/4: canary -> canary 5%
     +0h jo resume => lead: resumed
-    +0h jo canary 4 percent=100 => lead/4: canary -> canary 100%
-    +0h jo canary 4 !! lead/4 has been in canary for 0 seconds and is at 100%, and there is no step above; next: `leadwire rollout promote lead 4`
+    +0h jo canary 4 percent=100 !! lead/4 has been in canary for 0 seconds and cannot answer all leads as a canary: that is production; next: `leadwire rollout promote lead 4`
+    +0h jo canary 4 percent=99 => lead/4: canary -> canary 99%
+    +0h jo canary 4 !! lead/4 has been in canary for 0 seconds and is at 99%, and there is no step above; next: `leadwire rollout promote lead 4`
     +0h jo promote 4 !! lead/4 has been in canary for 0 seconds; production needs to know that it is better, or an override: `leadwire rollout approve lead 4 production --override --why ...`
     +0h maria approve 4 step=production override why=urgent => lead/4: approved for production
     +0h jo promote 4 => lead/4: canary -> production / lead/3: production -> standby
@@ -261,8 +262,8 @@ fn a_hand_edit_is_recorded_as_an_override() {
     for (text, expected) in [
         (r#"{"champion":"2"}"#, "2 - [] 3"),
         (
-            r#"{"champion":"2","challenger":{"version":"4","percent":12.5},"shadows":["5","1"]}"#,
-            "2 4:12.5 [\"5\", \"1\"] 3",
+            r#"{"champion":"2","challenger":{"version":"4","percent":12},"shadows":["5","1"]}"#,
+            "2 4:12 [\"5\", \"1\"] 3",
         ),
         (r#"{"champion":"4","challenger":{"version":"2","percent":50},"shadows":["1"]}"#, "4 2:50 [\"1\"] 3"),
         (r#"{"champion":"1","shadows":["4"],"previous":"5"}"#, "1 - [\"4\"] 5"),

@@ -126,6 +126,20 @@ fn rollbacks_and_quarantines_are_remembered() {
     let by_hand =
         history(&format!("{RISE}300 ops rollback.manual 4\n300 ops state.changed 4 to=quarantined"));
     assert_eq!((by_hand.rolled_back_ms, by_hand.versions["4"].automatic), (None, 0));
+    let alone = history(&format!("{RISE}300 x rollback.auto 4 trigger=harm"));
+    assert_eq!((alone.rolled_back_ms, alone.versions["4"].automatic), (None, 0), "no move came of it");
+}
+
+#[test]
+fn of_a_rollback_that_was_cut_off_the_version_serves_that_it_names() {
+    let rise = "1 x state.changed a to=production override=1\n2 x state.changed b to=production override=1\n\
+         3 x state.changed c to=production override=1\n";
+    let fall = |to: &str| {
+        history(&format!("{rise}4 ops rollback.manual c{to}\n4 ops state.changed c to=quarantined"))
+    };
+    assert_eq!(fall("").champion.as_deref(), Some("b"));
+    assert_eq!(fall(" to=a").champion.as_deref(), Some("a"));
+    assert_eq!(fall(" to=z").champion.as_deref(), Some("b"), "never served");
 }
 
 #[test]

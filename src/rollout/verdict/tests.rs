@@ -110,11 +110,6 @@ fn windows_pass_fail_hold_or_breach() {
     let slow = "fail: the canary scores in 1,001 µs at p99, the champion in 20 µs, and 1,000 µs are allowed";
     check(traffic(900, 0, fast), traffic(100, 0, 1_000_001), 600, slow);
     check(traffic(900, 0, 2_000_000), traffic(100, 0, 3_000_000), 600, "pass");
-    let slow = |p95_ns| Traffic { request_p95_ns: p95_ns, ..traffic(900, 0, fast) };
-    let shared = "breach: 5% or more of the canary's requests take 200 ms, \
-                  in the champion's arm too: this is not the canary's fault";
-    check(slow(300_000_000), slow(200_000_000), 900, shared);
-    check(slow(300_000_000), slow(199_000_000), 900, "pass");
 }
 
 #[test]
