@@ -486,7 +486,7 @@ mod tests {
         use Grade::B;
         let timed = |time_ms, slot, live_ns, latency_ns| {
             let Entry::Shadow(mut record) = shadow(time_ms, "a", slot, (0.5, B), Ok((0.5, B))) else {
-                unreachable!("a shadow's record")
+                panic!("a shadow's record")
             };
             (record.live.latency_ns, record.latency_ns) = (live_ns, latency_ns);
             Entry::Shadow(record)
