@@ -52,7 +52,7 @@ pub struct Traffic {
     pub errors: u64,
     /// Not scored, because `limits.deadline` had passed.
     pub late: u64,
-    /// The 99th percentile of the time one score took, in nanoseconds; 0 where nothing was scored.
+    /// The 99th percentile of the time one score of the arm's version took, in nanoseconds; 0 where none was timed.
     pub p99_ns: u64,
 }
 

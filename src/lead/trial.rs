@@ -11,7 +11,8 @@ pub enum ArmOutcome {
     Late,
     /// The lead does not hold what the version requires.
     Features,
-    /// The version is out of service: it tripped, panicked too often or is not loaded.
+    /// The version is out of service: it tripped, panicked too often or is not loaded. Or the other arm's leads of the same
+    /// request took all the time.
     Out,
 }
 

@@ -1,7 +1,8 @@
 //! What the log tells of versions on trial, as counts that a rollout can judge.
 //!
 //! Leads count by the arm they were assigned to, whoever answered; those that only a request told are left out. A label
-//! settles with time: a win counts that came within the horizon, and a lead is lost only once the horizon is over.
+//! settles with time: of what happened to a lead within the horizon the last counts, and a lead is lost only once the
+//! horizon is over. A lead that was closed when it came has nothing to tell of a version, and is not labelled.
 
 use hdrhistogram::Histogram as Latencies;
 use rusqlite::{Row, params};
@@ -95,38 +96,35 @@ impl Store {
                 }
             }
         }
-        for (arm, name) in [(&mut arms.champion, "champion"), (&mut arms.challenger, "challenger")] {
-            arm.p99_ns = self.p99_ns(of, name)?;
-        }
+        (arms.champion.p99_ns, arms.challenger.p99_ns) = self.p99_ns(of)?;
         Ok(arms)
     }
 
-    /// The 99th percentile of recognising, scoring and writing where an arm's own version answered.
-    fn p99_ns(&self, of: &Stretch<'_>, arm: &str) -> Result<u64, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT latency_ns FROM scores
-             WHERE model = ?1 AND experiment = ?2 AND time_ms >= ?3 AND time_ms < ?4 AND arm = ?5",
-        )?;
+    /// The 99th percentiles of the time that the champion and the challenger took for the same leads, on the same thread.
+    /// The time of a request would be one for all leads of a batch, whichever version scored them.
+    fn p99_ns(&self, of: &Stretch<'_>) -> Result<(u64, u64), StoreError> {
+        let mut statement = self.connection.prepare_cached(TIMES)?;
         let Stretch { model, experiment, from_ms, to_ms } = *of;
-        let mut rows = statement.query(params![model, experiment, from_ms, to_ms, arm])?;
-        let mut latencies = latencies();
+        let mut rows = statement.query(params![model, experiment, from_ms, to_ms])?;
+        let (mut champion, mut challenger) = (latencies(), latencies());
         while let Some(row) = rows.next()? {
-            latencies.saturating_record(count(row, 0)?);
+            let ns = sides(row.get(0)?, count(row, 1)?, count(row, 2)?);
+            champion.saturating_record(ns.champion);
+            challenger.saturating_record(ns.challenger);
         }
-        Ok(p99(&latencies))
+        Ok((p99(&champion), p99(&challenger)))
     }
 
     /// The leads that were first exposed in a stretch, and those of them that converted.
     pub fn cohorts(&self, of: &Stretch<'_>, horizon: Horizon) -> Result<Sides<Cohort>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT arm, count(*), total(exposures.time_ms <= ?5),
-             total(exposures.time_ms <= ?5 AND won AND labels.time_ms >= exposures.time_ms
-                 AND occurred_ms - exposures.time_ms <= ?6)
-             FROM exposures LEFT JOIN labels ON labels.lead = exposures.lead
-             WHERE model = ?1 AND experiment = ?2 AND exposures.time_ms >= ?3 AND exposures.time_ms < ?4
-                 AND key <> 'request'
-             GROUP BY 1",
-        )?;
+        let mut statement = self.connection.prepare_cached(&format!(
+            "SELECT arm, count(*), count(won), total(won) FROM (
+                 SELECT arm, CASE WHEN met.time_ms <= ?5 AND {WAS_OPEN} THEN coalesce({LABEL}, 0) END AS won
+                 FROM exposures AS met
+                 WHERE model = ?1 AND experiment = ?2 AND met.time_ms >= ?3 AND met.time_ms < ?4
+                     AND key <> 'request')
+             GROUP BY 1"
+        ))?;
         let Stretch { model, experiment, from_ms, to_ms } = *of;
         let settled = horizon.settled_ms();
         let mut rows = statement.query(params![model, experiment, from_ms, to_ms, settled, horizon.ms])?;
@@ -182,12 +180,10 @@ impl Store {
     ) -> Result<(Labelled, Option<AucDifference>), StoreError> {
         let Versus { model, champion, challenger, since_ms } = *of;
         let mut statement = self.connection.prepare_cached(&format!(
-            "SELECT version = ?3, live_score, score,
-             coalesce(won AND labels.time_ms >= pair.time_ms AND occurred_ms - pair.time_ms <= ?6, 0)
-             FROM shadow_scores AS pair LEFT JOIN labels ON labels.lead = pair.lead
+            "SELECT version = ?3, live_score, score, coalesce({LABEL}, 0) FROM shadow_scores AS met
              WHERE seq IN (
                  SELECT min(seq) FROM shadow_scores WHERE {BOTH} AND score IS NOT NULL AND lead IS NOT NULL GROUP BY lead)
-             AND pair.time_ms <= ?5
+             AND met.time_ms <= ?5 AND {WAS_OPEN}
              ORDER BY seq"
         ))?;
         let settled = horizon.settled_ms();
@@ -215,6 +211,28 @@ impl Store {
 /// Rows of the challenger where the champion answered, and the other way round.
 const BOTH: &str = "model = ?1 AND version IN (?2, ?3) AND time_ms >= ?4
     AND live_version IN (?2, ?3) AND live_version <> version";
+
+/// What became of the lead that a version met, within the horizon `?6`: of its outcomes that of the highest revision, of
+/// those the last. What came later is no part of it, so a deal that is saved again long after it was won is still won.
+const LABEL: &str = "(SELECT won FROM outcomes AS told
+    WHERE told.lead = met.lead AND coalesce(told.occurred_ms, told.time_ms) <= met.time_ms + ?6
+    ORDER BY coalesce(told.revision, 0) DESC, coalesce(told.occurred_ms, told.time_ms) DESC, told.seq DESC LIMIT 1)";
+
+/// Nothing had become of the lead yet, nor did just then.
+const WAS_OPEN: &str = "NOT EXISTS (SELECT 1 FROM outcomes AS told
+    WHERE told.lead = met.lead AND min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)) <= met.time_ms)";
+
+/// What the experiment and the version beside it took for each lead that both scored. The index begins with the version,
+/// and the few that there are stand in it: each is found from the one before.
+const TIMES: &str = "
+    WITH RECURSIVE versions (version) AS (
+        SELECT min(version) FROM shadow_scores WHERE model = ?1
+        UNION ALL
+        SELECT (SELECT min(version) FROM shadow_scores WHERE model = ?1 AND version > versions.version)
+        FROM versions WHERE versions.version IS NOT NULL)
+    SELECT version = ?2, live_ns, latency_ns FROM shadow_scores
+    WHERE model = ?1 AND version IN (SELECT version FROM versions) AND time_ms >= ?3 AND time_ms < ?4
+        AND ?2 IN (version, live_version) AND slot <> 'shadow' AND error IS NULL";
 
 /// What pairs add up to.
 struct Gathered {
@@ -395,7 +413,7 @@ mod tests {
         let Sides { champion, challenger } = store.traffic(&stretch(0, 90)).unwrap();
         let counts = |of: &Traffic| (of.leads, of.scored, of.errors, of.late);
         assert_eq!((counts(&champion), counts(&challenger)), ((2, 1, 1, 0), (4, 2, 1, 1)));
-        assert!((990..=1_010).contains(&champion.p99_ns) && (990..=1_010).contains(&challenger.p99_ns));
+        assert_eq!((champion.p99_ns, challenger.p99_ns), (0, 0), "the time of a request is no version's");
         let answers = store.answers(&stretch(0, 90)).unwrap();
         assert_eq!((answers.champion.total(), answers.challenger.total()), (1, 2));
         assert_eq!((answers.champion.bins()[256], answers.challenger.bins()[1023]), (1, 1));
@@ -423,11 +441,68 @@ mod tests {
         check(500, &[(550, true)], (1, 1));
         check(500, &[(600, true)], (1, 1));
         check(500, &[(601, true)], (1, 0));
-        check(500, &[(499, true)], (1, 0));
+        check(500, &[(501, true)], (1, 1));
+        check(500, &[(550, true), (700, true)], (1, 1));
+        check(500, &[(550, true), (700, false)], (1, 1));
+        check(500, &[(550, false), (590, true), (601, false)], (1, 1));
+        // Closed before anybody scored it, or as it was scored.
+        check(500, &[(499, true)], (0, 0));
+        check(500, &[(500, true)], (0, 0));
+        check(500, &[(499, false), (550, true)], (0, 0));
         check(500, &[(550, false)], (1, 0));
         check(500, &[(550, true), (560, false)], (1, 0));
         check(900, &[(950, true)], (1, 1));
         check(901, &[(950, true)], (0, 0));
+    }
+
+    #[test]
+    fn a_label_goes_by_when_it_happened_and_by_the_highest_revision() {
+        let told = |time_ms: i64, occurred_ms: i64, revision: Option<i64>, won: bool| {
+            let outcome = Outcome { time_ms: Some(occurred_ms), revision, ..Outcome::new("a", won) };
+            Entry::Outcome(OutcomeRecord { time_ms, route: "r".into(), outcome })
+        };
+        let check = |outcomes: Vec<Entry>, expected: (u64, u64)| {
+            let met = [
+                Entry::Score(score(500, "a", NEW, 0.5)),
+                shadow(500, "a", Slot::Champion, (0.5, Grade::B), Ok((0.25, Grade::C))),
+            ];
+            let (_folder, store) = log(&met.into_iter().chain(outcomes).collect::<Vec<_>>());
+            let cohort = store.cohorts(&stretch(0, 1_000), HORIZON).unwrap().challenger;
+            assert_eq!((cohort.leads, cohort.matured, cohort.conversions), (1, expected.0, expected.1));
+            let of = Versus { model: "lead", champion: "1", challenger: "2", since_ms: 0 };
+            let labelled = store.pairs(&of, HORIZON).unwrap().labelled;
+            assert_eq!((labelled.leads, labelled.positives), expected, "pairs go by the same");
+        };
+        check(vec![told(800, 550, None, true)], (1, 1));
+        check(vec![told(800, 550, None, true), told(801, 700, Some(9), false)], (1, 1));
+        check(vec![told(550, 550, Some(2), true), told(560, 560, Some(1), false)], (1, 1));
+        check(vec![told(550, 450, None, true)], (0, 0));
+        check(vec![told(499, 550, None, true)], (0, 0));
+        check(vec![told(800, 601, None, true)], (1, 0));
+    }
+
+    #[test]
+    fn each_arm_takes_the_time_of_its_version_whoever_answered() {
+        use Grade::B;
+        let timed = |time_ms, slot, live_ns, latency_ns| {
+            let Entry::Shadow(mut record) = shadow(time_ms, "a", slot, (0.5, B), Ok((0.5, B))) else {
+                panic!("a shadow's record")
+            };
+            (record.live.latency_ns, record.latency_ns) = (live_ns, latency_ns);
+            Entry::Shadow(record)
+        };
+        let failed = shadow(12, "a", Slot::Challenger, (0.5, B), Err(ShadowError::Features));
+        let check = |entries: &[Entry], expected: (u64, u64)| {
+            let (_folder, store) = log(entries);
+            let arms = store.traffic(&stretch(10, 20)).unwrap();
+            assert_eq!((arms.champion.p99_ns, arms.challenger.p99_ns), expected);
+        };
+        check(&[timed(10, Slot::Challenger, 30, 50)], (30, 50));
+        check(&[timed(10, Slot::Champion, 50, 30)], (30, 50));
+        check(&[timed(10, Slot::Challenger, 30, 50), timed(11, Slot::Champion, 90, 20), failed], (30, 90));
+        // Before and after it, and of a version that is no arm.
+        check(&[timed(9, Slot::Champion, 1, 1), timed(20, Slot::Champion, 1, 1)], (0, 0));
+        check(&[timed(10, Slot::Shadow, 30, 50)], (0, 0));
     }
 
     #[test]

@@ -126,6 +126,8 @@ impl Store {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(folder.join(Self::FILE), flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        // A container's root may be read-only, and then there is nowhere to put what is sorted.
+        connection.pragma_update(None, "temp_store", "memory")?;
         Ok(Self { connection, json: FeatureJson::default() })
     }
 
@@ -459,6 +461,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         (folder, store)
+    }
+
+    #[test]
+    fn a_reader_sorts_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        Store::open(folder.path()).unwrap();
+        let reader = Store::open_read_only(folder.path()).unwrap().connection;
+        let kept: i64 = reader.pragma_query_value(None, "temp_store", |row| row.get(0)).unwrap();
+        assert_eq!(kept, 2, "SQLite's number for it");
     }
 
     #[test]

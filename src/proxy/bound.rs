@@ -98,6 +98,13 @@ impl Bound {
         done
     }
 
+    /// Does work that only this version's time is wanted of. A panic in it goes on, and counts against nobody.
+    pub(super) fn unblamed<R>(&self, work: impl FnOnce() -> R) -> R {
+        #[cfg(test)]
+        self.trouble.strike();
+        work()
+    }
+
     /// Why a lead has its score.
     pub(super) fn reasons(&self, values: &[Value<'_>], scratch: &mut ReasonScratch) -> Vec<Reason> {
         let Version { model, explainer, .. } = &*self.version;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     config::{Action, Field},
-    lead::{Arm, ArmOutcome, Skip, TripReason, Value},
+    lead::{Arm, ArmOutcome, Sides, Skip, TripReason, Value},
     leadlog::{Known, Memory, Packed},
     recognise::{Found, Route},
     rollout::Key,
@@ -68,16 +68,16 @@ impl Judge<'_> {
             values.iter_mut().for_each(|values| *values = values.get(..features).unwrap_or_default());
         }
         if slots.champion.version.poison.is_out() {
+            leads.iter_mut().for_each(|lead| lead.outcome = ArmOutcome::Out);
             return (leads, Some(Skip::Poisoned));
         }
-        if let Some(challenger) = challenger {
-            self.challenge(challenger, &mut leads, &values);
-        }
+        let blamed = challenger.map(|challenger| self.challenge(challenger, &mut leads, &values));
         let skipped = self.score(&slots.champion, Arm::Champion, &mut leads, &values);
         // A lead past the deadline takes the whole request with it: half a batch is no answer.
         let late = (self.late)(Instant::now());
         if let Some(trial) = &slots.trial {
-            leads.iter_mut().for_each(|lead| tally(trial, lead, late));
+            let late = late.then(|| blamed.unwrap_or_default().arms());
+            leads.iter_mut().for_each(|lead| tally(trial, lead, late.as_ref()));
         }
         if late {
             leads.iter_mut().for_each(|lead| lead.scored = None);
@@ -125,8 +125,10 @@ impl Judge<'_> {
         Key::request(named.map_or_else(|| self.scratch.strangers.to_string(), str::to_owned))
     }
 
-    /// Lets the challenger score the leads of its arm. Those that it does not are the champion's then.
-    fn challenge(&mut self, challenger: &Bound, leads: &mut [Judged], values: &[&[Value<'_>]]) {
+    /// Lets the challenger score the leads of its arm. Those that it does not are the champion's then. Returns whose fault
+    /// it is if the request is late in the end.
+    fn challenge(&mut self, challenger: &Bound, leads: &mut [Judged], values: &[&[Value<'_>]]) -> Blamed {
+        let was_late = (self.late)(Instant::now());
         let scored =
             catch_unwind(AssertUnwindSafe(|| self.score(challenger, Arm::Challenger, leads, values)));
         let panicked = scored.is_err();
@@ -143,6 +145,11 @@ impl Judge<'_> {
                 (lead.arm, lead.fell) = (Arm::Champion, Some(why));
                 lead.reasons.clear();
             }
+        }
+        match (was_late, (self.late)(Instant::now())) {
+            (true, _) => Blamed::Neither,
+            (false, true) => Blamed::Challenger,
+            (false, false) => Blamed::Champion,
         }
     }
 
@@ -266,15 +273,39 @@ impl Judge<'_> {
     }
 }
 
-/// Counts what became of a lead in the arm that it was assigned to. A score that is no number is the challenger's fault only
-/// where the champion has one of the same lead: else whoever sends nonsense could end every trial.
-fn tally(trial: &Trial, lead: &mut Judged, late: bool) {
+/// Whose part of a batch took the request past the deadline.
+#[derive(Clone, Copy, Debug, Default)]
+enum Blamed {
+    /// It was late before, or nobody else was there.
+    #[default]
+    Neither,
+    Champion,
+    Challenger,
+}
+
+impl Blamed {
+    /// What the leads of either arm count as. Were both late whoever was slow, no challenger would ever look worse.
+    fn arms(self) -> Sides<ArmOutcome> {
+        let (champion, challenger) = match self {
+            Blamed::Neither => (ArmOutcome::Late, ArmOutcome::Late),
+            Blamed::Champion => (ArmOutcome::Late, ArmOutcome::Out),
+            Blamed::Challenger => (ArmOutcome::Out, ArmOutcome::Late),
+        };
+        Sides { champion, challenger }
+    }
+}
+
+/// Counts what became of a lead in the arm that it was assigned to; `late` is given where the request is. A score that is
+/// no number is the challenger's fault only where the champion has one of the same lead: else whoever sends nonsense could
+/// end every trial.
+fn tally(trial: &Trial, lead: &mut Judged, late: Option<&Sides<ArmOutcome>>) {
     let Some(exposure) = &lead.exposure else { return };
-    lead.outcome = match (exposure.arm, lead.fell) {
-        (_, Some(why)) => outcome(why),
-        (Arm::Challenger, None) if lead.arm == Arm::Champion => ArmOutcome::Out,
-        _ if late => ArmOutcome::Late,
-        _ => lead.unfit.map_or(ArmOutcome::Scored, outcome),
+    lead.outcome = match (exposure.arm, lead.fell, late) {
+        (_, Some(why), _) => outcome(why),
+        (Arm::Challenger, None, _) if lead.arm == Arm::Champion => ArmOutcome::Out,
+        (Arm::Champion, _, Some(late)) => late.champion,
+        (Arm::Challenger, _, Some(late)) => late.challenger,
+        (_, None, None) => lead.unfit.map_or(ArmOutcome::Scored, outcome),
     };
     trial.count(exposure.arm, lead.outcome);
     if lead.fell == Some(Skip::Score) && lead.scored.is_some() {
@@ -323,7 +354,7 @@ mod tests {
     use crate::{
         config::Config,
         lead::{Assignment, KeyKind},
-        recognise::RequestHead,
+        recognise::{Recogniser, RequestHead},
         registry::{Challenger, Served, Version, fixture},
         rollout::{Guards, bucket},
         telemetry::Metrics,
@@ -475,6 +506,72 @@ mod tests {
         }
         // Both arms are late, so the challenger is not to blame.
         assert!((150..350).contains(&answered) && reason(&guards).is_none(), "{answered}");
+    }
+
+    /// The outcomes in both arms of a batch that the clock finds late once it was asked so often.
+    fn late_after(snapshot: &Snapshot, asked: u32) -> Sides<Vec<ArmOutcome>> {
+        let headers = HeaderMap::new();
+        let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
+        let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
+        let calls = std::cell::Cell::new(0);
+        let late = &|_: Instant| calls.replace(calls.get() + 1) >= asked;
+        let (known, scratch) = (&Known::new(0, Duration::ZERO), &mut JudgeScratch::default());
+        let mut judge = Judge { snapshot, known, route: &route, headers: &headers, scratch, late };
+        let lead =
+            |n: u32| [Value::Number(7.0), Value::Text(format!("{n}@example.com").into()), Value::Missing];
+        let values: Vec<Value<'_>> = (0..40).flat_map(lead).collect();
+        let (leads, skip) = judge.leads(&vec![Found::default(); 40], &values);
+        assert_eq!(skip, Some(Skip::Deadline));
+        let of = |arm: Arm| {
+            let leads = leads.iter().filter(|lead| lead.exposure.as_ref().unwrap().arm == arm);
+            let mut outcomes: Vec<_> = leads.map(|lead| lead.outcome).collect();
+            outcomes.dedup();
+            outcomes
+        };
+        Sides { champion: of(Arm::Champion), challenger: of(Arm::Challenger) }
+    }
+
+    #[test]
+    fn only_the_arm_that_made_a_batch_late_is_charged_with_it() {
+        use ArmOutcome::{Late, Out};
+        let (root, guards) = (tempfile::tempdir().unwrap(), Guards::default());
+        let mut snapshot = on_trial(root.path(), 0.25, 50.0, &guards);
+        // Where reasons are asked for, the clock is looked at for every lead.
+        let config = Config::parse(&CONFIG.replace("reasons", "points"), &|_| None).unwrap();
+        snapshot.recogniser = Recogniser::with_identity(&config);
+        let check = |asked: u32, champion: ArmOutcome, challenger: ArmOutcome| {
+            let outcomes = late_after(&snapshot, asked);
+            assert_eq!(
+                (outcomes.champion, outcomes.challenger),
+                (vec![champion], vec![challenger]),
+                "{asked}"
+            );
+        };
+        check(0, Late, Late);
+        check(2, Late, Out);
+        for _ in 0..40 {
+            check(1, Out, Late);
+            if reason(&guards).is_some() {
+                break;
+            }
+        }
+        assert_eq!(reason(&guards), Some(TripReason::Deadline));
+    }
+
+    #[test]
+    fn leads_of_a_champion_that_is_out_count_as_scored_in_no_arm() {
+        let root = tempfile::tempdir().unwrap();
+        let mut snapshot = on_trial(root.path(), 0.25, 50.0, &Guards::default());
+        let slots = Arc::get_mut(&mut snapshot.models[0]).unwrap();
+        slots.champion.trouble.0 = Some(Box::new(|| panic!("as a defect of the model would")));
+        let budgets = [7.0; 40];
+        for _ in 0..3 {
+            let scratch = &mut JudgeScratch::default();
+            catch_unwind(AssertUnwindSafe(|| judged(&snapshot, &budgets, scratch).1)).unwrap_err();
+        }
+        let (leads, skip) = judged(&snapshot, &budgets, &mut JudgeScratch::default());
+        assert_eq!(skip, Some(Skip::Poisoned));
+        assert!(leads.iter().all(|lead| lead.exposure.is_some() && lead.outcome == ArmOutcome::Out));
     }
 
     #[test]

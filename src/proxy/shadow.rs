@@ -3,9 +3,9 @@
 //!
 //! A worker pushes what it scored into a bounded queue and never waits; one thread scores it again and sends what comes of
 //! it to the lead log. Where a model has nobody to score along, nothing is pushed: there is no queue then, and the thread
-//! sleeps. What fails here costs the request
-//! nothing, for it has its answer: a full queue drops the newest and counts it, a panic is caught and counts against its
-//! version, and a slow version only makes the queue full.
+//! sleeps. What fails here costs the request nothing, for it has its answer: a full queue drops the newest and counts it, a
+//! panic is caught and counts against its version, but for the one that answered already, and a slow version only makes the
+//! queue full.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -30,8 +30,12 @@ use crate::{
 /// How long the thread rests where nothing waits. Polling instead of waking spares every request a system call.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The same before anything was pushed: it is woken then, unless that was while it was starting.
+/// The same before anything was pushed, and once nothing came for long: it is woken then, unless that was just as it went to
+/// rest.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Pauses without work before the long rests: five seconds.
+const PAUSES: u32 = 100;
 
 /// How long it goes on at the end; what waits then is lost and counted.
 const LAST: Duration = Duration::from_secs(1);
@@ -48,6 +52,8 @@ struct Way {
     dropped: Counter,
     /// Who sleeps until there is a queue.
     thread: OnceLock<Thread>,
+    /// It rests for long and wants to be woken.
+    is_resting: AtomicBool,
 }
 
 /// A lead that was scored, for others to score.
@@ -72,7 +78,8 @@ impl Shadows {
     /// A queue of `capacity` leads; `dropped` counts those that do not fit.
     pub fn new(capacity: usize, dropped: Counter) -> Self {
         let (queue, thread, capacity) = (OnceLock::new(), OnceLock::new(), capacity.max(1));
-        Self(Arc::new(Way { queue, capacity, dropped, thread }))
+        let is_resting = AtomicBool::new(false);
+        Self(Arc::new(Way { queue, capacity, dropped, thread, is_resting }))
     }
 
     /// Leaves a lead to the thread, or drops it where too many wait.
@@ -81,12 +88,20 @@ impl Shadows {
         if queue.push(job).is_err() {
             self.0.dropped.increment(1);
         }
+        // Mostly it does not, and a look costs nothing.
+        if self.0.is_resting.load(Ordering::Relaxed) && self.0.is_resting.swap(false, Ordering::Relaxed) {
+            self.wake();
+        }
     }
 
     fn begin(&self) -> &ArrayQueue<ShadowJob> {
         let queue = self.0.queue.get_or_init(|| ArrayQueue::new(self.0.capacity));
-        self.0.thread.get().into_iter().for_each(Thread::unpark);
+        self.wake();
         queue
+    }
+
+    fn wake(&self) {
+        self.0.thread.get().into_iter().for_each(Thread::unpark);
     }
 }
 
@@ -101,12 +116,12 @@ impl ShadowScorer {
     /// Starts to score what `shadows` holds; the records go to `log`.
     pub fn start(shadows: &Shadows, log: Sender) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, scorer) = (Arc::clone(&stop), Scorer { log, scratch: Scratch::default(), odd: false });
-        let way = Arc::clone(&shadows.0);
+        let (way, told) = (Arc::clone(&shadows.0), Arc::clone(&stop));
+        let scorer = Scorer { log, way, stop: told, until: None, scratch: Scratch::default(), odd: false };
         let run = move || {
             // Whoever pushes first wakes it.
-            _ = way.thread.set(std::thread::current());
-            scorer.run(&way, &told);
+            _ = scorer.way.thread.set(std::thread::current());
+            scorer.run();
         };
         let thread = Some(std::thread::Builder::new().name("shadows".into()).spawn(run)?);
         Ok(Self { stop, thread })
@@ -126,6 +141,10 @@ impl Drop for ShadowScorer {
 
 struct Scorer {
     log: Sender,
+    way: Arc<Way>,
+    stop: Arc<AtomicBool>,
+    /// The end, once it was told to stop.
+    until: Option<Instant>,
     scratch: Scratch,
     /// Every other lead, the version that answered goes first: whoever goes second finds the caches warm.
     odd: bool,
@@ -135,28 +154,44 @@ struct Scorer {
 type Timed = (Result<Scored, ShadowError>, u64);
 
 impl Scorer {
-    fn run(mut self, way: &Way, stop: &AtomicBool) {
-        let mut until: Option<Instant> = None;
+    fn run(mut self) {
+        let way = Arc::clone(&self.way);
+        let mut pauses = 0;
         loop {
             // Read before the queue is: what was pushed before the stop is then surely seen.
-            if stop.load(Ordering::Acquire) {
-                until = until.or_else(|| Some(Instant::now() + LAST));
-            }
+            let is_stopping = self.is_stopping();
             let queue = way.queue.get();
-            let is_over = until.is_some_and(|until| Instant::now() > until);
             match queue.and_then(ArrayQueue::pop) {
-                Some(_) if is_over => way.dropped.increment(1),
-                Some(job) => self.lead(&job),
-                None if until.is_some() => return,
+                Some(job) => {
+                    pauses = 0;
+                    self.lead(&job);
+                }
+                None if is_stopping => return,
                 None if queue.is_none() => std::thread::park_timeout(IDLE),
-                None => std::thread::park_timeout(PAUSE),
+                None => {
+                    pauses = PAUSES.min(pauses + 1);
+                    // What is pushed from now on wakes it.
+                    way.is_resting.store(pauses == PAUSES, Ordering::Relaxed);
+                    std::thread::park_timeout(rest(pauses));
+                }
             }
         }
     }
 
+    fn is_stopping(&mut self) -> bool {
+        if self.stop.load(Ordering::Acquire) {
+            self.until = self.until.or_else(|| Some(Instant::now() + LAST));
+        }
+        self.until.is_some()
+    }
+
+    /// Scores a lead by each version in turn. One alone may take long, so each is asked for only while there is time.
     fn lead(&mut self, job: &ShadowJob) {
         let values: Vec<Value<'_>> = job.features.values().collect();
         for (slot, bound) in job.slots.along(job.arm) {
+            if self.is_stopping() && self.until.is_some_and(|until| Instant::now() >= until) {
+                return self.way.dropped.increment(1);
+            }
             self.compare(job, &values, (slot, bound));
         }
     }
@@ -183,7 +218,8 @@ impl Scorer {
         })));
     }
 
-    /// Scores a lead. A version that requires what the lead lacks and what `live` does without has no score.
+    /// Scores a lead. A version that requires what the lead lacks and what `live` does without has no score. The one that
+    /// answered is there for its time: a panic here is no reason to take it out of service.
     fn timed(&mut self, bound: &Bound, live: Option<&Bound>, values: &[Value<'_>]) -> Timed {
         let lacks =
             |bound: &Bound| bound.version.model.missing_required(|index| bound.told(values, index)).is_some();
@@ -193,7 +229,8 @@ impl Scorer {
         let started = Instant::now();
         let scratch = &mut self.scratch;
         let work = || bound.version.model.score(|index| bound.value(values, index), scratch);
-        let scored = match catch_unwind(AssertUnwindSafe(|| bound.blamed(work))) {
+        let run = || if live.is_some() { bound.blamed(work) } else { bound.unblamed(work) };
+        let scored = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(scored) => scored.map_err(|_| ShadowError::Score),
             Err(_) => {
                 self.scratch = Scratch::default();
@@ -202,6 +239,11 @@ impl Scorer {
         };
         (scored, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
+}
+
+/// How long to rest after so many pauses in a row.
+fn rest(pauses: u32) -> Duration {
+    if pauses < PAUSES { PAUSE } else { IDLE }
 }
 
 #[cfg(test)]
@@ -321,6 +363,62 @@ mod tests {
         let (rows, dropped) = bench.stop();
         let errors: Vec<_> = rows.iter().map(|(_, _, score, error)| (*score, error.as_deref())).collect();
         assert_eq!((errors, dropped), (vec![(None, Some("panic")); 3], 0));
+    }
+
+    #[test]
+    fn a_panic_of_the_version_that_answered_takes_nobody_out_of_service() {
+        let (root, bench) = (tempfile::tempdir().unwrap(), Bench::start(9));
+        let mut slots = slots(root.path(), || {});
+        let champion = &mut Arc::get_mut(&mut slots).unwrap().champion;
+        champion.trouble.0 = Some(Box::new(|| panic!("as a defect of the model would")));
+        let version = Arc::clone(&champion.version);
+        (0..5).for_each(|n| bench.shadows.push(job(&slots, n)));
+        let (rows, dropped) = bench.stop();
+        assert!(
+            rows.len() == 5 && rows.iter().all(|(_, _, score, error)| score.is_some() && error.is_none())
+        );
+        assert!(dropped == 0 && !version.poison.is_out());
+    }
+
+    #[test]
+    fn once_its_time_is_over_no_further_version_is_asked() {
+        let root = tempfile::tempdir().unwrap();
+        let asked = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&asked);
+        let slots = slots(root.path(), move || _ = count.fetch_add(1, Ordering::Relaxed));
+        let dropped = Arc::new(AtomicU64::new(0));
+        let shadows = Shadows::new(1, Counter::from_arc(Arc::clone(&dropped)));
+        let mut scorer = Scorer {
+            log: Queue::new(1, 9, Counter::noop()).aside(),
+            way: shadows.0,
+            stop: Arc::default(),
+            until: None,
+            scratch: Scratch::default(),
+            odd: false,
+        };
+        let mut check = |until: Option<Instant>, expected: (u64, u64)| {
+            scorer.until = until;
+            scorer.lead(&job(&slots, 1));
+            assert_eq!((asked.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed)), expected);
+        };
+        check(None, (1, 0));
+        check(Some(Instant::now() + Duration::from_secs(60)), (2, 0));
+        check(Some(Instant::now()), (2, 1));
+    }
+
+    #[test]
+    fn it_rests_for_long_once_nothing_comes_and_is_woken_once() {
+        let pauses = |pauses| (rest(pauses), rest(pauses) == IDLE);
+        assert_eq!((pauses(1), pauses(PAUSES)), ((PAUSE, false), (IDLE, true)));
+        let (root, shadows) = (tempfile::tempdir().unwrap(), Shadows::new(9, Counter::noop()));
+        let slots = slots(root.path(), || {});
+        shadows.push(job(&slots, 1));
+        _ = shadows.0.thread.set(std::thread::current());
+        shadows.0.is_resting.store(true, Ordering::Relaxed);
+        shadows.push(job(&slots, 2));
+        assert!(!shadows.0.is_resting.load(Ordering::Relaxed));
+        // Returns at once, for this thread was woken.
+        std::thread::park();
     }
 
     #[test]

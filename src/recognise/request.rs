@@ -24,6 +24,8 @@ use crate::{
 pub struct Recogniser {
     router: Router,
     fields: Fields,
+    /// What tells who a lead is, each read for itself: one that stands twice is no address, and hinders nothing.
+    identity: Vec<Fields>,
 }
 
 /// One lead object of a request.
@@ -77,21 +79,21 @@ impl Scratch {
 impl Recogniser {
     /// Compiles a configuration's routes and features.
     pub fn new(config: &Config) -> Self {
-        Self { router: Router::new(config), fields: Fields::new(&config.features) }
+        Self { router: Router::new(config), fields: Fields::new(&config.features), identity: Vec::new() }
     }
 
     /// The same, but behind each lead's features stand two values more, which are no features: its e-mail address and its
-    /// phone number, as texts.
+    /// phone number, as texts, each missing where it stands twice.
     pub fn with_identity(config: &Config) -> Self {
         let Identity { email, phone } = &config.identity;
-        let read: Vec<Feature> =
-            config.features.iter().cloned().chain([email, phone].map(|from| address(from))).collect();
-        Self { router: Router::new(config), fields: Fields::new(&read) }
+        let identity = [email, phone].map(|from| Fields::new(&[address(from)]));
+        Self { identity: identity.into(), ..Self::new(config) }
     }
 
-    /// The number of values that [`Recogniser::read`] yields for each lead: one for each configured feature.
+    /// The number of values that [`Recogniser::read`] yields for each lead: one for each configured feature, and what tells
+    /// who it is.
     pub fn width(&self) -> usize {
-        self.fields.len()
+        self.fields.len() + self.identity.len()
     }
 
     /// Whether there is a route for a method and a path, whatever else it asks for.
@@ -148,7 +150,8 @@ impl Recogniser {
                     let duplicate = |_| skipped(route, Skip::Duplicate);
                     hidden.find(&route.masks, doc).map_err(duplicate)?;
                     let message = Message { head, doc, hidden, from: Doc::ROOT, item: None };
-                    let reader = Reader { route, fields: &self.fields, doc, message };
+                    let (fields_of, identity) = (&self.fields, self.identity.as_slice());
+                    let reader = Reader { route, fields: fields_of, identity, doc, message };
                     reader.leads(leads, selected, fields, values).map_err(|reason| skipped(route, reason))?;
                     *notes = reader.notes(leads).map_err(duplicate)?;
                     let is_batch = view.mode() == Mode::Batch;
@@ -222,6 +225,7 @@ const MAX_INDEX: usize = 10_000;
 struct Reader<'r, 'a, 't> {
     route: &'r Route,
     fields: &'r Fields,
+    identity: &'r [Fields],
     /// The body, which features borrow from.
     doc: Doc<'a, 't>,
     message: Message<'r, 't>,
@@ -246,6 +250,11 @@ impl<'a> Reader<'_, 'a, '_> {
         leads.retain(|lead| !self.message.hidden.holds(lead.at));
         for lead in leads.iter() {
             self.fields.read(self.doc, lead.at, scratch, values).map_err(|_| Skip::Duplicate)?;
+            for address in self.identity {
+                let place = values.len();
+                _ = address.read(self.doc, lead.at, scratch, values);
+                values.resize(place + 1, Value::Missing);
+            }
         }
         // An outcome may be told by the path alone.
         if leads.is_empty() && self.route.action != Action::Outcome { Err(Skip::NoLead) } else { Ok(()) }

@@ -524,3 +524,30 @@ fn a_request_is_told_by_its_route_alone() {
     assert_eq!(Redact(route.as_deref()).to_string(), "espo.deal /api/v1/Opportunity/{id}");
     assert_eq!(Redact(None).to_string(), "unmatched");
 }
+
+#[test]
+fn an_address_that_stands_twice_is_none_and_hinders_nothing() {
+    let yaml = "upstream: http://127.0.0.1:1\nroutes: [{name: r, method: [POST], path: /r, action: create}]\n\
+         identity: {email: [/mail], phone: [/tel]}\nfeatures: {budget: {from: [/b], type: number}}";
+    let config = Config::parse(yaml, &|_| None).unwrap();
+    let check = |body: &str, expected: Result<[Option<&str>; 2], Skip>| {
+        let recogniser = Recogniser::with_identity(&config);
+        let (method, headers) = (Method::POST, HeaderMap::new());
+        let head = RequestHead { method: &method, path: "/r", query: None, headers: &headers };
+        let candidates = recogniser.candidates(head).unwrap();
+        let (mut scratch, mut values) = (Scratch::default(), Vec::new());
+        let read = recogniser.read(&candidates, View::json(body), &mut scratch, &mut values);
+        let told = read.map_err(|skipped| skipped.reason).map(|_| {
+            assert_eq!((values.len(), recogniser.width(), &values[0]), (3, 3, &Value::Number(7.0)));
+            [1, 2].map(|place| match &values[place] {
+                Value::Text(text) => Some(text.to_string()),
+                _ => None,
+            })
+        });
+        assert_eq!(told, expected.map(|texts| texts.map(|text| text.map(str::to_owned))), "{body}");
+    };
+    check(r#"{"b":7,"mail":"a@b","tel":"1"}"#, Ok([Some("a@b"), Some("1")]));
+    check(r#"{"b":7,"mail":"a@b","tel":"1","tel":"2"}"#, Ok([Some("a@b"), None]));
+    check(r#"{"mail":"a@b","b":7,"mail":"c@d"}"#, Ok([None, None]));
+    check(r#"{"b":7,"b":8,"mail":"a@b"}"#, Err(Skip::Duplicate));
+}

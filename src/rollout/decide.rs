@@ -361,8 +361,11 @@ impl Canary<'_> {
             let said = format!("{} of {} leads in this step", grouped(scored), grouped(policy.samples));
             return self.hold(Hold::Samples, Told::new(said, []));
         }
-        let ranked = std::mem::replace(&mut memory.is_ranked, true);
-        if let Some(auc) = self.evidence.pairs.auc.filter(|auc| !ranked && auc.upper < 0.0) {
+        // The interval holds for many wins only, and a step has one look: it is not spent on nothing.
+        let pairs = &self.evidence.pairs;
+        let auc = pairs.auc.filter(|_| pairs.labelled.positives >= policy.paired.reject);
+        let auc = auc.filter(|_| !std::mem::replace(&mut memory.is_ranked, true));
+        if let Some(auc) = auc.filter(|auc| auc.upper < 0.0) {
             let said = format!("AUC is lower by {:.4}, and by {:.4} at least", -auc.difference, -auc.upper);
             let numbers = [("auc_difference_e6", e6(auc.difference)), ("upper_e6", e6(auc.upper))];
             return self.roll_back(Trigger::Auc, Told::new(said, numbers));

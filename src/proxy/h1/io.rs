@@ -79,6 +79,8 @@ pub(crate) struct Wire {
     pub(crate) input: BytesMut,
     /// What is asked for at once, grown where reads fill it.
     room: usize,
+    /// The input's memory is more than what is kept.
+    has_grown: bool,
     output: Vec<u8>,
     written: usize,
     has_sent: bool,
@@ -92,6 +94,7 @@ impl Wire {
             io,
             input: BytesMut::new(),
             room: FIRST,
+            has_grown: false,
             output: Vec::new(),
             written: 0,
             has_sent: false,
@@ -111,6 +114,8 @@ impl Wire {
             if self.input.is_empty() && self.room == FIRST {
                 borrow_input(&mut self.input);
             }
+            // What came in small pieces is kept together, in more memory than any of them asked for.
+            self.has_grown |= !self.input.is_empty();
             self.input.reserve(self.room);
         }
         let room = self.input.capacity() - self.input.len();
@@ -128,7 +133,10 @@ impl Wire {
     /// Holds no memory to read into while nothing comes. In the midst of what comes in large pieces it does.
     pub(crate) fn rest(&mut self) {
         if self.input.is_empty() && self.room == FIRST && self.input.capacity() > 0 {
-            return_input(&mut self.input);
+            match std::mem::take(&mut self.has_grown) {
+                true => self.input = BytesMut::new(),
+                false => return_input(&mut self.input),
+            }
         }
     }
 
@@ -171,7 +179,7 @@ impl Wire {
         self.written = 0;
         if self.room > FIRST && self.input.is_empty() {
             self.input = BytesMut::new();
-            self.room = FIRST;
+            (self.room, self.has_grown) = (FIRST, false);
         }
         self.rest();
     }

@@ -10,6 +10,7 @@ use super::{
     framing::{Decoder, Framing, Misframed, Piece, Refusal},
     head::{Head, HeadLimits, Parsed, Role, Target},
     io::{Io, Wire},
+    spare::borrow_input,
     write::{Changes, Ending, Writer},
 };
 
@@ -291,4 +292,26 @@ async fn what_is_taken_slowly_does_not_pile_up() {
         most = most.max(wire.output().len());
     }
     assert!(sent > 4 << 20 && most < 128 << 10, "{most} bytes were held");
+}
+
+#[tokio::test]
+async fn memory_that_small_pieces_made_grow_is_not_kept() {
+    let check = async |pieces: usize, is_kept: bool| {
+        let (mut client, ours) = tokio::io::duplex(64 << 10);
+        let mut wire = Wire::new(Io::Other(Box::new(ours)));
+        for _ in 0..pieces {
+            client.write_all(&[7; 1 << 10]).await.unwrap();
+            std::future::poll_fn(|context| wire.poll_read(context)).await.unwrap();
+        }
+        let head = wire.input.split();
+        assert_eq!(head.len(), pieces << 10);
+        drop(head);
+        wire.settle();
+        let mut spare = BytesMut::new();
+        borrow_input(&mut spare);
+        assert_eq!((wire.input.capacity(), spare.capacity() > 0), (0, is_kept), "{pieces}");
+    };
+    check(1, true).await;
+    check(30, false).await;
+    check(1, true).await;
 }

@@ -388,6 +388,30 @@ fn ranking_is_judged_once_at_the_end_of_a_step() {
 }
 
 #[test]
+fn ranking_waits_for_enough_wins() {
+    let life = history(&format!("{SHADOW}{CANARY}"));
+    let policy = Rollout { approvals: vec![Stage::Ramp], ..Rollout::default() };
+    let mut memory = Memory::default();
+    let mut look = |hours: i64, positives: u64, auc: Option<AucDifference>| {
+        let mut evidence = healthy(8, 10, hours);
+        (evidence.pairs.auc, evidence.pairs.labelled.positives) = (auc, positives);
+        let now = Situation {
+            life: &life,
+            evidence: Some(&evidence),
+            faults: &[],
+            policy: &policy,
+            now_ms: hours * HOUR,
+        };
+        short(&decide(&now, &mut memory))
+    };
+    let worse = Some(AucDifference { difference: -0.03, upper: -0.01 });
+    assert_eq!(look(196, 400, None), "4 Ask(Ramp)");
+    assert_eq!(look(197, policy.paired.reject - 1, worse), "4 Ask(Ramp)");
+    // Neither look was one at the ranking.
+    assert_eq!(look(198, policy.paired.reject, worse), "4 RollBack(Auc) !!");
+}
+
+#[test]
 fn former_champions_are_put_away_but_for_the_last() {
     let records = "
         0 x state.changed 1 to=production override=1
