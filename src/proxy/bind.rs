@@ -35,7 +35,7 @@ impl Listeners {
     pub fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
         // Shared ports let a second process join silently; a plain bind first finds out whether somebody is there.
-        drop(TcpListener::bind(address).map_err(failed)?);
+        drop(bound(address).map_err(failed)?);
         let first = shared(address).map_err(failed)?;
         let address = first.local_addr().map_err(failed)?;
         let mut sockets = vec![first];
@@ -44,6 +44,14 @@ impl Listeners {
         }
         Ok(Self { address, sockets })
     }
+}
+
+/// A socket that has the address for itself and does not listen: whom it accepted would be reset when it goes.
+fn bound(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 fn shared(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -71,6 +79,14 @@ mod tests {
         let accepted = socket2::SockRef::from(&accepted);
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEP_ALIVE);
+    }
+
+    #[test]
+    fn the_look_at_a_port_accepts_nobody() {
+        let look = bound("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = look.local_addr().unwrap().as_socket().unwrap();
+        let refused = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     }
 
     #[test]
