@@ -67,11 +67,12 @@ impl StoreError {
 }
 
 /// What makes each version of the schema of the one before.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// Deals whose lead is remembered; the oldest are forgotten when the log is opened.
@@ -597,7 +598,7 @@ mod tests {
         store.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(folder.path()).unwrap_err().to_string();
-        assert_eq!(error, "lead log has schema 99, this release knows up to 4");
+        assert_eq!(error, "lead log has schema 99, this release knows up to 5");
     }
 
     #[test]
