@@ -11,13 +11,17 @@ mod json; // features as the log keeps them
 mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
+mod export; // rows for other programs
+mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
 mod writer; // the thread between them
 #[cfg(test)]
 mod fixture; // records for tests
 
 pub use self::{
+    backup::BackupError,
     evidence::{Horizon, Stretch, Versus},
+    export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
     known::{Known, Memory},
     packed::Packed,
