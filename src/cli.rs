@@ -20,7 +20,8 @@ use crate::{
     batch::{self, BareError, BatchError, Format, Job, Shown},
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
-    ledger::{self, Keys, LedgerCommand},
+    leadlog::{self, Forgetting, LeadsCommand, LeadsError},
+    ledger::{self, Event, Keys, Kind, Ledger, LedgerCommand},
     monitor,
     proxy::Recording,
     registry::{self, ModelsOptions},
@@ -56,6 +57,8 @@ enum Command {
     Models(ModelsOptions),
     /// See how versions stand, and move them.
     Rollout(RolloutCommand),
+    /// Export, copy and look at the lead log, and remove leads from it.
+    Leads(LeadsOptions),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
 }
@@ -165,6 +168,18 @@ struct RolloutCommand {
 }
 
 #[derive(Debug, Args)]
+struct LeadsOptions {
+    /// The configuration, whose `state` holds the log.
+    #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
+    config: PathBuf,
+    /// The directory that holds it, where there is no configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "config", global = true)]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: LeadsCommand,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -191,6 +206,7 @@ impl Cli {
             Command::Import(command) => import(&command),
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
+            Command::Leads(options) => leads(&options),
             Command::Ledger(options) => ledger(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
@@ -454,6 +470,30 @@ fn rollout(command: &RolloutCommand) -> anyhow::Result<ExitCode> {
     write!(std::io::stdout().lock(), "{}", told.text)?;
     told.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn leads(options: &LeadsOptions) -> anyhow::Result<ExitCode> {
+    let state = match &options.state {
+        Some(state) => state.clone(),
+        None => match Config::load(&options.config) {
+            Ok(config) => config.state,
+            Err(error) => return Ok(invalid(error)),
+        },
+    };
+    let now_ms = now_ms();
+    let mut note = |asked: Forgetting<'_>| {
+        let event = Event::new(Kind::LeadForgotten, asked.actor)
+            .with("lead_sha256", asked.lead_sha256)
+            .with("why", asked.why);
+        Ledger::open(&state)?.lock()?.append(event, now_ms)?;
+        Ok(())
+    };
+    let mut out = std::io::stdout().lock();
+    leadlog::run(&options.command, &state, now_ms, &mut note, &mut out).map_err(|error| match error {
+        LeadsError::Stdout(error) => anyhow::Error::from(error),
+        other => other.into(),
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ledger(options: &LedgerOptions) -> anyhow::Result<ExitCode> {

@@ -12,6 +12,12 @@ mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
 mod export; // rows for other programs
+mod forget; // a lead is removed
+mod trace; // nothing of it is left
+mod erase; // both, in order
+mod status; // how much there is of what
+mod progress; // bars and lines
+mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
 mod writer; // the thread between them
@@ -20,6 +26,8 @@ mod fixture; // records for tests
 
 pub use self::{
     backup::BackupError,
+    command::{Forgetting, LeadsCommand, LeadsError, Ledgered, run},
+    erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
     evidence::{Horizon, Stretch, Versus},
     export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
@@ -30,6 +38,7 @@ pub use self::{
         AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
         ShadowRecord,
     },
+    status::LogStatus,
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::{Told, Writer},
 };

@@ -2,6 +2,7 @@
 //! tried again while records wait in the queues.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -15,7 +16,8 @@ use std::{
 use metrics::Gauge;
 
 use super::{
-    known::Known,
+    forget::hash,
+    known::{Known, Memory},
     queue::Queue,
     record::Entry,
     store::{Store, StoreError},
@@ -148,6 +150,7 @@ impl Run {
         if any_told {
             self.told.unmatched.set(store.unmatched()? as f64);
         }
+        self.told.forget(store)?;
         if std::mem::take(&mut self.failing) {
             tracing::info!("lead log: writing again");
         }
@@ -166,6 +169,17 @@ impl Run {
 }
 
 impl Told {
+    /// Takes leads that were forgotten on request out of the table of known leads.
+    fn forget(&self, store: &mut Store) -> Result<(), StoreError> {
+        let gone: HashMap<_, _> = store.lately_forgotten()?.into_iter().collect();
+        if !gone.is_empty() {
+            let is_gone =
+                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|ms| memory.time_ms <= *ms);
+            self.known.forget(is_gone);
+        }
+        Ok(())
+    }
+
     fn recall(&self, store: &Store) -> Result<(), StoreError> {
         for memory in store.recall(self.known.capacity(), &self.names)? {
             self.known.remember(memory);
