@@ -11,11 +11,13 @@ use super::{
     json::FeatureJson,
     packed::Packed,
     record::{
-        AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
+        AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
+        ShadowRecord,
     },
 };
 use crate::lead::{
-    Alias, Arm, ArmOutcome, Assignment, Exposure, Grade, KeyKind, ModelId, Outcome, Score, ShadowError, Slot,
+    Alias, Arm, ArmOutcome, Assignment, Exposure, Feedback, FeedbackReason, Grade, KeyKind, ModelId, Outcome,
+    Score, ShadowError, Slot, Verdict,
 };
 
 /// Writes records as lines.
@@ -106,6 +108,7 @@ enum Line<'l> {
     Alias(AliasLine<'l>),
     Exposure(UnscoredLine<'l>),
     Shadow(ShadowLine<'l>),
+    Feedback(FeedbackLine<'l>),
 }
 
 type Text<'l> = Cow<'l, str>;
@@ -177,6 +180,17 @@ struct ShadowLine<'l> {
 }
 
 #[derive(Serialize, Deserialize)]
+struct FeedbackLine<'l> {
+    time_ms: i64,
+    source: Text<'l>,
+    lead: Text<'l>,
+    verdict: Text<'l>,
+    reason: Option<Text<'l>>,
+    who: Option<Text<'l>>,
+    note: Option<Text<'l>>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct LiveLine<'l> {
     model: [Text<'l>; 3],
     score: f32,
@@ -201,6 +215,7 @@ impl<'l> Line<'l> {
                 outcome: text(record.outcome.as_str()),
             }),
             Entry::Shadow(record) => Line::Shadow(ShadowLine::of(record)),
+            Entry::Feedback(record) => Line::Feedback(FeedbackLine::of(record)),
         }
     }
 
@@ -220,6 +235,7 @@ impl<'l> Line<'l> {
                 outcome: arm_outcome(&line.outcome)?,
             })),
             Line::Shadow(line) => line.record(shared).map(|record| Entry::Shadow(Box::new(record))),
+            Line::Feedback(line) => line.record(shared).map(|record| Entry::Feedback(Box::new(record))),
         }
     }
 }
@@ -359,6 +375,36 @@ impl<'l> ShadowLine<'l> {
     }
 }
 
+impl<'l> FeedbackLine<'l> {
+    fn of(record: &'l FeedbackRecord) -> Self {
+        let FeedbackRecord { time_ms, source, feedback } = record;
+        Self {
+            time_ms: *time_ms,
+            source: text(source),
+            lead: text(&feedback.lead),
+            verdict: text(feedback.verdict.as_str()),
+            reason: feedback.reason.map(|reason| text(reason.as_str())),
+            who: feedback.who.as_deref().map(text),
+            note: feedback.note.as_deref().map(text),
+        }
+    }
+
+    fn record(self, shared: &mut Decoder) -> Option<FeedbackRecord> {
+        let reason = |told: &Text<'_>| FeedbackReason::ALL.into_iter().find(|known| known.as_str() == told);
+        let feedback = Feedback {
+            lead: boxed(self.lead),
+            verdict: Verdict::parse(&self.verdict)?,
+            reason: match &self.reason {
+                Some(told) => Some(reason(told)?),
+                None => None,
+            },
+            who: self.who.map(boxed),
+            note: self.note.map(boxed),
+        };
+        Some(FeedbackRecord { time_ms: self.time_ms, source: shared.text(&self.source), feedback })
+    }
+}
+
 const SLOTS: [Slot; 4] = [Slot::Champion, Slot::Challenger, Slot::Shadow, Slot::Previous];
 
 fn text(text: &str) -> Text<'_> {
@@ -408,6 +454,12 @@ pub(super) mod tests {
             time_ms: Some(-1),
             ..Outcome::new("d", true)
         }
+    }
+
+    fn complaint() -> FeedbackRecord {
+        let feedback = Feedback::new("a", Verdict::Down).by(Some("maria")).noted(Some("no, \"not\" them"));
+        let feedback = Feedback { reason: Some(FeedbackReason::NotALead), ..feedback };
+        FeedbackRecord { time_ms: 6, source: FeedbackRecord::API.into(), feedback }
     }
 
     /// One of each sort, with everything in it that a record can have.
@@ -464,6 +516,7 @@ pub(super) mod tests {
             }),
             Entry::Shadow(Box::new(shadow)),
             Entry::Shadow(Box::new(failed)),
+            Entry::Feedback(Box::new(complaint())),
         ]
     }
 
@@ -506,7 +559,7 @@ pub(super) mod tests {
             Some(Entry::Score(record)) => record,
             other => panic!("{other:?}"),
         };
-        let (one, two) = (read(&lines[0]), read(&lines[8]));
+        let (one, two) = (read(&lines[0]), read(&lines[9]));
         assert!(Arc::ptr_eq(&one.route, &two.route) && Arc::ptr_eq(&one.model, &two.model));
         assert!(Arc::ptr_eq(&one.names, &two.names));
     }

@@ -14,18 +14,27 @@ mod spill; // the files they wait in
 mod inlet; // memory, then files
 mod rows; // scores to rows
 mod store; // SQLite
+mod feedback; // what people said of scores
+mod export; // rows for other programs
+mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
 mod retention; // what is forgotten
 mod writer; // the thread between them
+#[cfg(test)]
+mod fixture; // records for tests
 
 pub use self::{
+    backup::BackupError,
     evidence::{Horizon, Stretch, Versus},
+    export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
+    feedback::{FeedbackCount, StoredFeedback},
     known::{Known, Memory},
     packed::Packed,
     private::Rules,
     queue::{CAPACITY, Queue, Sender},
     record::{
-        AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
+        AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
+        ShadowRecord,
     },
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::{Told, Writer},

@@ -60,7 +60,7 @@ impl Queue {
         Sender { queue: self.clone(), lane }
     }
 
-    /// The end for threads that are no workers.
+    /// The end that threads share which are no workers.
     pub fn aside(&self) -> Sender {
         self.sender(self.lanes.len() - 1)
     }
