@@ -93,10 +93,10 @@ impl Sidecar {
         let (listen, admin) = (listeners.address, admin_socket.local_addr()?);
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
-        let Books { queue, known, shadows, writer, scorer } = Books::open(&config, workers, &metrics)?;
         let (models, poll) = (config.models.clone(), options.poll);
         let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
         let served = control.served_by();
+        let Books { queue, known, shadows, writer, scorer } = Books::open(&served.config, workers, &metrics)?;
         let shared = Shared {
             snapshot: served.snapshot.clone(),
             latency: latency.clone(),
@@ -161,11 +161,13 @@ struct Books {
 }
 
 impl Books {
-    fn open(config: &Config, workers: usize, metrics: &Metrics) -> anyhow::Result<Self> {
+    fn open(served: &Arc<ArcSwap<Config>>, workers: usize, metrics: &Metrics) -> anyhow::Result<Self> {
+        let config = served.load();
         let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
         let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
         let names = config.features.iter().map(|feature| feature.name.clone()).collect();
-        let told = Told { known: known.clone(), names, unmatched: metrics.outcomes_unmatched.clone() };
+        let unmatched = metrics.outcomes_unmatched.clone();
+        let told = Told { known: known.clone(), names, unmatched, config: served.clone() };
         let writer = Writer::start(&config.state, queue.clone(), told)?;
         let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
         let scorer = ShadowScorer::start(&shadows, queue.aside())?;

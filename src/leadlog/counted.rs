@@ -244,7 +244,9 @@ impl Slice<'_> {
             "SELECT won, revenue FROM outcomes WHERE lead = ?1 AND coalesce(occurred_ms, time_ms) <= ?2
              ORDER BY coalesce(revision, 0) DESC, coalesce(occurred_ms, time_ms) DESC, seq DESC LIMIT 1",
         )?;
-        let found = statement.query_row(params![lead, until_ms], |row| Ok((row.get(0)?, row.get(1)?)));
+        let found = statement.query_row(params![lead, until_ms], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<f64>>(1)?))
+        });
         let (won, revenue) = found.optional()?.unwrap_or_default();
         Ok((won, revenue.filter(|_| won == Some(true))))
     }

@@ -12,11 +12,16 @@ mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
 mod evidence; // what it tells of versions on trial
+mod tally; // a version's day: leads by score, and what became of them
+mod counted; // which score of a lead counts, and for what
+mod cohorts; // what that adds up to, by day
 mod writer; // the thread between them
 #[cfg(test)]
 mod fixture; // records for tests
 
 pub use self::{
+    cohorts::{CohortDay, Days, Revenue, Win},
+    counted::Counted,
     evidence::{Horizon, Stretch, Versus},
     feedback::{FeedbackCount, StoredFeedback},
     known::{Known, Memory},
@@ -27,5 +32,6 @@ pub use self::{
         ShadowRecord,
     },
     store::{Store, StoreError, StoredOutcome, StoredScore},
+    tally::{Group, Tally},
     writer::{Told, Writer},
 };

@@ -125,12 +125,13 @@ impl Tally {
         Group { scored, won, lost, revenue: money(at(&self.revenue.grades)) }
     }
 
-    /// The leads by bin, the highest scores first, empty bins left out.
-    pub fn bins(&self) -> impl Iterator<Item = Group> {
+    /// The leads by bin, with the bin's least score, the highest first; empty bins are left out.
+    pub fn bins(&self) -> impl Iterator<Item = (f64, Group)> {
         self.scored.bins.iter().rev().map(|(bin, scored)| {
             let at = |bins: &BTreeMap<u16, i128>| bins.get(bin).copied().unwrap_or_default();
             let [won, lost] = [&self.won, &self.lost].map(|side| whole(at(&side.bins)));
-            Group { scored: whole(*scored), won, lost, revenue: money(at(&self.revenue.bins)) }
+            let revenue = money(at(&self.revenue.bins));
+            (f64::from(*bin) / f64::from(BINS), Group { scored: whole(*scored), won, lost, revenue })
         })
     }
 
@@ -419,8 +420,8 @@ mod tests {
         assert_eq!((tally.settled(), tally.known()), (settled, known));
         assert_eq!(tally.total(), Group { scored: 4, won: 2, lost: 1, revenue: 100.5 });
         assert_eq!(tally.grade(Grade::A), Group { scored: 2, won: 1, lost: 0, revenue: 0.5 });
-        let bins: Vec<(u64, u64)> = tally.bins().map(|group| (group.scored, group.won)).collect();
-        assert_eq!(bins, [(1, 0), (1, 1), (1, 0), (1, 1)], "the highest first");
+        let bins: Vec<_> = tally.bins().map(|(from, group)| (from, group.scored, group.won)).collect();
+        assert_eq!(bins, [(1023.0 / 1024.0, 1, 0), (0.75, 1, 1), (0.5, 1, 0), (0.25, 1, 1)]);
         let odd = place(0.5, Grade::A, Some(true), Some(f64::INFINITY));
         let mut tally = Tally::default();
         (0..3).for_each(|_| tally.add(&odd));

@@ -1,5 +1,6 @@
 //! The writer thread: queues to SQLite, in batches. Traffic never depends on it: a log that cannot be opened or written is
-//! tried again while records wait in the queues.
+//! tried again while records wait in the queues. Where few wait, it counts what it has written for the sketches, a slice of
+//! some milliseconds at a time.
 
 use std::{
     io,
@@ -12,14 +13,17 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use metrics::Gauge;
 
 use super::{
+    counted::Counted,
     known::Known,
     queue::Queue,
     record::Entry,
     store::{Store, StoreError},
 };
+use crate::config::Config;
 
 /// How long a record waits before it is committed. Polling instead of waking spares every request a system call.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -29,6 +33,12 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Records in one transaction.
 const BATCH: usize = 4_096;
+
+/// Scores and changed leads that are counted between two batches; some milliseconds.
+const SLICE: usize = 256;
+
+/// With fewer records in a batch there is time to count.
+const SHORT: usize = BATCH / 4;
 
 /// Tries at shutdown before what is left is counted as lost.
 const LAST_TRIES: usize = 10;
@@ -42,6 +52,8 @@ pub struct Told {
     pub names: Arc<[Arc<str>]>,
     /// Outcomes of deals that no conversion has linked to a lead yet.
     pub unmatched: Gauge,
+    /// Says how long a lead has to convert.
+    pub config: Arc<ArcSwap<Config>>,
 }
 
 /// The running thread. Dropping it flushes and stops.
@@ -64,6 +76,7 @@ impl Writer {
             store: None,
             batch: Vec::new(),
             failing: false,
+            counting: Counting { wanted: true, failing: false },
         };
         let thread = std::thread::Builder::new().name("leadlog".into()).spawn(move || run.run())?;
         Ok(Self { stop, thread: Some(thread) })
@@ -91,6 +104,13 @@ struct Run {
     store: Option<Store>,
     batch: Vec<Entry>,
     failing: bool,
+    counting: Counting,
+}
+
+/// Whether there is something to count, as far as the thread knows.
+struct Counting {
+    wanted: bool,
+    failing: bool,
 }
 
 impl Run {
@@ -101,8 +121,12 @@ impl Run {
             let stopping = self.stop.load(Ordering::Acquire);
             match self.write() {
                 Ok(0) if stopping => return,
-                Ok(0) => std::thread::park_timeout(PAUSE),
-                Ok(_) => {}
+                Ok(written) => {
+                    let counted = !stopping && written < SHORT && self.count(written);
+                    if written == 0 && !counted {
+                        std::thread::park_timeout(PAUSE);
+                    }
+                }
                 Err(error) => {
                     self.complain(error);
                     tries_left -= usize::from(stopping);
@@ -154,6 +178,24 @@ impl Run {
         Ok(written)
     }
 
+    /// Counts a slice of what was written, and says whether there is more. Sketches that lag behind are no reason to keep
+    /// records waiting; what cannot be counted now is counted after the next batch.
+    fn count(&mut self, written: usize) -> bool {
+        self.counting.wanted |= written > 0;
+        let Some(store) = self.store.as_mut().filter(|_| self.counting.wanted) else { return false };
+        let horizon_ms = self.told.config.load().rollout.horizon.as_millis();
+        match store.count(SLICE, i64::try_from(horizon_ms).unwrap_or(i64::MAX)) {
+            Ok(Counted { done, .. }) => self.counting = Counting { wanted: !done, failing: false },
+            Err(error) => {
+                self.counting.wanted = false;
+                if !std::mem::replace(&mut self.counting.failing, true) {
+                    tracing::warn!(%error, "leads cannot be counted for the report; it is tried again");
+                }
+            }
+        }
+        self.counting.wanted
+    }
+
     fn complain(&mut self, error: StoreError) {
         if !std::mem::replace(&mut self.failing, true) {
             let error = format!("{:#}", anyhow::Error::from(error));
@@ -202,7 +244,9 @@ mod tests {
 
     fn told() -> Told {
         let known = Arc::new(Known::new(64, Duration::from_secs(1)));
-        Told { known, names: ["age".into()].into(), unmatched: Gauge::noop() }
+        let config = Config::parse("upstream: http://127.0.0.1:1", &|_| None).unwrap();
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        Told { known, names: ["age".into()].into(), unmatched: Gauge::noop(), config }
     }
 
     fn score(lead: &str) -> Entry {
@@ -312,6 +356,28 @@ mod tests {
         other.execute_batch("COMMIT").unwrap();
         drop(writer);
         assert_eq!(Store::open_read_only(folder.path()).unwrap().scores_of("waits").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_written_is_counted_when_there_is_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::new(1, 10_000, metrics::Counter::noop());
+        (0..600).for_each(|lead| queue.sender(0).send(score(&lead.to_string())));
+        let writer = Writer::start(folder.path(), queue.clone(), told()).unwrap();
+        let is_counted = |leads: u64| {
+            let reader = Store::open_read_only(folder.path());
+            reader.is_ok_and(|reader| {
+                reader.score_count().is_ok_and(|count| count == leads) && reader.uncounted().is_ok_and(|left| left == 0)
+            })
+        };
+        while !is_counted(600) {
+            std::thread::yield_now();
+        }
+        queue.sender(0).send(score("one more"));
+        while !is_counted(601) {
+            std::thread::yield_now();
+        }
+        drop(writer);
     }
 
     #[test]

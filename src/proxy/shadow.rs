@@ -318,7 +318,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let queue = Queue::new(1, 100, Counter::noop());
             let known = Arc::new(Known::new(0, Duration::ZERO));
-            let told = Told { known, names: [].into(), unmatched: metrics::Gauge::noop() };
+            let config = Config::parse("upstream: http://127.0.0.1:1", &|_| None).unwrap();
+            let config = Arc::new(arc_swap::ArcSwap::from_pointee(config));
+            let told = Told { known, names: [].into(), unmatched: metrics::Gauge::noop(), config };
             let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
             let dropped = Arc::new(AtomicU64::new(0));
             let shadows = Shadows::new(capacity, Counter::from_arc(Arc::clone(&dropped)));

@@ -1,0 +1,3 @@
+//! From the lead log to the report.
+
+use super::*;
