@@ -74,19 +74,17 @@ impl CohortDay {
 }
 
 impl Days<'_> {
-    fn from_ms(&self) -> i64 {
-        self.from.saturating_mul(DAY_MS)
-    }
-
-    fn to_ms(&self) -> i64 {
-        self.to.saturating_mul(DAY_MS)
+    /// The first moment, and that after the last, in milliseconds since 1970.
+    fn span(&self) -> (i64, i64) {
+        (self.from.saturating_mul(DAY_MS), self.to.saturating_mul(DAY_MS))
     }
 }
 
 impl Store {
     /// The models that have been counted, in the order of their names.
     pub fn counted_models(&self) -> Result<Vec<String>, StoreError> {
-        let mut statement = self.connection.prepare_cached("SELECT DISTINCT model FROM sketches ORDER BY model")?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT DISTINCT model FROM sketches ORDER BY model")?;
         let models = statement.query_map([], |row| row.get(0))?;
         Ok(models.collect::<Result<_, _>>()?)
     }
@@ -117,7 +115,8 @@ impl Store {
                      LIMIT 1) = 1
              GROUP BY met.lead, met.version",
         )?;
-        let range = params![days.model, days.version, days.from_ms(), days.to_ms()];
+        let (from_ms, to_ms) = days.span();
+        let range = params![days.model, days.version, from_ms, to_ms];
         let wins = statement.query_map(range, |row| {
             let (scored_ms, won_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
             Ok(Win { scored_ms, delay_ms: won_ms.saturating_sub(scored_ms).max(0) })
@@ -131,7 +130,8 @@ impl Store {
             "SELECT version, time_ms, revenue FROM counted
              WHERE won = 1 AND model = ?1 AND (?2 IS NULL OR version = ?2) AND time_ms >= ?3 AND time_ms < ?4",
         )?;
-        let range = params![days.model, days.version, days.from_ms(), days.to_ms()];
+        let (from_ms, to_ms) = days.span();
+        let range = params![days.model, days.version, from_ms, to_ms];
         let revenues = statement.query_map(range, |row| {
             Ok(Revenue { version: row.get(0)?, scored_ms: row.get(1)?, revenue: row.get(2)? })
         })?;

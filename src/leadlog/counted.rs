@@ -47,7 +47,8 @@ impl Store {
     pub fn count(&mut self, most: usize, horizon_ms: i64) -> Result<Counted, StoreError> {
         // Another process may count too; whoever begins has the turn until the slice is done.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut reached = Reached::read(&transaction)?.unwrap_or(Reached { seq: 0, horizon_ms, relabelled: None });
+        let mut reached =
+            Reached::read(&transaction)?.unwrap_or(Reached { seq: 0, horizon_ms, relabelled: None });
         if reached.horizon_ms != horizon_ms {
             (reached.horizon_ms, reached.relabelled) = (horizon_ms, Some(String::new()));
         }
@@ -85,15 +86,16 @@ struct Reached {
 
 impl Reached {
     fn read(connection: &Connection) -> Result<Option<Self>, StoreError> {
-        let mut statement = connection.prepare_cached("SELECT seq, horizon_ms, relabelled FROM counted_to")?;
-        let read = |row: &Row<'_>| {
-            Ok(Self { seq: row.get(0)?, horizon_ms: row.get(1)?, relabelled: row.get(2)? })
-        };
+        let mut statement =
+            connection.prepare_cached("SELECT seq, horizon_ms, relabelled FROM counted_to")?;
+        let read =
+            |row: &Row<'_>| Ok(Self { seq: row.get(0)?, horizon_ms: row.get(1)?, relabelled: row.get(2)? });
         Ok(statement.query_row([], read).optional()?)
     }
 
     fn write(&self, connection: &Connection) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO counted_to (one, seq, horizon_ms, relabelled) VALUES (1, ?1, ?2, ?3)";
+        let sql =
+            "INSERT OR REPLACE INTO counted_to (one, seq, horizon_ms, relabelled) VALUES (1, ?1, ?2, ?3)";
         connection.prepare_cached(sql)?.execute(params![self.seq, self.horizon_ms, self.relabelled])?;
         Ok(())
     }
@@ -234,7 +236,8 @@ impl Slice<'_> {
     /// When anything first became of a lead, as it happened or as it passed, whichever is earlier.
     fn closed_ms(&self, lead: &str) -> Result<i64, StoreError> {
         let sql = "SELECT min(min(time_ms, coalesce(occurred_ms, time_ms))) FROM outcomes WHERE lead = ?1";
-        let closed = self.connection.prepare_cached(sql)?.query_row([lead], |row| row.get::<_, Option<i64>>(0))?;
+        let closed =
+            self.connection.prepare_cached(sql)?.query_row([lead], |row| row.get::<_, Option<i64>>(0))?;
         Ok(closed.unwrap_or(i64::MAX))
     }
 
@@ -244,20 +247,14 @@ impl Slice<'_> {
             "SELECT won, revenue FROM outcomes WHERE lead = ?1 AND coalesce(occurred_ms, time_ms) <= ?2
              ORDER BY coalesce(revision, 0) DESC, coalesce(occurred_ms, time_ms) DESC, seq DESC LIMIT 1",
         )?;
-        let found = statement.query_row(params![lead, until_ms], |row| {
-            Ok((row.get(0)?, row.get::<_, Option<f64>>(1)?))
-        });
+        let found = statement
+            .query_row(params![lead, until_ms], |row| Ok((row.get(0)?, row.get::<_, Option<f64>>(1)?)));
         let (won, revenue) = found.optional()?.unwrap_or_default();
         Ok((won, revenue.filter(|_| won == Some(true))))
     }
 
     /// Gives the lead its place by a score and when the lead was closed, or none.
-    fn move_to(
-        &mut self,
-        lead: &str,
-        scorer: &Scorer,
-        to: Option<(Given, i64)>,
-    ) -> Result<(), StoreError> {
+    fn move_to(&mut self, lead: &str, scorer: &Scorer, to: Option<(Given, i64)>) -> Result<(), StoreError> {
         let places = self.places(lead)?;
         let old = places.into_iter().find(|(place, _)| place == scorer).map(|(_, place)| place);
         let new = to.map(|(given, closed_ms)| self.labelled(lead, given, closed_ms)).transpose()?;
@@ -337,8 +334,9 @@ impl Slice<'_> {
     }
 
     fn write(self) -> Result<(), StoreError> {
-        let mut remove =
-            self.connection.prepare_cached("DELETE FROM sketches WHERE model = ?1 AND version = ?2 AND day = ?3")?;
+        let mut remove = self
+            .connection
+            .prepare_cached("DELETE FROM sketches WHERE model = ?1 AND version = ?2 AND day = ?3")?;
         let mut write = self.connection.prepare_cached(
             "INSERT INTO sketches (model, version, day, scored, known) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (model, version, day) DO UPDATE SET scored = excluded.scored, known = excluded.known",

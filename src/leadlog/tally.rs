@@ -388,7 +388,8 @@ mod tests {
 
     #[test]
     fn a_cut_or_lengthened_or_newer_tally_is_none() {
-        let whole = tally(&[place(0.5, Grade::B, Some(true), Some(9.5)), place(0.1, Grade::D, Some(false), None)]);
+        let whole =
+            tally(&[place(0.5, Grade::B, Some(true), Some(9.5)), place(0.1, Grade::D, Some(false), None)]);
         let (scored, known) = (whole.scored_bytes(), whole.known_bytes());
         assert_eq!(Tally::read(&scored, &known), Some(whole));
         assert!(scored.len() + known.len() < 120, "{} {}", scored.len(), known.len());
@@ -397,7 +398,8 @@ mod tests {
         assert_eq!(Tally::read(&[&scored[..], &[0]].concat(), &known), None);
         assert_eq!(Tally::read(&[&[2], &scored[1..]].concat(), &known), None);
         // A number without an end, more bins than there are, a bin beyond the last, and fewer than no leads.
-        for bytes in [&[0xff; 40][..], &[0xfe, 0xff, 0x7f], &[2, 0x80, 0x10, 2], &[2, 0, 1, 0, 0, 0, 0, 0, 0]] {
+        for bytes in [&[0xff; 40][..], &[0xfe, 0xff, 0x7f], &[2, 0x80, 0x10, 2], &[2, 0, 1, 0, 0, 0, 0, 0, 0]]
+        {
             assert_eq!(Tally::read(&[&[FORMAT], bytes].concat(), &known), None, "{bytes:?}");
         }
     }

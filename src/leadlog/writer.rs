@@ -76,7 +76,7 @@ impl Writer {
             store: None,
             batch: Vec::new(),
             failing: false,
-            counting: Counting { wanted: true, failing: false },
+            counting: Counting { wanted: true, failing: false, horizon_ms: 0 },
         };
         let thread = std::thread::Builder::new().name("leadlog".into()).spawn(move || run.run())?;
         Ok(Self { stop, thread: Some(thread) })
@@ -111,6 +111,8 @@ struct Run {
 struct Counting {
     wanted: bool,
     failing: bool,
+    /// Of the last slice; another one has every lead labelled anew.
+    horizon_ms: i64,
 }
 
 impl Run {
@@ -181,11 +183,13 @@ impl Run {
     /// Counts a slice of what was written, and says whether there is more. Sketches that lag behind are no reason to keep
     /// records waiting; what cannot be counted now is counted after the next batch.
     fn count(&mut self, written: usize) -> bool {
-        self.counting.wanted |= written > 0;
+        let horizon_ms =
+            i64::try_from(self.told.config.load().rollout.horizon.as_millis()).unwrap_or(i64::MAX);
+        self.counting.wanted |= written > 0 || self.counting.horizon_ms != horizon_ms;
         let Some(store) = self.store.as_mut().filter(|_| self.counting.wanted) else { return false };
-        let horizon_ms = self.told.config.load().rollout.horizon.as_millis();
-        match store.count(SLICE, i64::try_from(horizon_ms).unwrap_or(i64::MAX)) {
-            Ok(Counted { done, .. }) => self.counting = Counting { wanted: !done, failing: false },
+        self.counting.horizon_ms = horizon_ms;
+        match store.count(SLICE, horizon_ms) {
+            Ok(Counted { done, .. }) => (self.counting.wanted, self.counting.failing) = (!done, false),
             Err(error) => {
                 self.counting.wanted = false;
                 if !std::mem::replace(&mut self.counting.failing, true) {
@@ -363,11 +367,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::new(1, 10_000, metrics::Counter::noop());
         (0..600).for_each(|lead| queue.sender(0).send(score(&lead.to_string())));
-        let writer = Writer::start(folder.path(), queue.clone(), told()).unwrap();
+        let told = told();
+        let config = Arc::clone(&told.config);
+        let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
         let is_counted = |leads: u64| {
             let reader = Store::open_read_only(folder.path());
             reader.is_ok_and(|reader| {
-                reader.score_count().is_ok_and(|count| count == leads) && reader.uncounted().is_ok_and(|left| left == 0)
+                reader.score_count().is_ok_and(|count| count == leads)
+                    && reader.uncounted().is_ok_and(|left| left == 0)
             })
         };
         while !is_counted(600) {
@@ -375,6 +382,13 @@ mod tests {
         }
         queue.sender(0).send(score("one more"));
         while !is_counted(601) {
+            std::thread::yield_now();
+        }
+        // A new horizon is followed though nothing is written.
+        let text = "upstream: http://127.0.0.1:1\nrollout: {horizon: 7d}";
+        config.store(Arc::new(Config::parse(text, &|_| None).unwrap()));
+        let horizon = || Store::open_read_only(folder.path()).unwrap().counted_horizon().unwrap();
+        while horizon() != Some(7 * 86_400_000) {
             std::thread::yield_now();
         }
         drop(writer);

@@ -58,7 +58,7 @@ pub struct ModelReport {
     pub matured: Option<Figures>,
     /// The days that are not, as far as is known.
     pub provisional: Option<Figures>,
-    /// What the days that are not may come to.
+    /// What the days that are not matured may come to.
     pub estimate: Option<Estimate>,
     /// By week, month, day or version.
     pub periods: Vec<Period>,
@@ -68,7 +68,7 @@ pub struct ModelReport {
     pub revenue: Option<Money>,
     /// Each version's own.
     pub versions: Vec<VersionReport>,
-    /// How long leads of matured days took that were won.
+    /// How long leads took that were won, of all matured days in the log.
     pub delays: Option<Delays>,
     /// What people said of the scores in these days.
     pub feedback: Vec<Feedback>,
@@ -100,9 +100,11 @@ const IMMATURE: &str = "No day has matured yet: every lead scored here can still
     counts only leads whose outcome is known, and early outcomes are not like late ones. Do not judge a model's conversion or \
     calibration by it.";
 
-/// Makes a report of what the log has counted.
+/// Makes a report of what the log has counted, under the horizon it was counted with: a new one takes effect in the counts first.
 pub fn report(store: &Store, asked: &Asked<'_>) -> Result<Report, StoreError> {
     let known = store.counted_models()?;
+    let ms = store.counted_horizon()?.unwrap_or(asked.horizon.ms);
+    let asked = &Asked { horizon: Horizon { ms, ..asked.horizon }, ..*asked };
     let models = known.iter().filter(|model| asked.model.is_none_or(|asked| asked == **model));
     Ok(Report {
         from: dates::day(asked.from),
@@ -117,12 +119,14 @@ fn model_report(store: &Store, model: &str, asked: &Asked<'_>) -> Result<ModelRe
     let days = Days { model, version: None, from: asked.from, to: asked.to };
     let cohorts = store.cohorts_of(&days, asked.horizon)?;
     let last = matured_until(asked.horizon).min(asked.to).max(asked.from);
-    let wins = store.wins(&Days { to: last, ..days })?;
+    // How leads come to be won is better known from all days than from these.
+    let wins = store.wins(&Days { from: i64::MIN, to: matured_until(asked.horizon), ..days })?;
     let delays = Delays::new(&wins, asked.horizon.ms);
     let matured = merged(cohorts.iter().filter(|day| day.matured));
     let open = merged(cohorts.iter().filter(|day| !day.matured));
     let parts = if matured.is_empty() { Parts::known(&open) } else { Parts::settled(&matured) };
-    let feedback = store.feedback_counts(asked.from.saturating_mul(dates::DAY_MS), asked.to.saturating_mul(dates::DAY_MS))?;
+    let feedback = store
+        .feedback_counts(asked.from.saturating_mul(dates::DAY_MS), asked.to.saturating_mul(dates::DAY_MS))?;
     Ok(ModelReport {
         notices: notices(&matured, &open, parts.as_ref()),
         matured: Figures::settled(&matured),
@@ -149,7 +153,8 @@ fn versions(cohorts: &[CohortDay]) -> Vec<VersionReport> {
     names.sort_unstable();
     names.dedup();
     let of = |version: &str| {
-        let tally = |matured| merged(cohorts.iter().filter(|day| day.version == version && day.matured == matured));
+        let tally =
+            |matured| merged(cohorts.iter().filter(|day| day.version == version && day.matured == matured));
         let (matured, provisional) = (Figures::settled(&tally(true)), Figures::known(&tally(false)));
         VersionReport { version: version.to_owned(), matured, provisional }
     };

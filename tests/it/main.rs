@@ -41,6 +41,7 @@ mod orders; // versions are moved, and by whom
 mod journal; // changed files in the ledger
 mod ledger; // who changed what, and whether that still stands
 mod told; // what people and programs tell of leads
+mod report; // what became of the leads
 mod bare; // model files of other libraries, from the command line
 mod import; // models of other libraries become versions
 mod batch; // tables, from the command line

@@ -6,10 +6,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::{
     lead::{Alias, Outcome, Score},
-    leadlog::{
-        AliasRecord, CohortDay, Days, Entry, Horizon, OutcomeRecord, ScoreRecord, Win,
-        fixture,
-    },
+    leadlog::{AliasRecord, CohortDay, Days, Entry, Horizon, OutcomeRecord, ScoreRecord, Win, fixture},
 };
 
 const ALL: Days<'_> = Days { model: "lead", version: None, from: i64::MIN, to: i64::MAX };
@@ -55,7 +52,9 @@ fn places(store: &Store) -> Vec<(String, String, i64, Option<bool>, Option<f64>)
 fn the_last_score_before_the_outcome_counts_with_what_happened_within_the_horizon() {
     let check = |scores: &[i64], outcomes: Vec<Entry>, expected: Option<(i64, Option<bool>)>| {
         let scores: Vec<Entry> = scores.iter().map(|time| score(*time, "a", "1", 0.5)).collect();
-        for arrival in [[scores.clone(), outcomes.clone()].concat(), [outcomes.clone(), scores.clone()].concat()] {
+        for arrival in
+            [[scores.clone(), outcomes.clone()].concat(), [outcomes.clone(), scores.clone()].concat()]
+        {
             let (_folder, mut store) = log(&arrival);
             count_all(&mut store, 1, 100);
             let found = places(&store).first().map(|(_, _, time_ms, won, _)| (*time_ms, *won));
@@ -63,7 +62,10 @@ fn the_last_score_before_the_outcome_counts_with_what_happened_within_the_horizo
         }
     };
     let revised = |time_ms, occurred_ms, revision, is_won| {
-        told(time_ms, Outcome { time_ms: Some(occurred_ms), revision: Some(revision), ..Outcome::new("a", is_won) })
+        told(
+            time_ms,
+            Outcome { time_ms: Some(occurred_ms), revision: Some(revision), ..Outcome::new("a", is_won) },
+        )
     };
     check(&[10, 30, 70], vec![], Some((70, None)));
     check(&[10, 30, 70], vec![won(50, "a", true)], Some((30, Some(true))));
@@ -108,7 +110,10 @@ fn each_version_has_a_place_of_its_own_and_a_lead_without_id_none() {
     assert_eq!(told(DAY_MS + 100), [(0, true, 1, 1, 0), (1, false, 1, 0, 0)]);
     assert_eq!(told(2 * DAY_MS + 100), [(0, true, 1, 1, 0), (1, true, 1, 0, 1)]);
     let revenues = store.revenues(&one).unwrap();
-    assert_eq!(revenues.iter().map(|lead| (lead.scored_ms, lead.revenue)).collect::<Vec<_>>(), [(10, Some(12.5))]);
+    assert_eq!(
+        revenues.iter().map(|lead| (lead.scored_ms, lead.revenue)).collect::<Vec<_>>(),
+        [(10, Some(12.5))]
+    );
     assert_eq!(store.wins(&ALL).unwrap().len(), 2);
     assert_eq!(store.wins(&one).unwrap(), [Win { scored_ms: 10, delay_ms: 20 }]);
     assert_eq!(store.wins(&Days { from: 1, ..one }).unwrap(), []);
@@ -117,7 +122,10 @@ fn each_version_has_a_place_of_its_own_and_a_lead_without_id_none() {
 #[test]
 fn a_win_counts_from_when_it_was_first_won_unless_it_was_corrected() {
     let event = |time_ms, lead, revision, is_won| {
-        told(time_ms, Outcome { event: Some("e".into()), revision: Some(revision), ..Outcome::new(lead, is_won) })
+        told(
+            time_ms,
+            Outcome { event: Some("e".into()), revision: Some(revision), ..Outcome::new(lead, is_won) },
+        )
     };
     let (_folder, mut store) = log(&[
         score(10, "again", "1", 0.5),
@@ -137,7 +145,8 @@ fn a_win_counts_from_when_it_was_first_won_unless_it_was_corrected() {
 
 #[test]
 fn a_number_that_is_given_again_is_counted_again() {
-    let (_folder, mut store) = log(&[score(10, "a", "1", 0.5), score(20, "b", "1", 0.5), score(30, "c", "1", 0.5)]);
+    let (_folder, mut store) =
+        log(&[score(10, "a", "1", 0.5), score(20, "b", "1", 0.5), score(30, "c", "1", 0.5)]);
     count_all(&mut store, 100, 100);
     store.connection.execute("DELETE FROM scores WHERE seq >= 2", []).unwrap();
     store.write(&[score(40, "d", "1", 0.5), score(50, "e", "1", 0.5)]).unwrap();
@@ -153,7 +162,8 @@ fn a_number_that_is_given_again_is_counted_again() {
 
 #[test]
 fn a_place_outlives_its_row_and_still_takes_its_label() {
-    let (_folder, mut store) = log(&[score(10, "a", "1", 0.5), score(20, "a", "1", 0.5), score(30, "b", "1", 0.5)]);
+    let (_folder, mut store) =
+        log(&[score(10, "a", "1", 0.5), score(20, "a", "1", 0.5), score(30, "b", "1", 0.5)]);
     count_all(&mut store, 100, 100);
     store.connection.execute("DELETE FROM scores WHERE lead = 'a'", []).unwrap();
     store.write(&[won(50, "a", true)]).unwrap();
@@ -168,7 +178,8 @@ fn a_place_outlives_its_row_and_still_takes_its_label() {
 
 #[test]
 fn a_sketch_that_cannot_be_read_is_counted_again() {
-    let (_folder, mut store) = log(&[score(10, "a", "1", 0.5), score(20, "b", "1", 0.75), won(30, "a", true)]);
+    let (_folder, mut store) =
+        log(&[score(10, "a", "1", 0.5), score(20, "b", "1", 0.75), won(30, "a", true)]);
     count_all(&mut store, 100, 100);
     let before = cohorts(&store);
     store.connection.execute("UPDATE sketches SET known = x'01ff'", []).unwrap();
@@ -230,7 +241,9 @@ fn by_hand(store: &Store, horizon_ms: i64) -> Vec<(String, i64, Group4)> {
     }
     let mut days: BTreeMap<(i64, String), Group4> = BTreeMap::new();
     for ((lead, version), time_ms) in last {
-        let within = |told: &&(String, i64, i64, i64, bool, Option<f64>)| told.0 == lead && told.2 <= time_ms + horizon_ms;
+        let within = |told: &&(String, i64, i64, i64, bool, Option<f64>)| {
+            told.0 == lead && told.2 <= time_ms + horizon_ms
+        };
         let label = outcomes.iter().filter(within).max_by_key(|told| (told.3, told.2));
         let day = days.entry((time_ms.div_euclid(DAY_MS), version)).or_default();
         day.0 += 1;
@@ -258,18 +271,33 @@ enum Step {
 fn entry() -> impl Strategy<Value = Entry> {
     let time = || (0..40i64).prop_map(|quarter| quarter * DAY_MS / 4);
     let lead = || prop::sample::select(vec!["a", "b", "c", "d"]);
-    let given = (time(), lead(), 1..3u8, 0..=16u8)
-        .prop_map(|(time, lead, version, part)| score(time, lead, &version.to_string(), f32::from(part) / 16.0));
+    let given = (time(), lead(), 1..3u8, 0..=16u8).prop_map(|(time, lead, version, part)| {
+        score(time, lead, &version.to_string(), f32::from(part) / 16.0)
+    });
     let event = prop::option::of(prop::sample::select(vec!["x", "y"]));
-    let outcome = (time(), lead(), any::<(bool, bool)>(), event, prop::option::of(0..3i64), prop::option::of(time()));
+    let outcome =
+        (time(), lead(), any::<(bool, bool)>(), event, prop::option::of(0..3i64), prop::option::of(time()));
     let outcome = outcome.prop_map(|(time, lead, (is_won, via_alias), event, revision, occurred)| {
         let lead = if via_alias { format!("deal-{lead}") } else { lead.to_owned() };
         let revenue = is_won.then_some(time as f64 / 1e5);
         let event = event.map(Into::into);
-        told(time, Outcome { via_alias, event, revision, time_ms: occurred, revenue, ..Outcome::new(&*lead, is_won) })
+        told(
+            time,
+            Outcome {
+                via_alias,
+                event,
+                revision,
+                time_ms: occurred,
+                revenue,
+                ..Outcome::new(&*lead, is_won)
+            },
+        )
     });
     let alias = (time(), lead(), lead()).prop_map(|(time_ms, deal, lead)| {
-        Entry::Alias(AliasRecord { time_ms, alias: Alias { deal: format!("deal-{deal}").into(), lead: lead.into() } })
+        Entry::Alias(AliasRecord {
+            time_ms,
+            alias: Alias { deal: format!("deal-{deal}").into(), lead: lead.into() },
+        })
     });
     prop_oneof![4 => given, 3 => outcome, 1 => alias]
 }

@@ -92,7 +92,12 @@ pub struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// The days from `since` to `until`, or to today.
-    pub fn new(model: Option<&'a str>, (since, until): (Since, Option<Since>), by: By, horizon: Horizon) -> Self {
+    pub fn new(
+        model: Option<&'a str>,
+        (since, until): (Since, Option<Since>),
+        by: By,
+        horizon: Horizon,
+    ) -> Self {
         let day = |since: Since| since.day(horizon.now_ms);
         let to = day(until.unwrap_or(Since::Ago(0))).saturating_add(1);
         Self { model, from: day(since), to, by, horizon }

@@ -94,7 +94,10 @@ fn opened(Caption { id, title, says }: Caption<'_>, most: f64) -> String {
     );
     for part in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let (right, at) = (WIDTH - 8.0, y(part * most, most));
-        _ = writeln!(svg, "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d0d7de\"/>");
+        _ = writeln!(
+            svg,
+            "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#d0d7de\"/>"
+        );
         label(&mut svg, (LEFT - 6.0, at + 4.0), "end", &format!("{:.1}%", part * most * 100.0));
     }
     svg
@@ -106,7 +109,10 @@ fn y(share: f64, most: f64) -> f64 {
 
 fn label(svg: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
     let text = escape(text);
-    _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"#57606a\">{text}</text>");
+    _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"#57606a\">{text}</text>"
+    );
 }
 
 #[cfg(test)]
@@ -132,7 +138,7 @@ mod tests {
             assert!(svg.contains("<title id=\"c1-title\">A &amp; B</title>"), "{svg}");
             assert!(svg.contains("&lt;b&gt;falls&lt;/b&gt;") && !svg.contains("<b>") && !svg.contains("NaN"));
             assert!(svg.matches("<rect").count() <= MOST && svg.ends_with("</svg>"));
-            for key in ["y=\"", "y1=\"", "y2=\"", "cy=\"", "x=\"", "x1=\"", "x2=\"", "cx=\""] {
+            for key in [" y=\"", " y1=\"", " y2=\"", " cy=\"", " x=\"", " x1=\"", " x2=\"", " cx=\""] {
                 for value in svg.split(key).skip(1).map(|rest| rest.split('"').next().unwrap_or_default()) {
                     let value: f64 = value.parse().unwrap();
                     assert!((0.0..=WIDTH).contains(&value), "{key}{value}");

@@ -11,12 +11,16 @@ const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day
 
 /// `2026-11-22`; the number itself where no calendar has it.
 pub(super) fn day(day: i64) -> String {
-    date(day).map_or_else(|| day.to_string(), |date| format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
+    date(day).map_or_else(
+        || day.to_string(),
+        |date| format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()),
+    )
 }
 
 /// `2026-11`
 pub(super) fn month(day: i64) -> String {
-    date(day).map_or_else(|| day.to_string(), |date| format!("{:04}-{:02}", date.year(), u8::from(date.month())))
+    date(day)
+        .map_or_else(|| day.to_string(), |date| format!("{:04}-{:02}", date.year(), u8::from(date.month())))
 }
 
 /// `2026-W47`, the week of ISO 8601, which begins on a Monday.

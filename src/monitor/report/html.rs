@@ -33,9 +33,12 @@ impl ModelReport {
         page.heading(&format!("Model {}", self.model));
         self.notices.iter().for_each(|notice| page.paragraph(&format!("Note: {notice}")));
         let told = [("matured", &self.matured), ("provisional", &self.provisional)];
-        let told = told.into_iter().filter_map(|(name, of)| Some(format!("{name}: {}", standing(of.as_ref()?))));
-        let more = self.estimate.iter().map(estimated).chain(self.revenue.iter().map(earned));
-        let lines: Vec<String> = told.chain(more).chain(self.delays.iter().map(delayed)).collect();
+        let told =
+            told.into_iter().filter_map(|(name, of)| Some(format!("{name}: {}", standing(of.as_ref()?))));
+        let estimate = self.estimate.iter().map(|of| format!("estimate: {}", estimated(of)));
+        let revenue = self.revenue.iter().map(|of| format!("revenue: {}", earned(of)));
+        let delays = self.delays.iter().map(|of| format!("time from the score to the win: {}", delayed(of)));
+        let lines: Vec<String> = told.chain(estimate).chain(revenue).chain(delays).collect();
         lines.iter().for_each(|line| page.paragraph(line));
         self.write_periods(page, id);
         if let Some(parts) = &self.parts {
@@ -57,7 +60,10 @@ impl ModelReport {
         };
         let bars: Vec<Bar> = self.periods.iter().map(bar).collect();
         let says = "Conversions per matured lead for each period, with 95% intervals; the table below has the numbers.";
-        page.svg(&chart::bars(Caption { id: &format!("{id}-periods"), title: "Conversion over time", says }, &bars));
+        page.svg(&chart::bars(
+            Caption { id: &format!("{id}-periods"), title: "Conversion over time", says },
+            &bars,
+        ));
         let row = |of: &super::Period| {
             vec![
                 of.period.clone(),
@@ -70,7 +76,16 @@ impl ModelReport {
                 whole(of.so_far),
             ]
         };
-        let head = ["period", "leads", "matured", "converted", "rate", "95% interval", "revenue", "provisional wins so far"];
+        let head = [
+            "period",
+            "leads",
+            "matured",
+            "converted",
+            "rate",
+            "95% interval",
+            "revenue",
+            "provisional wins so far",
+        ];
         page.table(&head, &self.periods.iter().map(row).collect::<Vec<_>>());
     }
 
@@ -95,17 +110,21 @@ impl ModelReport {
             return;
         }
         page.heading(&format!("{}: what people said", self.model));
-        let row = |of: &super::Feedback| vec![of.version.clone(), of.grade.clone(), whole(of.up), whole(of.down)];
+        let row =
+            |of: &super::Feedback| vec![of.version.clone(), of.grade.clone(), whole(of.up), whole(of.down)];
         page.table(&["version", "grade", "up", "down"], &self.feedback.iter().map(row).collect::<Vec<_>>());
     }
 }
 
 fn write_parts(page: &mut Page, id: &str, parts: &Parts) {
     let bar = |part: &Part| Bar { name: part.name.clone(), height: part.rate, interval: part.wilson95 };
-    for (title, rows) in [("Conversion by decile of the score", &parts.deciles), ("Conversion by grade", &parts.grades)] {
+    for (title, rows) in
+        [("Conversion by decile of the score", &parts.deciles), ("Conversion by grade", &parts.grades)]
+    {
         page.heading(title);
         let bars: Vec<Bar> = rows.iter().map(bar).collect();
-        let says = "Conversions per lead from the highest scores on the left to the lowest, with 95% intervals.";
+        let says =
+            "Conversions per lead from the highest scores on the left to the lowest, with 95% intervals.";
         let id = format!("{id}-{}", if title.ends_with("grade") { "grades" } else { "deciles" });
         page.svg(&chart::bars(Caption { id: &id, title, says }, &bars));
         let row = |of: &Part| {

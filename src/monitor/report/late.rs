@@ -8,7 +8,7 @@ use crate::{
     stats::{quantile, sorted},
 };
 
-/// How long leads took that were won, of matured days, in days.
+/// How long leads took that were won, of all matured days, in days.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Delays {
     /// Leads that were won, those after the horizon too.

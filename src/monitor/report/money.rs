@@ -46,7 +46,8 @@ impl Money {
             total: total.revenue,
             per_lead: total.revenue / n,
             per_lead_cut: cut.as_ref().map(|revenues| revenues.iter().sum::<f64>() / n),
-            interval95: cut.and_then(|revenues| mean_interval(&revenues, usize::try_from(total.scored).ok()?, SEED)),
+            interval95: cut
+                .and_then(|revenues| mean_interval(&revenues, usize::try_from(total.scored).ok()?, SEED)),
             untold: are_all_there.then(|| leads.len().saturating_sub(told.len()) as u64),
         })
     }

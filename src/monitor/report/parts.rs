@@ -88,8 +88,10 @@ impl Parts {
         };
         let all = bucket(&tally.total());
         let tenths = tenths(tally.bins().map(|(from, group)| (from, bucket(&group))), all.outcome.leads);
-        let deciles: Vec<Part> =
-            tenths.iter().map(|tenth| Part::new(tenth.name(), Some(tenth.from_score), &tenth.bucket, &all)).collect();
+        let deciles: Vec<Part> = tenths
+            .iter()
+            .map(|tenth| Part::new(tenth.name(), Some(tenth.from_score), &tenth.bucket, &all))
+            .collect();
         let grades = [Grade::A, Grade::B, Grade::C, Grade::D];
         let grade = |grade: Grade| Part::new(grade.to_string(), None, &bucket(&tally.grade(grade)), &all);
         let buckets: Vec<Bucket> = tenths.iter().map(|tenth| tenth.bucket).collect();

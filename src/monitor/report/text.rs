@@ -5,12 +5,16 @@ use std::fmt::{self, Display, Formatter};
 use super::{Delays, Estimate, Figures, ModelReport, Money, Part, Parts, Period, Report};
 
 /// Places of a bar.
-const BAR: f64 = 20.0;
+const BAR: f64 = 14.0;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { from, to, horizon_days, uncounted, models } = self;
-        writeln!(f, "Leads scored from {from} to {to}, and what became of them within {} days", days(*horizon_days))?;
+        writeln!(
+            f,
+            "Leads scored {from} to {to} and what became of them within {} days",
+            days(*horizon_days)
+        )?;
         if *uncounted > 0 {
             writeln!(f, "{} scores are in the lead log and not counted yet.", whole(*uncounted))?;
         }
@@ -32,9 +36,9 @@ impl Display for ModelReport {
                 writeln!(f, "  {name:<12} {}", standing(figures))?;
             }
         }
-        self.estimate.iter().try_for_each(|estimate| writeln!(f, "  {}", estimated(estimate)))?;
-        self.revenue.iter().try_for_each(|money| writeln!(f, "  {}", earned(money)))?;
-        self.delays.iter().try_for_each(|delays| writeln!(f, "  {}", delayed(delays)))?;
+        self.estimate.iter().try_for_each(|of| wrapped(f, &format!("estimate     {}", estimated(of))))?;
+        self.revenue.iter().try_for_each(|of| wrapped(f, &format!("revenue      {}", earned(of))))?;
+        self.delays.iter().try_for_each(|of| wrapped(f, &format!("time to win  {}", delayed(of))))?;
         periods(f, &self.periods)?;
         self.parts.iter().try_for_each(|parts| by_score(f, parts))?;
         self.versions(f)?;
@@ -47,7 +51,8 @@ impl ModelReport {
         writeln!(f, "\n  version     of            leads    AUC  +-       Brier   ECE     O/E")?;
         for version in &self.versions {
             for (name, figures) in [("matured", &version.matured), ("provisional", &version.provisional)] {
-                let Some(Figures { known, auc, auc_error, brier, ece, observed_over_expected, .. }) = figures else {
+                let Some(Figures { known, auc, auc_error, brier, ece, observed_over_expected, .. }) = figures
+                else {
                     continue;
                 };
                 writeln!(
@@ -70,20 +75,20 @@ impl ModelReport {
         if self.feedback.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\n  feedback    version     grade     up    down")?;
+        writeln!(f, "\n  feedback on grade      up    down")?;
         self.feedback.iter().try_for_each(|said| {
-            writeln!(f, "              {:<11.11} {:<5} {:>6}  {:>6}", said.version, said.grade, said.up, said.down)
+            writeln!(f, "  {:<11.11} {:<5} {:>7} {:>7}", said.version, said.grade, said.up, said.down)
         })
     }
 }
 
 fn periods(f: &mut Formatter<'_>, periods: &[Period]) -> fmt::Result {
-    writeln!(f, "\n  period        leads  matured  converted   rate  95% interval    so far")?;
+    writeln!(f, "\n  period        leads  matured  converted    rate  95% interval    so far")?;
     periods.iter().try_for_each(|period| {
         let Period { period, leads, matured, conversions, rate, wilson95, so_far, .. } = period;
         writeln!(
             f,
-            "  {period:<10.10} {:>8} {:>8}  {:>9}  {:>5}  {:<14}  {:>6}",
+            "  {period:<10.10} {:>8} {:>8}  {:>9}  {:>6}  {:<14}  {:>6}",
             whole(*leads),
             whole(*matured),
             whole(*conversions),
@@ -97,35 +102,40 @@ fn periods(f: &mut Formatter<'_>, periods: &[Period]) -> fmt::Result {
 fn by_score(f: &mut Formatter<'_>, parts: &Parts) -> fmt::Result {
     let of = if parts.matured { "matured leads" } else { "leads with a known outcome" };
     for (title, rows) in [("decile", &parts.deciles), ("grade", &parts.grades)] {
-        writeln!(f, "\n  {title:<7} from  leads  share  converted   rate  95% interval")?;
+        writeln!(f, "\n  {title:<7} from  leads  share  converted    rate  95% interval")?;
         let most = rows.iter().map(|part| part.rate).fold(0.0, f64::max);
         rows.iter().try_for_each(|row| writeln!(f, "  {}", part(row, most).trim_end()))?;
     }
     let Parts { lift, top_leads, top_conversions, trend_z, .. } = parts;
-    writeln!(f, "\n  Of {of}, the top decile converts {} times as often as all.", number(*lift, 1))?;
-    writeln!(
+    let (lift, top) = (number(*lift, 1), percent(*top_leads));
+    writeln!(f)?;
+    wrapped(f, &format!("Of {of} the top decile converts {lift} times as often as all."))?;
+    wrapped(
         f,
-        "  The best {} of the leads bring {} of the conversions.",
-        percent(*top_leads),
-        percent(*top_conversions)
+        &format!("The best {top} of the leads bring {} of the conversions.", percent(*top_conversions)),
     )?;
-    let told: Vec<String> = parts
+    let order: Vec<String> = parts
         .inversions
         .iter()
-        .map(|pair| format!("{} over {}{}", pair.lower, pair.higher, if pair.clear { "" } else { " (may be chance)" }))
+        .map(|pair| {
+            format!("{} over {}{}", pair.lower, pair.higher, if pair.clear { "" } else { " (may be chance)" })
+        })
         .collect();
-    let order = if told.is_empty() { "from each decile to the next".to_owned() } else { format!("but {}", told.join(", ")) };
+    let order = match order.is_empty() {
+        true => "from each decile to the next".to_owned(),
+        false => format!("but decile {}", order.join(", ")),
+    };
     wrapped(f, &format!("Conversion falls with the score (z {}), {order}.", number(*trend_z, 1)))
 }
 
-/// `1        62    100  10.0%         31  31.0%  22.8 to 40.6%  ##########`
+/// `1         62    100  10.0%         31   31.0%  22.8 to 40.6%   ##########`
 fn part(part: &Part, most: f64) -> String {
     let Part { name, from_score, leads, share, conversions, rate, wilson95, .. } = part;
     let from = from_score.map_or_else(String::new, |score| format!("{:.0}", score * 100.0));
     // The cast saturates, and NaN is none.
     let bar = "#".repeat((rate / most * BAR).round() as usize);
     format!(
-        "{name:<7} {from:>4} {:>6}  {:>5}  {:>9}  {:>5}  {:<14}  {bar}",
+        "{name:<7} {from:>4} {:>6}  {:>5}  {:>9}  {:>6}  {:<14}  {bar}",
         whole(*leads),
         percent(*share),
         whole(*conversions),
@@ -146,8 +156,9 @@ pub(super) fn standing(figures: &Figures) -> String {
 
 pub(super) fn estimated(estimate: &Estimate) -> String {
     let Estimate { leads, left_out, rate, .. } = estimate;
-    let left_out = if *left_out > 0 { format!(", {} younger ones left out", whole(*left_out)) } else { String::new() };
-    format!("estimate     {} in the end, of {} provisional leads{left_out}", percent(*rate), whole(*leads))
+    let left_out =
+        if *left_out > 0 { format!(", {} younger ones left out", whole(*left_out)) } else { String::new() };
+    format!("{} in the end, of {} provisional leads{left_out}", percent(*rate), whole(*leads))
 }
 
 pub(super) fn earned(money: &Money) -> String {
@@ -158,13 +169,13 @@ pub(super) fn earned(money: &Money) -> String {
     );
     let untold = untold.filter(|untold| *untold > 0);
     let untold = untold.map_or_else(String::new, |untold| format!("; {} wins told none", whole(untold)));
-    format!("revenue      {} in all, {} per matured lead{sure}{untold}", number(*total, 2), number(*per_lead, 2))
+    format!("{} in all, {} per matured lead{sure}{untold}", number(*total, 2), number(*per_lead, 2))
 }
 
 pub(super) fn delayed(delays: &Delays) -> String {
     let Delays { median_days, p75_days, p90_days, late, .. } = delays;
     let [median, p75, p90] = [median_days, p75_days, p90_days].map(|of| number(*of, 1));
-    format!("wins take    {median} days (median), {p75} (p75), {p90} (p90); {} come after the horizon", percent(*late))
+    format!("median {median} days, p75 {p75}, p90 {p90}; {} after the horizon", percent(*late))
 }
 
 /// Lines of 78 places behind two.
