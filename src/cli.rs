@@ -22,7 +22,10 @@ use crate::{
     demo::DemoOptions,
     leadlog::{self, Forgetting, LeadsCommand, LeadsError},
     ledger::{self, Event, Keys, Kind, Ledger, LedgerCommand},
-    monitor,
+    monitor::{
+        self,
+        report::{self, ReportOptions},
+    },
     proxy::Recording,
     registry::{self, ModelsOptions},
     rollout::{self, Counted, Desk, Order, RolloutOptions},
@@ -59,6 +62,8 @@ enum Command {
     Rollout(RolloutCommand),
     /// Export, copy and look at the lead log, and remove leads from it.
     Leads(LeadsOptions),
+    /// See what became of the leads: how many converted, by score, grade, version and week.
+    Report(ReportCommand),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
 }
@@ -180,6 +185,18 @@ struct LeadsOptions {
 }
 
 #[derive(Debug, Args)]
+struct ReportCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The directory that holds the lead log, where there is no configuration. A lead's time to convert is then that of the
+    /// last count.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    options: ReportOptions,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -207,6 +224,7 @@ impl Cli {
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
             Command::Leads(options) => leads(&options),
+            Command::Report(command) => report(&command),
             Command::Ledger(options) => ledger(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
@@ -493,6 +511,22 @@ fn leads(options: &LeadsOptions) -> anyhow::Result<ExitCode> {
         LeadsError::Stdout(error) => anyhow::Error::from(error),
         other => other.into(),
     })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(command: &ReportCommand) -> anyhow::Result<ExitCode> {
+    let (state, horizon_ms) = match &command.state {
+        Some(state) => (state.clone(), None),
+        None => match Config::load(&command.file.config) {
+            Ok(config) => {
+                let horizon_ms = i64::try_from(config.rollout.horizon.as_millis()).unwrap_or(i64::MAX);
+                (config.state, Some(horizon_ms))
+            }
+            Err(error) => return Ok(invalid(error)),
+        },
+    };
+    let told = report::run(&command.options, &state, horizon_ms, now_ms())?;
+    write!(std::io::stdout().lock(), "{told}")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -24,6 +24,7 @@ use serde_json::{Value as Json_, json};
 use tokio::sync::oneshot;
 
 use super::{
+    report,
     rollouts::{self, Look},
     token::Token,
     told,
@@ -86,6 +87,7 @@ pub async fn serve(
         .route("/api/models", get(models))
         .route("/api/ledger", get(ledger))
         .route("/api/rollouts", get(rollouts::rollouts))
+        .route("/api/report", get(report::of_leads))
         .route("/api/models/{model}/verdict", get(rollouts::verdict))
         .route("/api/models/{model}/{verb}", post(rollouts::order))
         .route("/api/feedback", post(told::feedback).layer(DefaultBodyLimit::max(told::MAX_BODY)))

@@ -25,6 +25,9 @@ mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
 mod retention; // what is forgotten
+mod tally; // a version's day: leads by score, and what became of them
+mod counted; // which score of a lead counts, and for what
+mod cohorts; // what that adds up to, by day
 mod writer; // the thread between them
 #[cfg(test)]
 mod fixture; // records for tests
@@ -33,6 +36,8 @@ pub use self::{
     backup::BackupError,
     command::{Forgetting, LeadsCommand, LeadsError, Ledgered, run},
     erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
+    cohorts::{CohortDay, Days, Revenue, Win},
+    counted::Counted,
     evidence::{Horizon, Stretch, Versus},
     export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
@@ -46,5 +51,6 @@ pub use self::{
     },
     status::LogStatus,
     store::{Store, StoreError, StoredOutcome, StoredScore},
+    tally::{Group, Tally},
     writer::{Told, Writer},
 };

@@ -29,18 +29,21 @@ pub struct Rules {
     pub log: Log,
     /// Of each feature by its name. Once one of them is not kept as it is, what has no name here is not kept either.
     pub features: Box<[(Arc<str>, Logged)]>,
+    /// How long a lead has to convert, in milliseconds; without it leads are not counted.
+    pub horizon_ms: Option<i64>,
 }
 
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
         let features = config.features.iter().map(|feature| (feature.name.clone(), feature.log)).collect();
-        Self { log: config.log, features }
+        let horizon_ms = i64::try_from(config.rollout.horizon.as_millis()).unwrap_or(i64::MAX);
+        Self { log: config.log, features, horizon_ms: Some(horizon_ms) }
     }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { log: Log::default(), features: [].into() }
+        Self { log: Log::default(), features: [].into(), horizon_ms: None }
     }
 }
 

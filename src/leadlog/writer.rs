@@ -1,5 +1,6 @@
 //! The writer thread: queues to SQLite, in batches. Traffic never depends on it: whatever is wrong with the log, it is
-//! tried again while records wait in memory and in files.
+//! tried again while records wait in memory and in files. Where few wait, it counts what it has written for the sketches and
+//! removes what is too old, a slice of some milliseconds at a time.
 //!
 //! A second thread puts records into files when too many wait, since the first may hang in a call to SQLite for as long as
 //! a disk does.
@@ -20,6 +21,7 @@ use arc_swap::ArcSwap;
 use metrics::Gauge;
 
 use super::{
+    counted::Counted,
     forget::hash,
     inlet::{BATCH, Inlet},
     known::{Known, Memory},
@@ -50,6 +52,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long it is tried at the end before what is left waits in files for the next start.
 const LAST: Duration = Duration::from_secs(2);
+/// Scores and changed leads that are counted between two batches; some milliseconds.
+const SLICE: usize = 256;
+
+/// With fewer records in a batch there is time to count.
+const SHORT: usize = BATCH / 4;
 
 /// What the threads go by, and what they tell others.
 #[derive(Clone, Debug)]
@@ -103,6 +110,7 @@ impl Writer {
             decoder: Decoder::default(),
             retention: Retention::default(),
             failing: false,
+            counting: Counting { wanted: true, failing: false, horizon_ms: 0 },
         };
         let mut writer = Self { stop, threads: Vec::new() };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
@@ -165,6 +173,15 @@ struct Run {
     decoder: Decoder,
     retention: Retention,
     failing: bool,
+    counting: Counting,
+}
+
+/// Whether there is something to count, as far as the thread knows.
+struct Counting {
+    wanted: bool,
+    failing: bool,
+    /// Of the last slice; another one has every lead labelled anew.
+    horizon_ms: i64,
 }
 
 impl Run {
@@ -179,9 +196,9 @@ impl Run {
                 _ if is_over => return lock(&self.inlet).close(),
                 Ok(0) if stopping => return,
                 Ok(written) if stopping || written >= BATCH || !lock(&self.inlet).is_direct() => continue,
-                Ok(_) => {
+                Ok(written) => {
                     self.forget();
-                    PAUSE
+                    if written < SHORT && self.count(written) { Duration::ZERO } else { PAUSE }
                 }
                 Err(error) => {
                     self.complain(error);
@@ -192,7 +209,9 @@ impl Run {
                     if stopping || self.store.is_some() { PATIENCE } else { RETRY }
                 }
             };
-            std::thread::park_timeout(pause);
+            if !pause.is_zero() {
+                std::thread::park_timeout(pause);
+            }
         }
     }
 
@@ -264,6 +283,25 @@ impl Run {
             Ok(removed) => self.told.metrics.expired.increment(removed),
             Err(error) => self.complain(error),
         }
+    }
+
+    /// Counts a slice of what was written, and says whether there is more. Sketches that lag behind are no reason to keep
+    /// records waiting; what cannot be counted now is counted after the next batch.
+    fn count(&mut self, written: usize) -> bool {
+        let Some(horizon_ms) = self.told.rules.load().horizon_ms else { return false };
+        self.counting.wanted |= written > 0 || self.counting.horizon_ms != horizon_ms;
+        let Some(store) = self.store.as_mut().filter(|_| self.counting.wanted) else { return false };
+        self.counting.horizon_ms = horizon_ms;
+        match store.count(SLICE, horizon_ms) {
+            Ok(Counted { done, .. }) => (self.counting.wanted, self.counting.failing) = (!done, false),
+            Err(error) => {
+                self.counting.wanted = false;
+                if !std::mem::replace(&mut self.counting.failing, true) {
+                    tracing::warn!(%error, "leads cannot be counted for the report; it is tried again");
+                }
+            }
+        }
+        self.counting.wanted
     }
 
     fn complain(&mut self, error: StoreError) {
@@ -453,6 +491,38 @@ mod tests {
         other.execute_batch("COMMIT").unwrap();
         drop(writer);
         assert_eq!(Store::open_read_only(folder.path()).unwrap().scores_of("waits").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_written_is_counted_when_there_is_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::new(1, 10_000, metrics::Counter::noop());
+        (0..600).for_each(|lead| queue.sender(0).send(score(&lead.to_string())));
+        let told = told();
+        let config = Arc::clone(&told.config);
+        let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+        let is_counted = |leads: u64| {
+            let reader = Store::open_read_only(folder.path());
+            reader.is_ok_and(|reader| {
+                reader.score_count().is_ok_and(|count| count == leads)
+                    && reader.uncounted().is_ok_and(|left| left == 0)
+            })
+        };
+        while !is_counted(600) {
+            std::thread::yield_now();
+        }
+        queue.sender(0).send(score("one more"));
+        while !is_counted(601) {
+            std::thread::yield_now();
+        }
+        // A new horizon is followed though nothing is written.
+        let text = "upstream: http://127.0.0.1:1\nrollout: {horizon: 7d}";
+        config.store(Arc::new(Config::parse(text, &|_| None).unwrap()));
+        let horizon = || Store::open_read_only(folder.path()).unwrap().counted_horizon().unwrap();
+        while horizon() != Some(7 * 86_400_000) {
+            std::thread::yield_now();
+        }
+        drop(writer);
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod asked; // what a person may ask about a trial
 mod rollouts; // looks, decides, and has it carried out
 mod thresholds; // the keys whose values a record may hold
 mod journal; // files that changed -> records
+mod page; // reports as HTML
+pub mod report; // what became of the leads, for the people who work with them
 
 pub use self::{
     asked::{grounds, verdict},
