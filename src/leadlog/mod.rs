@@ -11,6 +11,7 @@ mod json; // features as the log keeps them
 mod rows; // scores to rows
 mod store; // SQLite
 mod evidence; // what it tells of versions on trial
+mod scan; // scores of a range of times, and what became of their leads
 mod writer; // the thread between them
 
 pub use self::{
@@ -21,6 +22,7 @@ pub use self::{
     record::{
         AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
     },
+    scan::{Ending, Endings, GivenScore, Reading, Span},
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::{Told, Writer},
 };
