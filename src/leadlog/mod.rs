@@ -8,6 +8,7 @@ mod packed; // features as scored, in one allocation
 mod known; // the last score of each lead, in memory
 mod queue; // from the workers to the writer
 mod json; // features as the log keeps them
+mod flat; // the same, read back
 mod rows; // scores to rows
 mod store; // SQLite
 mod evidence; // what it tells of versions on trial
@@ -16,6 +17,7 @@ mod writer; // the thread between them
 
 pub use self::{
     evidence::{Horizon, Stretch, Versus},
+    flat::{FlatError, read_features},
     known::{Known, Memory},
     packed::Packed,
     queue::{CAPACITY, Queue, Sender},

@@ -9,10 +9,12 @@ mod asked; // what a person may ask about a trial
 mod rollouts; // looks, decides, and has it carried out
 mod thresholds; // the keys whose values a record may hold
 mod journal; // files that changed -> records
+mod rescore; // what the lead log keeps, scored again
 
 pub use self::{
     asked::{grounds, verdict},
     evidence::gather,
     journal::Journal,
+    rescore::{Explained, RescoreError, Rescorer, Unfound, recorded},
     rollouts::{Rollouts, Sources},
 };
