@@ -14,6 +14,7 @@ mod store; // SQLite
 mod feedback; // what people said of scores
 mod history; // all that it tells of one lead
 mod evidence; // what it tells of versions on trial
+mod scan; // scores of a range of times, and what became of their leads
 mod writer; // the thread between them
 #[cfg(test)]
 mod fixture; // records for tests
@@ -30,6 +31,7 @@ pub use self::{
         AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
         ShadowRecord,
     },
+    scan::{Ending, Endings, GivenScore, Reading, Span},
     store::{Store, StoreError, StoredOutcome, StoredScore},
     writer::{Told, Writer},
 };
