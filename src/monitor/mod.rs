@@ -15,6 +15,6 @@ pub use self::{
     asked::{grounds, verdict},
     evidence::gather,
     journal::Journal,
-    rescore::{Explained, RescoreError, Rescorer, Unfound, recorded},
+    rescore::{Explained, RescoreError, Rescorer, Row, Unfound, recorded},
     rollouts::{Rollouts, Sources},
 };
