@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
     ledger::{self, Keys, LedgerCommand},
-    monitor,
+    monitor::{self, investigate::InvestigateOptions},
     proxy::Recording,
     registry::{self, ModelsOptions},
     rollout::{self, Counted, Desk, Order, RolloutOptions},
@@ -58,6 +58,8 @@ enum Command {
     Rollout(RolloutCommand),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
+    /// Say why a lead got the score it got.
+    Investigate(InvestigateCommand),
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +167,14 @@ struct RolloutCommand {
 }
 
 #[derive(Debug, Args)]
+struct InvestigateCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    options: InvestigateOptions,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -192,6 +202,7 @@ impl Cli {
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
             Command::Ledger(options) => ledger(&options),
+            Command::Investigate(command) => investigate(&command),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
             // Whoever read the output has seen enough, as `head` does.
@@ -473,6 +484,16 @@ fn ledger(options: &LedgerOptions) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let told = ledger::run(&options.command, &state, &keys)?;
+    write!(std::io::stdout().lock(), "{told}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn investigate(command: &InvestigateCommand) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&command.file.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(error)),
+    };
+    let told = monitor::investigate::run(&command.options, &Desk::of(&config)?, now_ms())?;
     write!(std::io::stdout().lock(), "{told}")?;
     Ok(ExitCode::SUCCESS)
 }

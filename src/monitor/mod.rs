@@ -9,7 +9,9 @@ mod asked; // what a person may ask about a trial
 mod rollouts; // looks, decides, and has it carried out
 mod thresholds; // the keys whose values a record may hold
 mod journal; // files that changed -> records
+mod page; // reports as HTML
 mod rescore; // what the lead log keeps, scored again
+pub mod investigate; // why a lead got its score
 
 pub use self::{
     asked::{grounds, verdict},

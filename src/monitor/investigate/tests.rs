@@ -1,0 +1,1 @@
+//! Investigations of a real lead log, scored by real versions.
