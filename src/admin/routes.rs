@@ -1,4 +1,5 @@
-//! The endpoints: `/live /ready /metrics /version /api/latency /api/models /api/ledger /api/rollouts`, and orders.
+//! The endpoints: `/live /ready /metrics /version /api/latency /api/models /api/ledger /api/rollouts`, orders, and what
+//! people tell.
 
 use std::{
     convert::Infallible,
@@ -12,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
-    extract::{Query, Request, State},
+    extract::{DefaultBodyLimit, Query, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use super::{
     rollouts::{self, Look},
     token::Token,
+    told,
 };
 use crate::{
     config::Config,
@@ -86,6 +88,8 @@ pub async fn serve(
         .route("/api/rollouts", get(rollouts::rollouts))
         .route("/api/models/{model}/verdict", get(rollouts::verdict))
         .route("/api/models/{model}/{verb}", post(rollouts::order))
+        .route("/api/feedback", post(told::feedback).layer(DefaultBodyLimit::max(told::MAX_BODY)))
+        .route("/api/outcomes", post(told::outcome).layer(DefaultBodyLimit::max(told::MAX_BODY)))
         .layer(middleware::from_fn_with_state(admin.clone(), admit));
     // The kubelet's probes carry no token, and tell nothing but yes or no.
     let open = Router::new().route("/live", get(live)).route("/ready", get(ready));

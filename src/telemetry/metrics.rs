@@ -10,7 +10,9 @@ use metrics::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::upstream::UpstreamMetrics;
-use crate::lead::{Arm, ArmOutcome, ModelId, ShadowError, Skip, Slot, TripReason};
+use crate::lead::{
+    Arm, ArmOutcome, Feedback, FeedbackReason, ModelId, ShadowError, Skip, Slot, TripReason, Verdict,
+};
 
 /// The route label of requests that no route matches.
 pub const UNMATCHED: &str = "unmatched";
@@ -52,6 +54,8 @@ pub struct Metrics {
     pub shadow_dropped: Counter,
     /// Outcomes of deals that no conversion has linked to a lead yet.
     pub outcomes_unmatched: Gauge,
+    /// What people say of scores.
+    pub feedback: FeedbackMetrics,
     /// Clients' connections.
     pub connections: ConnectionMetrics,
     /// Their TLS handshakes.
@@ -100,6 +104,7 @@ impl Default for Metrics {
         let [leadlog_dropped, config_reloads, config_refused, tls_reloads, tls_refused, shadow_dropped] =
             counters;
         let outcomes_unmatched = with_local_recorder(&recorder, || gauge!("leadwire_outcomes_unmatched"));
+        let feedback = with_local_recorder(&recorder, FeedbackMetrics::new);
         let connections = with_local_recorder(&recorder, ConnectionMetrics::new);
         let handshakes = with_local_recorder(&recorder, HandshakeMetrics::new);
         let upstream = with_local_recorder(&recorder, UpstreamMetrics::new);
@@ -111,6 +116,7 @@ impl Default for Metrics {
             leadlog_dropped,
             shadow_dropped,
             outcomes_unmatched,
+            feedback,
             connections,
             handshakes,
             upstream,
@@ -223,6 +229,7 @@ fn describe() {
         "leadwire_outcomes_unmatched",
         "Outcomes of deals that no conversion has linked to a lead yet."
     );
+    describe_counter!("leadwire_feedback_total", "Verdicts of people on scores, by what is wrong with them.");
     describe_counter!(
         "leadwire_config_reloads_total",
         "Changes of the configuration file, taken or refused."
@@ -519,6 +526,32 @@ impl MirrorMetrics {
     /// Counts one.
     pub fn count(&self, end: Mirrored) {
         if let Some(counter) = self.0.get(end as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+/// Counts what people say of scores. The last of a verdict's counters is of those without a reason.
+#[derive(Clone, Debug)]
+pub struct FeedbackMetrics([[Counter; FeedbackReason::ALL.len() + 1]; Verdict::ALL.len()]);
+
+impl FeedbackMetrics {
+    fn new() -> Self {
+        let counters = |verdict: Verdict| {
+            let mut reasons = FeedbackReason::ALL.into_iter().map(FeedbackReason::as_str);
+            std::array::from_fn(|_| {
+                let reason = reasons.next().unwrap_or("none");
+                counter!("leadwire_feedback_total", "verdict" => verdict.as_str(), "reason" => reason)
+            })
+        };
+        Self(Verdict::ALL.map(counters))
+    }
+
+    /// Counts one.
+    pub fn count(&self, feedback: &Feedback) {
+        let reason = feedback.reason.map_or(FeedbackReason::ALL.len(), |reason| reason as usize);
+        let counters = self.0.get(feedback.verdict as usize);
+        if let Some(counter) = counters.and_then(|reasons| reasons.get(reason)) {
             counter.increment(1);
         }
     }
