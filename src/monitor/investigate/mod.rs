@@ -60,6 +60,9 @@ impl Ask {
     /// Days without any being asked for.
     pub const DAYS: u32 = 90;
 
+    /// As many as may be asked for.
+    pub const MOST_DAYS: std::ops::RangeInclusive<u32> = 1..=3650;
+
     /// What is there to know of a lead's last score.
     pub fn of(lead: impl Into<String>) -> Self {
         Self { lead: lead.into(), model: None, at_ms: None, against_ms: None, days: Self::DAYS }
