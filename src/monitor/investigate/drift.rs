@@ -283,8 +283,8 @@ mod tests {
         };
         check(numbers(&same, 0), histogram(&[0.0, 10.0, 20.0], &[50, 50]), Some(0.0));
         // All above what was seen: two bins emptied, one filled.
-        check(numbers(&[25.0; 100], 0), histogram(&[0.0, 10.0, 20.0], &[50, 50]), Some(17.69));
-        check(numbers(&[], 100), histogram(&[0.0, 10.0, 20.0], &[50, 50]), Some(17.69));
+        check(numbers(&[25.0; 100], 0), histogram(&[0.0, 10.0, 20.0], &[50, 50]), Some(17.68));
+        check(numbers(&[], 100), histogram(&[0.0, 10.0, 20.0], &[50, 50]), Some(17.68));
         // A constant has three bins.
         check(numbers(&[7.0; 100], 0), histogram(&[7.0], &[100]), Some(0.0));
         check(numbers(&[8.0; 100], 0), histogram(&[7.0], &[100]), Some(18.4));

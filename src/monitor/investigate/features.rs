@@ -105,7 +105,8 @@ impl Seeing<'_, '_> {
         }
         let now = self.version.score_values(&self.row.values).ok()?;
         let (points, grade): (f64, Grade) = whatif::with(self.version, &self.row.values, place, value)?;
-        Some((whatif::tenth(points - f64::from(now.score.probability()) * 100.0), grade != now.grade))
+        let now_points = whatif::tenth(f64::from(now.score.probability()) * 100.0);
+        Some((whatif::tenth(whatif::tenth(points) - now_points), grade != now.grade))
     }
 }
 

@@ -294,14 +294,14 @@ fn change_note(change: Option<&Change>) -> Result<String, String> {
     let Some(change) = change else { return Err("there is one score only".into()) };
     match &change.note {
         Some(why) => Err(why.clone()),
-        None => Ok(format!("{} points in {} parts", shown::signed(change.points), change.parts.len())),
+        None => Ok(format!("{} points, parts: {}", shown::signed(change.points), change.parts.len())),
     }
 }
 
 fn drift_note(drift: &Drift) -> Result<String, String> {
     match (&drift.note, drift.is_enough) {
         (Some(why), _) => Err(why.clone()),
-        (None, false) => Err(format!("{} leads in the week before, at least 200 are needed", drift.rows)),
+        (None, false) => Err(format!("too few leads in the week before: {}, and 200 are needed", drift.rows)),
         (None, true) => Ok(format!(
             "{} of {} features drifted over {} leads",
             drift.alarms().count(),

@@ -7,6 +7,7 @@ use super::{
     peers::Converted,
     shown::{self, line, percent, signed, span, time},
 };
+use crate::lead::Reason;
 
 /// Scores that a table holds, the last ones; JSON has a hundred.
 const SCORES: usize = 10;
@@ -205,36 +206,29 @@ fn score_row(told: &Investigation, place: usize, scoring: &Scoring) -> Vec<Strin
 fn reasons(told: &Investigation) -> Option<Section> {
     let before = told.against.and_then(|place| told.scores.get(place));
     let now = told.scoring()?;
-    let strength = |scoring: Option<&Scoring>, feature: &str| {
+    let said = |scoring: Option<&Scoring>, feature: &str| {
         let reason = scoring?.reasons.iter().find(|reason| &*reason.feature == feature)?;
-        Some((
-            format!("{}{:.0}%", reason.direction.as_str(), reason.strength * 100.0),
-            reason.text.to_string(),
-        ))
+        let word =
+            reason.text.strip_prefix(&*reason.label).unwrap_or(&reason.text).trim_start_matches([':', ' ']);
+        Some(format!("{}{:.0}% ({})", reason.direction.as_str(), reason.strength * 100.0, line(word)))
     };
-    let mut names: Vec<&str> = now.reasons.iter().map(|reason| &*reason.feature).collect();
+    let mut reasons: Vec<&Reason> = now.reasons.iter().collect();
     for reason in before.iter().flat_map(|scoring| &scoring.reasons) {
-        if !names.contains(&&*reason.feature) {
-            names.push(&reason.feature);
+        if !reasons.iter().any(|known| known.feature == reason.feature) {
+            reasons.push(reason);
         }
     }
-    let rows: Vec<Vec<String>> = names
-        .into_iter()
-        .map(|name| {
-            let none = || ("-".to_owned(), String::new());
-            let (is, was) =
-                (strength(Some(now), name).unwrap_or_else(none), strength(before, name).unwrap_or_else(none));
-            let label = if is.1.is_empty() { was.1 } else { is.1 };
-            vec![line(&label), was.0, is.0]
-        })
-        .collect();
-    (!rows.is_empty()).then(|| {
-        Section::new("Reasons, by their share of all effects").table(&["reason", "before", "now"], rows)
-    })
+    let cell = |scoring, feature: &str| said(scoring, feature).unwrap_or_else(|| "-".into());
+    let row = |reason: &&Reason| {
+        let was = before.map(|before| cell(Some(before), &reason.feature)).unwrap_or_default();
+        vec![line(&reason.label), was, cell(Some(now), &reason.feature)]
+    };
+    let section = Section::new("Reasons, by their share of all effects");
+    (!reasons.is_empty()).then(|| section.table(&["reason", "before", "now"], reasons.iter().map(row)))
 }
 
 fn features(told: &Investigation) -> Section {
-    let rows = told.features.iter().take(FEATURES).map(feature_row);
+    let rows = told.features.iter().take(FEATURES).map(|feature| feature_row(told, feature));
     let head = ["feature", "before", "value", "last known", "typical", "with it", "training"];
     let mut section = Section::new("Features, the weightiest first").table(&head, rows);
     let rest = told.features.len().saturating_sub(FEATURES);
@@ -247,14 +241,18 @@ fn features(told: &Investigation) -> Section {
     section
 }
 
-fn feature_row(feature: &Feature) -> Vec<String> {
+/// What is the same for all is left out.
+fn feature_row(told: &Investigation, feature: &Feature) -> Vec<String> {
     let moved = feature.typical_moves.map(signed).unwrap_or_else(|| "-".into());
     let seen = match feature.seen.state {
         "usual" => "usual",
         _ => &feature.seen.text,
     };
     let mut row = vec![feature.label.clone()];
-    row.extend([&feature.before, &feature.value, &feature.now, &feature.typical].map(shown::words));
+    let only = |is_known: bool, value| if is_known { shown::words(value) } else { String::new() };
+    let is_last = told.at + 1 == told.scores.len();
+    row.extend([only(told.against.is_some(), &feature.before), shown::words(&feature.value)]);
+    row.extend([only(!is_last, &feature.now), shown::words(&feature.typical)]);
     row.extend([moved, seen.to_owned()]);
     row
 }
@@ -323,7 +321,7 @@ fn drift(told: &Investigation) -> Section {
         return section.say(format!("Not checked: {why}"));
     }
     if !drift.is_enough {
-        return section.say(format!("{} leads are not enough to tell; 200 are needed.", drift.rows));
+        return section.say(format!("Too few leads to tell: {}, and 200 are needed.", drift.rows));
     }
     let drifted: Vec<&Moved> = drift.features.iter().filter(|moved| moved.level != "steady").collect();
     if drifted.is_empty() {
