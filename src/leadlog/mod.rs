@@ -8,6 +8,7 @@ mod packed; // features as scored, in one allocation
 mod known; // the last score of each lead, in memory
 mod queue; // from the workers to the writer
 mod json; // features as the log keeps them
+mod flat; // the same, read back
 mod private; // what it may keep of them
 mod lines; // records as text
 mod spill; // the files they wait in
@@ -23,6 +24,8 @@ mod status; // how much there is of what
 mod progress; // bars and lines
 mod command; // `leadwire leads`
 mod backup; // a copy while it is written
+mod history; // all that it tells of one lead
+mod scan; // scores of a range of times, and what became of their leads
 mod evidence; // what it tells of versions on trial
 mod retention; // what is forgotten
 mod tally; // a version's day: leads by score, and what became of them
@@ -41,6 +44,8 @@ pub use self::{
     evidence::{Horizon, Stretch, Versus},
     export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
+    flat::{FlatError, read_features},
+    history::{GivenShadow, Scoring, ToldOutcome},
     known::{Known, Memory},
     packed::Packed,
     private::Rules,
@@ -50,6 +55,7 @@ pub use self::{
         ShadowRecord,
     },
     status::LogStatus,
+    scan::{Ending, Endings, GivenScore, Reading, Span},
     store::{Store, StoreError, StoredOutcome, StoredScore},
     tally::{Group, Tally},
     writer::{Told, Writer},

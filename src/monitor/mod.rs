@@ -11,10 +11,13 @@ mod thresholds; // the keys whose values a record may hold
 mod journal; // files that changed -> records
 mod page; // reports as HTML
 pub mod report; // what became of the leads, for the people who work with them
+mod rescore; // what the lead log keeps, scored again
+pub mod investigate; // why a lead got its score
 
 pub use self::{
     asked::{grounds, verdict},
     evidence::gather,
     journal::Journal,
+    rescore::{Explained, RescoreError, Rescorer, Row, Unfound, recorded},
     rollouts::{Rollouts, Sources},
 };
