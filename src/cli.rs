@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
     ledger::{self, Keys, LedgerCommand},
-    monitor,
+    monitor::{self, ReplayOptions},
     proxy::Recording,
     registry::{self, ModelsOptions},
     rollout::{self, Counted, Desk, Order, RolloutOptions},
@@ -56,6 +56,8 @@ enum Command {
     Models(ModelsOptions),
     /// See how versions stand, and move them.
     Rollout(RolloutCommand),
+    /// Score the log's leads again with another version, and tell what changes.
+    Replay(ReplayCommand),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
 }
@@ -165,6 +167,14 @@ struct RolloutCommand {
 }
 
 #[derive(Debug, Args)]
+struct ReplayCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    options: ReplayOptions,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -191,6 +201,7 @@ impl Cli {
             Command::Import(command) => import(&command),
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
+            Command::Replay(command) => replay(&command),
             Command::Ledger(options) => ledger(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
@@ -454,6 +465,19 @@ fn rollout(command: &RolloutCommand) -> anyhow::Result<ExitCode> {
     write!(std::io::stdout().lock(), "{}", told.text)?;
     told.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn replay(command: &ReplayCommand) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&command.file.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(error)),
+    };
+    let replay = monitor::replay(&command.options, &config, now_ms())?;
+    match &command.options.html {
+        Some(file) => std::fs::write(file, replay.html()).with_context(|| file.display().to_string())?,
+        None => return print(&replay, command.options.json),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ledger(options: &LedgerOptions) -> anyhow::Result<ExitCode> {

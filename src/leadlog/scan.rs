@@ -216,9 +216,10 @@ impl Endings {
         }
         let until = scored_ms.saturating_add(horizon_ms);
         match of().find(|told| told.at_ms <= until) {
-            Some(told) => {
-                Ending::Known { won: told.won, revenue: Some(told.revenue).filter(|revenue| revenue.is_finite()) }
-            }
+            Some(told) => Ending::Known {
+                won: told.won,
+                revenue: Some(told.revenue).filter(|revenue| revenue.is_finite()),
+            },
             None => Ending::Open,
         }
     }

@@ -10,9 +10,15 @@ mod rollouts; // looks, decides, and has it carried out
 mod thresholds; // the keys whose values a record may hold
 mod journal; // files that changed -> records
 mod rescore; // what the lead log keeps, scored again
+mod counterfactual; // the leads of the log with another version
+mod page; // reports as HTML
 
 pub use self::{
     asked::{grounds, verdict},
+    counterfactual::{
+        Calls, Difference, GradeRow, Moved, Mover, Quality, Replay, ReplayError, ReplayOptions, Revenue,
+        Skipped, replay,
+    },
     evidence::gather,
     journal::Journal,
     rescore::{Explained, RescoreError, Rescorer, Unfound, recorded},
