@@ -11,6 +11,7 @@ mod model; // which version answered, and from which slot
 mod assignment; // which arm of an experiment a lead belongs to
 mod trial; // what became of leads in an arm, and why a trial ends at once
 mod outcome; // what became of the lead
+mod feedback; // what a person said of its score
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
 mod evidence; // what is known of a version under trial
@@ -21,6 +22,7 @@ pub use self::{
         AucDifference, Cohort, Evidence, Histogram, Labelled, Pairs, Sides, StepCounts, Traffic, Window,
     },
     feature::{FeatureType, Value},
+    feedback::{Feedback, FeedbackReason, MAX_NOTE, MAX_WHO, Verdict},
     model::{Arm, ModelId, Slot},
     outcome::{Alias, LeadId, Outcome},
     reason::{Direction, Reason},

@@ -14,10 +14,11 @@ pub struct FlatError {
     pub column: usize,
 }
 
-/// Hands each feature's name and value to `each`, in the order they stand in. `null` and an empty word are missing.
+/// Hands each feature's name and value to `each`, in the order they stand in; no value is one that the log may not keep,
+/// where it has `null` or a hash. An empty word is missing.
 pub fn read_features<'j>(
     json: &'j str,
-    mut each: impl FnMut(Cow<'j, str>, Value<'j>),
+    mut each: impl FnMut(Cow<'j, str>, Option<Value<'j>>),
 ) -> Result<(), FlatError> {
     let mut reader = Reader { json, at: 0 };
     reader.expect(b'{')?;
@@ -94,14 +95,18 @@ impl<'j> Reader<'j> {
         quoted.map_or_else(|| self.wrong(), |text: String| Ok(text.into()))
     }
 
-    fn value(&mut self) -> Result<Value<'j>, FlatError> {
+    fn value(&mut self) -> Result<Option<Value<'j>>, FlatError> {
         match self.peek() {
             Some(b'"') => {
                 self.at += 1;
                 let text = self.text()?;
-                Ok(if text.is_empty() { Value::Missing } else { Value::Text(text) })
+                Ok(match text {
+                    text if text.is_empty() => Some(Value::Missing),
+                    text if is_hash(&text) => None,
+                    text => Some(Value::Text(text)),
+                })
             }
-            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Some),
             _ => self.word(),
         }
     }
@@ -115,16 +120,22 @@ impl<'j> Reader<'j> {
         number.filter(|number: &f64| number.is_finite()).map(Value::Number).map_or_else(|| self.wrong(), Ok)
     }
 
-    fn word(&mut self) -> Result<Value<'j>, FlatError> {
+    fn word(&mut self) -> Result<Option<Value<'j>>, FlatError> {
         let rest = self.json.get(self.at..).unwrap_or_default();
-        let words =
-            [("true", Value::Boolean(true)), ("false", Value::Boolean(false)), ("null", Value::Missing)];
+        let yes_or_no = |yes| Some(Value::Boolean(yes));
+        let words = [("true", yes_or_no(true)), ("false", yes_or_no(false)), ("null", None)];
         let Some((word, value)) = words.into_iter().find(|(word, _)| rest.starts_with(word)) else {
             return self.wrong();
         };
         self.at += word.len();
         Ok(value)
     }
+}
+
+/// Whether a text stands for one that the log may not keep.
+fn is_hash(text: &str) -> bool {
+    let digits = text.strip_prefix("hash:").unwrap_or_default();
+    digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -136,7 +147,7 @@ mod tests {
     use super::*;
     use crate::leadlog::{Packed, json::FeatureJson};
 
-    fn read(json: &str) -> Result<Vec<(String, Value<'_>)>, FlatError> {
+    fn read(json: &str) -> Result<Vec<(String, Option<Value<'_>>)>, FlatError> {
         let mut found = Vec::new();
         read_features(json, |name, value| found.push((name.into_owned(), value)))?;
         Ok(found)
@@ -144,18 +155,18 @@ mod tests {
 
     #[test]
     fn features_are_read_by_name() {
-        let check = |json: &str, expected: &[(&str, Value<'_>)]| {
+        let check = |json: &str, expected: &[(&str, Option<Value<'_>>)]| {
             let expected: Vec<_> = expected.iter().map(|(name, v)| ((*name).to_owned(), v.clone())).collect();
             assert_eq!(read(json), Ok(expected), "{json}");
         };
         check("{}", &[]);
         check(" { } ", &[]);
-        check(r#"{"age":56.0,"vip":true}"#, &[("age", Value::Number(56.0)), ("vip", Value::Boolean(true))]);
-        check(r#"{"a": -1e-3 , "b" :null}"#, &[("a", Value::Number(-0.001)), ("b", Value::Missing)]);
-        check(
-            r#"{"a\"b":"x\u00e9\\","c":""}"#,
-            &[("a\"b", Value::Text("xé\\".into())), ("c", Value::Missing)],
-        );
+        let (number, text) =
+            (|n| Some(Value::Number(n)), |text: &'static str| Some(Value::Text(text.into())));
+        check(r#"{"age":56.0,"vip":true}"#, &[("age", number(56.0)), ("vip", Some(Value::Boolean(true)))]);
+        check(r#"{"a": -1e-3 , "b" :"hash:7"}"#, &[("a", number(-0.001)), ("b", text("hash:7"))]);
+        check(r#"{"a\"b":"x\u00e9\\","c":""}"#, &[("a\"b", text("xé\\")), ("c", Some(Value::Missing))]);
+        check(r#"{"a":null,"b":"hash:0123456789abcdef"}"#, &[("a", None), ("b", None)]);
     }
 
     #[test]
@@ -197,7 +208,7 @@ mod tests {
             prop_assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(&expected) {
                 prop_assert_eq!(&found.0, &expected.0);
-                match (&found.1, &expected.1) {
+                match (found.1.as_ref().unwrap(), &expected.1) {
                     (Value::Number(a), Value::Number(b)) => prop_assert_eq!(a.to_bits(), b.to_bits()),
                     (a, b) => prop_assert_eq!(a, b),
                 }

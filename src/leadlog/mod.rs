@@ -11,18 +11,25 @@ mod json; // features as the log keeps them
 mod flat; // the same, read back
 mod rows; // scores to rows
 mod store; // SQLite
+mod feedback; // what people said of scores
+mod history; // all that it tells of one lead
 mod evidence; // what it tells of versions on trial
 mod scan; // scores of a range of times, and what became of their leads
 mod writer; // the thread between them
+#[cfg(test)]
+mod fixture; // records for tests
 
 pub use self::{
     evidence::{Horizon, Stretch, Versus},
+    feedback::{FeedbackCount, StoredFeedback},
     flat::{FlatError, read_features},
+    history::{GivenShadow, Scoring, ToldOutcome},
     known::{Known, Memory},
     packed::Packed,
     queue::{CAPACITY, Queue, Sender},
     record::{
-        AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
+        AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
+        ShadowRecord,
     },
     scan::{Ending, Endings, GivenScore, Reading, Span},
     store::{Store, StoreError, StoredOutcome, StoredScore},

@@ -18,7 +18,7 @@ pub struct Queue {
     dropped: Counter,
 }
 
-/// One worker's end, or that of the thread beside them.
+/// One worker's end, or that of a thread beside them.
 #[derive(Clone, Debug)]
 pub struct Sender {
     queue: Queue,
@@ -26,9 +26,9 @@ pub struct Sender {
 }
 
 impl Queue {
-    /// `workers` queues of `capacity` records each, and one more aside; `dropped` counts what is lost.
+    /// `workers` queues of `capacity` records each, and two more aside; `dropped` counts what is lost.
     pub fn new(workers: usize, capacity: usize, dropped: Counter) -> Self {
-        let lanes = (0..=workers).map(|_| SegQueue::new()).collect();
+        let lanes = (0..workers + 2).map(|_| SegQueue::new()).collect();
         Self { lanes, capacity: capacity.max(1), dropped }
     }
 
@@ -37,8 +37,13 @@ impl Queue {
         Sender { queue: self.clone(), lane }
     }
 
-    /// The end for a thread that is no worker; there is one such.
+    /// The end for the thread of the shadows, which is no worker.
     pub fn aside(&self) -> Sender {
+        self.sender(self.lanes.len() - 2)
+    }
+
+    /// The end for the thread of the admin listener, which is none either.
+    pub fn admin(&self) -> Sender {
         self.sender(self.lanes.len() - 1)
     }
 

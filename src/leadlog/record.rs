@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::packed::Packed;
-use crate::lead::{Alias, Arm, ArmOutcome, Exposure, Grade, ModelId, Outcome, Score, ShadowError, Slot};
+use crate::lead::{
+    Alias, Arm, ArmOutcome, Exposure, Feedback, Grade, ModelId, Outcome, Score, ShadowError, Slot,
+};
 
 /// One line of the lead log.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub enum Entry {
     Exposure(ExposureRecord),
     /// What a version said that did not answer.
     Shadow(Box<ShadowRecord>),
+    /// What a person said of a score.
+    Feedback(Box<FeedbackRecord>),
 }
 
 impl Entry {
@@ -29,6 +33,7 @@ impl Entry {
             Entry::Alias(record) => record.time_ms,
             Entry::Exposure(record) => record.time_ms,
             Entry::Shadow(record) => record.time_ms,
+            Entry::Feedback(record) => record.time_ms,
         }
     }
 }
@@ -122,6 +127,22 @@ pub struct ExposureRecord {
     pub exposure: Box<Exposure>,
     /// Why it has no score.
     pub outcome: ArmOutcome,
+}
+
+/// A person's verdict, with when and where it passed.
+#[derive(Clone, Debug)]
+pub struct FeedbackRecord {
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The name of the route it passed on, or [`FeedbackRecord::API`].
+    pub source: Arc<str>,
+    /// The verdict.
+    pub feedback: Feedback,
+}
+
+impl FeedbackRecord {
+    /// The source of what came over the admin listener.
+    pub const API: &'static str = "api";
 }
 
 /// What a version said that did not answer.

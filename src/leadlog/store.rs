@@ -8,6 +8,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    feedback::insert_feedback,
     json::FeatureJson,
     known::Memory,
     packed::Packed,
@@ -166,6 +167,7 @@ impl Store {
                 Entry::Alias(record) => insert_alias(&transaction, record)?,
                 Entry::Exposure(record) => insert_unscored(&transaction, record)?,
                 Entry::Shadow(record) => insert_shadow(&transaction, record)?,
+                Entry::Feedback(record) => insert_feedback(&transaction, record)?,
             }
         }
         drop(scores);

@@ -21,6 +21,6 @@ pub use self::{
     },
     evidence::gather,
     journal::Journal,
-    rescore::{Explained, RescoreError, Rescorer, Unfound, recorded},
+    rescore::{Explained, RescoreError, Rescorer, Row, Unfound, recorded},
     rollouts::{Rollouts, Sources},
 };

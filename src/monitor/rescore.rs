@@ -20,7 +20,7 @@ pub struct Rescorer {
     /// The features of its schema and their places, by name.
     names: Box<[(Box<str>, usize)]>,
     /// Empty between rows; the memory stays.
-    values: Vec<Value<'static>>,
+    row: Row<'static>,
     scratch: Scratch,
     batch: Batch,
     reasons: ReasonScratch,
@@ -32,7 +32,13 @@ pub enum RescoreError {
     /// It was edited.
     #[error(transparent)]
     Features(#[from] FlatError),
-    /// A feature that the version requires was not known of the lead, or is not kept.
+    /// A feature that the version reads was known of the lead, and the log may not keep it.
+    #[error("feature `{feature}` is not kept in the log")]
+    Withheld {
+        /// Its name in the version's schema.
+        feature: Box<str>,
+    },
+    /// A feature that the version requires was not known of the lead.
     #[error("required feature `{feature}` is missing")]
     Required {
         /// Its name in the version's schema.
@@ -41,6 +47,15 @@ pub enum RescoreError {
     /// The version gives none.
     #[error(transparent)]
     Score(#[from] ScoreError),
+}
+
+/// A row, read for one version.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row<'j> {
+    /// The values of its features, in schema order. What the log may not keep is missing.
+    pub values: Vec<Value<'j>>,
+    /// Places of those, in the order they stand in the row.
+    pub withheld: Vec<usize>,
 }
 
 /// How a score came about.
@@ -67,7 +82,7 @@ impl Rescorer {
         Self {
             version,
             names: names.into(),
-            values: Vec::new(),
+            row: Row::default(),
             scratch: Scratch::default(),
             batch: Batch::default(),
             reasons: ReasonScratch::default(),
@@ -81,11 +96,14 @@ impl Rescorer {
 
     /// The score of `{"age":56.0,"job":"services"}`; features that the version does not know are passed over.
     pub fn score(&mut self, features: &str) -> Result<Scored, RescoreError> {
-        self.with(features, |this, values| {
-            this.check(values)?;
-            let value = |i| values.get(i).unwrap_or(&Value::Missing);
-            Ok(this.version.model.score(value, &mut this.scratch)?)
-        })
+        self.with(features, Self::score_values)
+    }
+
+    /// The score of a lead whose features, in schema order, are `values`.
+    pub fn score_values(&mut self, values: &[Value<'_>]) -> Result<Scored, RescoreError> {
+        self.check(values)?;
+        let value = |i| values.get(i).unwrap_or(&Value::Missing);
+        Ok(self.version.model.score(value, &mut self.scratch)?)
     }
 
     /// Adds a row to the batch, unless something is wrong with it: then the batch is as it was.
@@ -116,11 +134,11 @@ impl Rescorer {
         })
     }
 
-    /// The values of the version's features, in schema order.
-    pub fn values<'j>(&self, features: &'j str) -> Result<Vec<Value<'j>>, RescoreError> {
-        let mut values = Vec::new();
-        read(&self.names, features, &mut values)?;
-        Ok(values)
+    /// A row's values.
+    pub fn row<'j>(&self, features: &'j str) -> Result<Row<'j>, RescoreError> {
+        let mut row = Row::default();
+        read(&self.names, features, &mut row)?;
+        Ok(row)
     }
 
     fn with<'j, R>(
@@ -128,13 +146,21 @@ impl Rescorer {
         features: &'j str,
         work: impl FnOnce(&mut Self, &[Value<'j>]) -> Result<R, RescoreError>,
     ) -> Result<R, RescoreError> {
-        let mut values = lent(std::mem::take(&mut self.values));
-        let done = match read(&self.names, features, &mut values) {
-            Ok(()) => work(self, &values),
+        let mut row = lent(std::mem::take(&mut self.row));
+        let done = match read(&self.names, features, &mut row) {
+            Ok(()) => self.check_whole(&row).and_then(|()| work(self, &row.values)),
             Err(error) => Err(error.into()),
         };
-        self.values = lent(values);
+        self.row = lent(row);
         done
+    }
+
+    /// Refuses a row of which the log may not keep all that the version reads.
+    pub fn check_whole(&self, row: &Row<'_>) -> Result<(), RescoreError> {
+        match row.withheld.first().and_then(|place| self.version.model.features().get(*place)) {
+            Some(spec) => Err(RescoreError::Withheld { feature: spec.name.as_str().into() }),
+            None => Ok(()),
+        }
     }
 
     fn check(&self, values: &[Value<'_>]) -> Result<(), RescoreError> {
@@ -148,16 +174,17 @@ impl Rescorer {
 }
 
 /// The same memory for values that borrow from elsewhere. An empty vector is collected in place.
-fn lent<'v>(mut values: Vec<Value<'_>>) -> Vec<Value<'v>> {
+fn lent<'v>(Row { mut values, mut withheld }: Row<'_>) -> Row<'v> {
     values.clear();
-    values.into_iter().map(|_| Value::Missing).collect()
+    withheld.clear();
+    Row { values: values.into_iter().map(|_| Value::Missing).collect(), withheld }
 }
 
 /// Both sides are in the order of the names, mostly, and so the next one is where it is looked for first.
 fn read<'j>(
     names: &[(Box<str>, usize)],
     features: &'j str,
-    values: &mut Vec<Value<'j>>,
+    Row { values, withheld }: &mut Row<'j>,
 ) -> Result<(), FlatError> {
     values.resize(names.len(), Value::Missing);
     let mut next = 0;
@@ -166,14 +193,11 @@ fn read<'j>(
             Some((known, _)) if **known == *name => Ok(next),
             _ => names.binary_search_by(|(known, _)| (**known).cmp(&name)),
         };
-        match found {
-            Ok(found) => {
-                if let Some(place) = names.get(found).and_then(|(_, place)| values.get_mut(*place)) {
-                    *place = value;
-                }
-                next = found + 1;
-            }
-            Err(after) => next = after,
+        next = found.map_or_else(|after| after, |found| found + 1);
+        let Some((_, place)) = found.ok().and_then(|found| names.get(found)) else { return };
+        match (values.get_mut(*place), value) {
+            (Some(known), Some(value)) => *known = value,
+            _ => withheld.push(*place),
         }
     })
 }
@@ -271,6 +295,8 @@ mod tests {
         for (json, expected) in [
             (r#"{"channel":"web"}"#, "required feature `budget` is missing"),
             (r#"{"budget":"9f3c"}"#, "required feature `budget` is missing"),
+            (r#"{"budget":"hash:0123456789abcdef"}"#, "feature `budget` is not kept in the log"),
+            (r#"{"budget":1.0,"channel":null}"#, "feature `channel` is not kept in the log"),
             (r#"{"budget":[1]}"#, "features: column 11: not an object of numbers, words, true and false"),
             (r#"{"budget":1e300}"#, "the score is not finite"),
         ] {
@@ -291,7 +317,8 @@ mod tests {
         let sum: f32 = explained.phi.iter().sum();
         assert!((sum - (explained.lead - explained.background)).abs() < 1e-5);
         assert!(rescorer.explain("{}").is_err());
-        assert_eq!(rescorer.values(r#"{"channel":"x"}"#).unwrap(), [Value::Missing, Value::Text("x".into())]);
+        let row = rescorer.row(r#"{"budget":null,"channel":"x","city":null}"#).unwrap();
+        assert_eq!(row, Row { values: vec![Value::Missing, Value::Text("x".into())], withheld: vec![0] });
     }
 
     #[test]
