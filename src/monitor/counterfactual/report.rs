@@ -96,6 +96,8 @@ pub struct Skipped {
     pub nameless: u64,
     /// Without a feature that the version requires.
     pub required: u64,
+    /// With a feature that the version reads and the log may not keep.
+    pub withheld: u64,
     /// The row was edited.
     pub unreadable: u64,
     /// The version gives no score.

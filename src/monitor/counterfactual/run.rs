@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    lead::{Grade, Score},
+    lead::{Grade, Score, Value},
     leadlog::{Ending, Endings, GivenScore, Span, Store, StoreError},
     monitor::rescore::{RescoreError, Rescorer},
     registry::{KeyError, Trust, VersionError},
@@ -156,6 +156,7 @@ impl Run {
             Ok(()) => {}
             Err(RescoreError::Features(_)) => return skipped.unreadable += 1,
             Err(RescoreError::Required { .. }) => return skipped.required += 1,
+            Err(RescoreError::Withheld { .. }) => return skipped.withheld += 1,
             Err(RescoreError::Score(_)) => return skipped.not_finite += 1,
         }
         self.look_for_absent(row.features);
@@ -197,8 +198,8 @@ impl Run {
             return;
         }
         self.looked_at += 1;
-        if let Ok(values) = self.rescorer.values(features) {
-            self.absent.retain(|place| values.get(*place).is_none_or(crate::lead::Value::is_missing));
+        if let Ok(row) = self.rescorer.row(features) {
+            self.absent.retain(|place| row.values.get(*place).is_none_or(Value::is_missing));
         }
     }
 
@@ -227,7 +228,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        lead::{Arm, Outcome, Value},
+        lead::{Arm, Outcome},
         leadlog::{Decision, Entry, OutcomeRecord, Packed, ScoreRecord},
         registry::{Version, fixture},
         score::Scratch,
@@ -374,17 +375,23 @@ mod tests {
     #[test]
     fn what_cannot_be_scored_is_counted_by_its_reason() {
         let mut scene = Scene::new();
-        (0..5).for_each(|n| scene.scored(n, &n.to_string(), 3.0));
+        (0..7).for_each(|n| scene.scored(n, &n.to_string(), 3.0));
         scene.replay("--with 1").unwrap();
         let edit = "UPDATE scores SET features = '{\"channel\":\"web\"}' WHERE lead = '0';
             UPDATE scores SET features = '[' WHERE lead = '1';
             UPDATE scores SET grade = 'E' WHERE lead = '2';
+            UPDATE scores SET features = '{\"budget\":3.0,\"channel\":null}' WHERE lead = '4';
+            UPDATE scores SET features = '{\"budget\":\"hash:0123456789abcdef\"}' WHERE lead = '5';
             UPDATE scores SET features = '{\"budget\":1e300}' WHERE lead = '3'";
         let log = scene.path("state").join(Store::FILE);
         rusqlite::Connection::open(log).unwrap().execute_batch(edit).unwrap();
         let replay = scene.replay("--with 1").unwrap();
         let skipped = replay.skipped;
-        assert_eq!((skipped.required, skipped.unreadable, skipped.not_finite, replay.leads), (1, 2, 1, 1));
+        assert_eq!(
+            (skipped.required, skipped.unreadable, skipped.not_finite, skipped.withheld),
+            (1, 2, 1, 2)
+        );
+        assert_eq!(replay.leads, 1);
         let text = replay.to_string();
         assert!(text.contains("left out: 2 scores cannot be read any more\n"), "{text}");
         assert!(text.contains("left out: 1 scores lack a feature that the version requires\n"), "{text}");

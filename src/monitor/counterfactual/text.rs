@@ -55,13 +55,14 @@ impl Replay {
     /// What stands in tables.
     pub(super) fn tables(&self) -> Vec<Sheet> {
         let mut tables = vec![self.changes(), self.by_grade(), self.called()];
+        let days = self.horizon_ms / 86_400_000;
         let each = [
-            ("known ends", &self.matured),
-            ("known ends of leads that may still convert", &self.provisional),
+            (format!("what became of leads older than {days} days"), &self.matured),
+            ("younger leads that have ended already, provisional".to_owned(), &self.provisional),
         ];
         tables.extend(each.into_iter().filter(|(_, quality)| quality.leads > 0).map(|(title, quality)| {
             let (leads, won) = (thousands(quality.leads), thousands(quality.won));
-            (format!("{title}: {leads} leads, {won} won"), self.sides(""), quality.rows())
+            (format!("{title}: {leads}, {won} won"), self.sides(""), quality.rows())
         }));
         if !self.movers.is_empty() {
             let head = ["lead", "scored", "by", "as given", &self.version, "points"].map(String::from);
@@ -165,10 +166,9 @@ impl Replay {
             notes.push(format!("expected revenue: {mean} a conversion, the mean of {deals} won leads"));
         }
         if self.provisional.leads > 0 {
-            let days = self.horizon_ms / 86_400_000;
-            notes.push(format!(
-                "leads younger than {days} days are open or ended early: what is known of them flatters nobody evenly, so decide nothing on it"
-            ));
+            notes.push(
+                "of younger leads only those are known that ended early: decide nothing on them".to_owned(),
+            );
         }
         notes
     }
@@ -176,12 +176,13 @@ impl Replay {
 
 impl Skipped {
     fn told(&self) -> Vec<String> {
-        let Self { after, earlier, nameless, required, unreadable, not_finite } = *self;
+        let Self { after, earlier, nameless, required, withheld, unreadable, not_finite } = *self;
         let reasons = [
             (earlier, "are of leads with a later score that counts"),
             (after, "were given when the lead was won or lost already"),
             (nameless, "are of leads without an id (--all takes them)"),
             (required, "lack a feature that the version requires"),
+            (withheld, "lack a feature that the log may not keep"),
             (unreadable, "cannot be read any more"),
             (not_finite, "get no score that is a number"),
         ];
