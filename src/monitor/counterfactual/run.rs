@@ -96,7 +96,9 @@ pub fn replay(options: &ReplayOptions, config: &Config, now_ms: i64) -> Result<R
         return Err(ReplayError::Empty { state: config.state.clone(), model });
     }
     let absent = run.absent_names();
-    let Run { rescorer, tally, .. } = run;
+    let Run { rescorer, tally, endings, seen, .. } = run;
+    // What comes now needs the room.
+    drop((endings, seen));
     Ok(Replay { absent, ..Replay::new(&rescorer.version().id, span, (options, horizon_ms), tally) })
 }
 

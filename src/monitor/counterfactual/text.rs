@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use time::OffsetDateTime;
 
 use super::{
-    quality::Quality,
+    quality::{Difference, Quality},
     report::{GRADES, Mover, Replay, Skipped},
 };
 use crate::registry::{Table, thousands};
@@ -49,6 +49,7 @@ impl Replay {
             "mean score {given:.4} as given, {with:.4} with {version}; a lead's two scores are {:.4} apart on average",
             self.mean_distance
         ));
+        lines.extend(self.matured.ranking(version));
         lines
     }
 
@@ -192,10 +193,26 @@ impl Skipped {
 }
 
 impl Quality {
+    /// Which of the two ranks better, as far as that can be told.
+    fn ranking(&self, version: &str) -> Option<String> {
+        let Difference { value, low, high, .. } = self.auc_difference?;
+        let word = match () {
+            () if low > 0.0 => "better",
+            () if high < 0.0 => "worse",
+            () => "no differently, as far as can be told",
+        };
+        let [given, with] = self.auc.map(|auc| auc.unwrap_or(f64::NAN));
+        let known = thousands(self.leads);
+        let signed = signed(value);
+        Some(format!(
+            "{version} ranks them {word}: AUC {given:.4} as given, {with:.4} now ({signed}) over {known} known ends"
+        ))
+    }
+
     fn rows(&self) -> Vec<Vec<String>> {
         let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
         let row = |name: &str, [given, with]: [Option<f64>; 2]| {
-            let difference = given.zip(with).map(|(given, with)| format!("{:+.4}", with - given));
+            let difference = given.zip(with).map(|(given, with)| signed(with - given));
             vec![name.to_owned(), cell(given), cell(with), difference.unwrap_or_else(|| "-".to_owned())]
         };
         let mut rows = vec![
@@ -207,8 +224,9 @@ impl Quality {
         if let (Some(difference), Some(cell)) =
             (&self.auc_difference, rows.first_mut().and_then(|row| row.last_mut()))
         {
-            let super::quality::Difference { value, low, high, p } = difference;
-            *cell = format!("{value:+.4} (95%: {low:+.4} to {high:+.4}; p {p:.2})");
+            let Difference { value, low, high, p } = *difference;
+            let p = if p < 0.001 { "below 0.001".to_owned() } else { format!("{p:.3}") };
+            *cell = format!("{} (95%: {} to {}; p {p})", signed(value), signed(low), signed(high));
         }
         rows
     }
@@ -231,6 +249,12 @@ impl Mover {
             format!("{:+.0}", points[1] - points[0]),
         ]
     }
+}
+
+/// Four digits with their sign; nothing is below zero by less.
+fn signed(number: f64) -> String {
+    let text = format!("{number:+.4}");
+    if text == "-0.0000" { "+0.0000".to_owned() } else { text }
 }
 
 /// An id without what a terminal would act on.
@@ -269,4 +293,58 @@ fn day(ms: i64) -> String {
 /// `2026-11-22 08:03`
 fn minute(ms: i64) -> String {
     at(ms).map_or_else(String::new, |time| format!("{} {:02}:{:02}", time.date(), time.hour(), time.minute()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_people_write_them() {
+        assert_eq!([0.00001, -0.00001, -0.25, 1.0].map(signed), ["+0.0000", "+0.0000", "-0.2500", "+1.0000"]);
+        assert_eq!([-1234.5, -0.4, 0.5, 1e6].map(whole), ["-1,235", "0", "1", "1,000,000"]);
+        assert_eq!(percent(1, 0), "100.0%");
+        assert_eq!(
+            (day(0), minute(-60_000), day(i64::MIN)),
+            ("1970-01-01".into(), "1969-12-31 23:59".into(), "the beginning".into())
+        );
+        assert_eq!(arrow(["a".into(), "a".into()]) + &arrow(["a".into(), "b".into()]), "aa -> b");
+    }
+
+    #[test]
+    fn a_ranking_is_told_where_its_interval_leaves_zero_out() {
+        for (low, high, expected) in [
+            (
+                0.01,
+                0.02,
+                Some(
+                    "lead/2 ranks them better: AUC 0.5000 as given, 0.5150 now (+0.0150) over 1,000 known ends",
+                ),
+            ),
+            (
+                -0.02,
+                -0.01,
+                Some(
+                    "lead/2 ranks them worse: AUC 0.5000 as given, 0.5150 now (+0.0150) over 1,000 known ends",
+                ),
+            ),
+            (
+                -0.01,
+                0.01,
+                Some(
+                    "lead/2 ranks them no differently, as far as can be told: AUC 0.5000 as given, 0.5150 now (+0.0150) over 1,000 known ends",
+                ),
+            ),
+        ] {
+            let difference = Some(Difference { value: 0.015, low, high, p: 0.5 });
+            let quality = Quality {
+                leads: 1_000,
+                auc: [Some(0.5), Some(0.515)],
+                auc_difference: difference,
+                ..Quality::default()
+            };
+            assert_eq!(quality.ranking("lead/2").as_deref(), expected);
+        }
+        assert_eq!(Quality::default().ranking("lead/2"), None);
+    }
 }
