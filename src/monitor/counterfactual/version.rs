@@ -35,7 +35,7 @@ pub(super) fn find(
 fn only(models: &Path, with: &str) -> Result<String, ReplayError> {
     let all = folders(models).map_err(|source| ReplayError::Folder { path: models.into(), source })?;
     let has = |model: &&std::sync::Arc<str>| is_name(with) && models.join(&***model).join(with).is_dir();
-    let mut found: Vec<String> = all.iter().filter(has).map(|model| model.to_string()).collect();
+    let mut found: Vec<String> = all.iter().filter(has).map(ToString::to_string).collect();
     found.sort_unstable();
     match found.len() {
         0 => Err(ReplayError::Nothing { models: models.to_owned(), what: with.to_owned() }),

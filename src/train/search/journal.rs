@@ -148,7 +148,7 @@ impl Journal {
 
     /// Queues a trial that is to be given these values, as people write them.
     pub fn enqueue(&mut self, fixed: &BTreeMap<String, Json>) -> Result<(), JournalError> {
-        self.create_waiting(json!({"fixed_params": fixed}))
+        self.create_waiting(&json!({"fixed_params": fixed}))
     }
 
     /// A running trial was given a value.
@@ -230,7 +230,7 @@ impl Journal {
                 let system =
                     json!({"fixed_params": fixed, "failed_trial": trial.number, "retry_history": again});
                 if !self.is_repeated(trial.number) {
-                    self.create_waiting(system)?;
+                    self.create_waiting(&system)?;
                 }
             }
             self.finish(trial.number, State::Fail, None, now_ms)?;
@@ -242,7 +242,7 @@ impl Journal {
         self.study().trials.iter().any(|trial| trial.repeats == Some(number as u64))
     }
 
-    fn create_waiting(&mut self, system: Json) -> Result<(), JournalError> {
+    fn create_waiting(&mut self, system: &Json) -> Result<(), JournalError> {
         self.write(json!({
             "op_code": CREATE_TRIAL, "study_id": self.id, "datetime_start": null, "state": State::Waiting as u64,
             "value": null, "values": null, "distributions": {}, "params": {}, "user_attrs": {}, "system_attrs": system,
