@@ -21,7 +21,10 @@ use crate::{
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
     ledger::{self, Keys, LedgerCommand},
-    monitor::{self, ReplayOptions},
+    monitor::{
+        self, ReplayOptions,
+        report::{self, ReportOptions},
+    },
     proxy::Recording,
     registry::{self, ModelsOptions},
     rollout::{self, Counted, Desk, Order, RolloutOptions},
@@ -58,6 +61,8 @@ enum Command {
     Rollout(RolloutCommand),
     /// Score the log's leads again with another version, and tell what changes.
     Replay(ReplayCommand),
+    /// See what became of the leads: how many converted, by score, grade, version and week.
+    Report(ReportCommand),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
 }
@@ -175,6 +180,18 @@ struct ReplayCommand {
 }
 
 #[derive(Debug, Args)]
+struct ReportCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The directory that holds the lead log, where there is no configuration. A lead's time to convert is then that of the
+    /// last count.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    options: ReportOptions,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -202,6 +219,7 @@ impl Cli {
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
             Command::Replay(command) => replay(&command),
+            Command::Report(command) => report(&command),
             Command::Ledger(options) => ledger(&options),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
@@ -477,6 +495,22 @@ fn replay(command: &ReplayCommand) -> anyhow::Result<ExitCode> {
         Some(file) => std::fs::write(file, replay.html()).with_context(|| file.display().to_string())?,
         None => return print(&replay, command.options.json),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(command: &ReportCommand) -> anyhow::Result<ExitCode> {
+    let (state, horizon_ms) = match &command.state {
+        Some(state) => (state.clone(), None),
+        None => match Config::load(&command.file.config) {
+            Ok(config) => {
+                let horizon_ms = i64::try_from(config.rollout.horizon.as_millis()).unwrap_or(i64::MAX);
+                (config.state, Some(horizon_ms))
+            }
+            Err(error) => return Ok(invalid(error)),
+        },
+    };
+    let told = report::run(&command.options, &state, horizon_ms, now_ms())?;
+    write!(std::io::stdout().lock(), "{told}")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,8 @@
 
 mod routes; // the endpoints
 mod rollouts; // how versions stand, and orders to move them
+mod report; // what became of the leads
+mod told; // verdicts and outcomes from people and other programs
 mod token; // who may call them
 
 pub use self::{

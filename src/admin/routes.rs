@@ -1,4 +1,5 @@
-//! The endpoints: `/live /ready /metrics /version /api/latency /api/models /api/ledger /api/rollouts`, and orders.
+//! The endpoints: `/live /ready /metrics /version /api/latency /api/models /api/ledger /api/rollouts`, orders, and what
+//! people tell.
 
 use std::{
     convert::Infallible,
@@ -12,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
-    extract::{Query, Request, State},
+    extract::{DefaultBodyLimit, Query, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -23,8 +24,10 @@ use serde_json::{Value as Json_, json};
 use tokio::sync::oneshot;
 
 use super::{
+    report,
     rollouts::{self, Look},
     token::Token,
+    told,
 };
 use crate::{
     config::Config,
@@ -84,8 +87,11 @@ pub async fn serve(
         .route("/api/models", get(models))
         .route("/api/ledger", get(ledger))
         .route("/api/rollouts", get(rollouts::rollouts))
+        .route("/api/report", get(report::of_leads))
         .route("/api/models/{model}/verdict", get(rollouts::verdict))
         .route("/api/models/{model}/{verb}", post(rollouts::order))
+        .route("/api/feedback", post(told::feedback).layer(DefaultBodyLimit::max(told::MAX_BODY)))
+        .route("/api/outcomes", post(told::outcome).layer(DefaultBodyLimit::max(told::MAX_BODY)))
         .layer(middleware::from_fn_with_state(admin.clone(), admit));
     // The kubelet's probes carry no token, and tell nothing but yes or no.
     let open = Router::new().route("/live", get(live)).route("/ready", get(ready));
@@ -148,7 +154,9 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, Json<Json_>) {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let levels = Levels { queue_depth: admin.queue.depth(), leads_known: admin.known.count() };
+    let Admin { queue, known, .. } = &admin;
+    let levels =
+        Levels { queue_depth: queue.depth(), queue_bytes: queue.bytes(), leads_known: known.count() };
     let text = render(&admin.metrics, &admin.latency, &loaded(&admin), levels);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

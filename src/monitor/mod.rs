@@ -10,8 +10,9 @@ mod rollouts; // looks, decides, and has it carried out
 mod thresholds; // the keys whose values a record may hold
 mod journal; // files that changed -> records
 mod rescore; // what the lead log keeps, scored again
-mod counterfactual; // the leads of the log with another version
 mod page; // reports as HTML
+mod counterfactual; // the leads of the log with another version
+pub mod report; // what became of the leads, for the people who work with them
 
 pub use self::{
     asked::{grounds, verdict},

@@ -31,6 +31,7 @@ pub use self::{
     routes::{Candidates, RequestHead, Route},
     rules::{Notes, Record},
     scan::{Kind, Malformed, Node, Tape},
+    time::millis as time_ms,
 };
 
 #[cfg(test)]

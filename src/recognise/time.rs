@@ -3,7 +3,7 @@
 /// Milliseconds since 1970 of `2026-11-02T10:20:30.123Z`, of a day alone (its midnight in UTC), or of the milliseconds
 /// themselves. RFC 3339, with the two liberties that CRMs take: a space for the `T`, and offsets without a colon. A time
 /// without an offset is not told from another zone's, so it is none.
-pub(super) fn millis(text: &str) -> Option<i64> {
+pub fn millis(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Ok(millis) = text.parse() {
         return Some(millis);

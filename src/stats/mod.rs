@@ -24,7 +24,7 @@ mod sketch; // the mergeable record of a version's scores and outcomes
 mod check; // goldens, as the tests here read them
 
 pub use self::{
-    bootstrap::bootstrap_auc,
+    bootstrap::{bootstrap_auc, mean_interval},
     buckets::{Bucket, buckets, cochran_armitage, gain},
     calibration::{
         Murphy, Reliability, ece, logistic, logit_line, mce, murphy, observed_over_expected, reliability,

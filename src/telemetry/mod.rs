@@ -16,8 +16,9 @@ pub use self::{
     latency::{Latency, Stage, StageRecorder, StageReport},
     logging::{LogFormat, init as init_logging},
     metrics::{
-        Connect, ConnectMetrics, ConnectionMetrics, Cut, Handshake, HandshakeMetrics, HttpVersion, Metrics,
-        MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics, ShadowMetrics, TrialMetrics, UNMATCHED,
+        Connect, ConnectMetrics, ConnectionMetrics, Cut, FeedbackMetrics, Handshake, HandshakeMetrics,
+        HttpVersion, LeadLogMetrics, Metrics, MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics,
+        ShadowMetrics, TrialMetrics, UNMATCHED,
     },
     upstream::{Dial, Retry, UpstreamMetrics},
 };

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     lead::{Grade, ModelId},
-    leadlog::Span,
+    leadlog::Scan,
 };
 
 pub(super) const GRADES: [Grade; 4] = [Grade::A, Grade::B, Grade::C, Grade::D];
@@ -189,7 +189,7 @@ pub struct Called {
 impl Replay {
     pub(super) fn new(
         id: &ModelId,
-        span: Span<'_>,
+        span: Scan<'_>,
         (options, horizon_ms): (&ReplayOptions, i64),
         tally: Tally,
     ) -> Self {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::Config,
     lead::{Grade, Score, Value},
-    leadlog::{Ending, Endings, GivenScore, Span, Store, StoreError},
+    leadlog::{Ending, Endings, GivenScore, Scan, Store, StoreError},
     monitor::rescore::{RescoreError, Rescorer},
     registry::{KeyError, Trust, VersionError},
 };
@@ -76,7 +76,7 @@ pub fn replay(options: &ReplayOptions, config: &Config, now_ms: i64) -> Result<R
     let store = Store::open_read_only(&config.state)?;
     let horizon_ms = i64::try_from(config.rollout.horizon.as_millis()).unwrap_or(i64::MAX);
     let to_ms = options.until.map_or(now_ms.saturating_add(1), |until| until.ms(now_ms));
-    let span = Span { model: &model, from_ms: options.since.ms(now_ms), to_ms };
+    let span = Scan { model: &model, from_ms: options.since.ms(now_ms), to_ms };
     let mut run = Run {
         rescorer: Rescorer::new(Arc::new(version)),
         endings: store.endings(to_ms.saturating_add(horizon_ms).min(now_ms))?,
@@ -120,7 +120,7 @@ struct Run {
 }
 
 impl Run {
-    fn read(&mut self, store: &Store, span: Span<'_>, quiet: bool) -> Result<(), ReplayError> {
+    fn read(&mut self, store: &Store, span: Scan<'_>, quiet: bool) -> Result<(), ReplayError> {
         let mut reading = store.reading(span)?;
         let mut progress = Progress::new(reading.rows(), quiet);
         while reading.slice(|given| {
