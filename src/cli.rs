@@ -23,7 +23,7 @@ use crate::{
     leadlog::{self, Forgetting, LeadsCommand, LeadsError},
     ledger::{self, Event, Keys, Kind, Ledger, LedgerCommand},
     monitor::{
-        self,
+        self, ReplayOptions,
         investigate::InvestigateOptions,
         report::{self, ReportOptions},
     },
@@ -63,6 +63,8 @@ enum Command {
     Rollout(RolloutCommand),
     /// Export, copy and look at the lead log, and remove leads from it.
     Leads(LeadsOptions),
+    /// Score the log's leads again with another version, and tell what changes.
+    Replay(ReplayCommand),
     /// See what became of the leads: how many converted, by score, grade, version and week.
     Report(ReportCommand),
     /// Read, check and seal the record of every change.
@@ -188,6 +190,14 @@ struct LeadsOptions {
 }
 
 #[derive(Debug, Args)]
+struct ReplayCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    options: ReplayOptions,
+}
+
+#[derive(Debug, Args)]
 struct ReportCommand {
     #[command(flatten)]
     file: ConfigFile,
@@ -235,6 +245,7 @@ impl Cli {
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
             Command::Leads(options) => leads(&options),
+            Command::Replay(command) => replay(&command),
             Command::Report(command) => report(&command),
             Command::Ledger(options) => ledger(&options),
             Command::Investigate(command) => investigate(&command),
@@ -523,6 +534,19 @@ fn leads(options: &LeadsOptions) -> anyhow::Result<ExitCode> {
         LeadsError::Stdout(error) => anyhow::Error::from(error),
         other => other.into(),
     })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay(command: &ReplayCommand) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&command.file.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(error)),
+    };
+    let replay = monitor::replay(&command.options, &config, now_ms())?;
+    match &command.options.html {
+        Some(file) => std::fs::write(file, replay.html()).with_context(|| file.display().to_string())?,
+        None => return print(&replay, command.options.json),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

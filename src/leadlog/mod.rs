@@ -16,6 +16,7 @@ mod inlet; // memory, then files
 mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
+mod history; // all that it tells of one lead
 mod export; // rows for other programs
 mod forget; // a lead is removed
 mod trace; // nothing of it is left
@@ -24,7 +25,6 @@ mod status; // how much there is of what
 mod progress; // bars and lines
 mod command; // `leadwire leads`
 mod backup; // a copy while it is written
-mod history; // all that it tells of one lead
 mod scan; // scores of a range of times, and what became of their leads
 mod evidence; // what it tells of versions on trial
 mod retention; // what is forgotten
@@ -54,8 +54,8 @@ pub use self::{
         AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
         ShadowRecord,
     },
+    scan::{Ending, Endings, GivenScore, Reading, Scan},
     status::LogStatus,
-    scan::{Ending, Endings, GivenScore, Reading, Span},
     store::{Store, StoreError, StoredOutcome, StoredScore},
     tally::{Group, Tally},
     writer::{Told, Writer},

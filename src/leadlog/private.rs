@@ -10,6 +10,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -20,7 +21,7 @@ use super::{
     packed::Part,
     record::{Entry, ScoreRecord},
 };
-use crate::config::{Config, Log, Logged, ModelKey};
+use crate::config::{Config, Log, Logged, ModelKey, Rollout};
 
 /// What the log keeps, of what, and for how long. It may change while the process runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,21 +30,20 @@ pub struct Rules {
     pub log: Log,
     /// Of each feature by its name. Once one of them is not kept as it is, what has no name here is not kept either.
     pub features: Box<[(Arc<str>, Logged)]>,
-    /// How long a lead has to convert, in milliseconds; without it leads are not counted.
-    pub horizon_ms: Option<i64>,
+    /// How long a lead has to convert.
+    pub horizon: Duration,
 }
 
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
         let features = config.features.iter().map(|feature| (feature.name.clone(), feature.log)).collect();
-        let horizon_ms = i64::try_from(config.rollout.horizon.as_millis()).unwrap_or(i64::MAX);
-        Self { log: config.log, features, horizon_ms: Some(horizon_ms) }
+        Self { log: config.log, features, horizon: config.rollout.horizon }
     }
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { log: Log::default(), features: [].into(), horizon_ms: None }
+        Self { log: Log::default(), features: [].into(), horizon: Rollout::default().horizon }
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
 
     fn rules(features: &[(&str, Logged)]) -> ArcSwap<Rules> {
         let features = features.iter().map(|(name, logged)| (Arc::from(*name), *logged)).collect();
-        ArcSwap::from_pointee(Rules { log: Log::default(), features })
+        ArcSwap::from_pointee(Rules { features, ..Rules::default() })
     }
 
     /// What the log gets of age, job, a feature that is missing and one that is a yes.

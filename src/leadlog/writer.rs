@@ -1,6 +1,8 @@
 //! The writer thread: queues to SQLite, in batches. Traffic never depends on it: whatever is wrong with the log, it is
-//! tried again while records wait in memory and in files. Where few wait, it counts what it has written for the sketches and
-//! removes what is too old, a slice of some milliseconds at a time.
+//! tried again while records wait in memory and in files.
+//!
+//! Where few wait, it counts what it has written for the sketches, a slice of some milliseconds at a time, and forgets what is
+//! too old.
 //!
 //! A second thread puts records into files when too many wait, since the first may hang in a call to SQLite for as long as
 //! a disk does.
@@ -52,6 +54,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long it is tried at the end before what is left waits in files for the next start.
 const LAST: Duration = Duration::from_secs(2);
+
 /// Scores and changed leads that are counted between two batches; some milliseconds.
 const SLICE: usize = 256;
 
@@ -197,8 +200,12 @@ impl Run {
                 Ok(0) if stopping => return,
                 Ok(written) if stopping || written >= BATCH || !lock(&self.inlet).is_direct() => continue,
                 Ok(written) => {
+                    let is_more = written < SHORT && self.count(written);
                     self.forget();
-                    if written < SHORT && self.count(written) { Duration::ZERO } else { PAUSE }
+                    if is_more {
+                        continue;
+                    }
+                    PAUSE
                 }
                 Err(error) => {
                     self.complain(error);
@@ -275,20 +282,11 @@ impl Run {
         error
     }
 
-    /// Removes a little of what is too old, while nothing else is to be done.
-    fn forget(&mut self) {
-        let Some(store) = &self.store else { return };
-        let log = self.told.rules.load().log;
-        match self.retention.step(store, &log, now_ms()) {
-            Ok(removed) => self.told.metrics.expired.increment(removed),
-            Err(error) => self.complain(error),
-        }
-    }
-
     /// Counts a slice of what was written, and says whether there is more. Sketches that lag behind are no reason to keep
     /// records waiting; what cannot be counted now is counted after the next batch.
     fn count(&mut self, written: usize) -> bool {
-        let Some(horizon_ms) = self.told.rules.load().horizon_ms else { return false };
+        let horizon = self.told.rules.load().horizon.as_millis();
+        let horizon_ms = i64::try_from(horizon).unwrap_or(i64::MAX);
         self.counting.wanted |= written > 0 || self.counting.horizon_ms != horizon_ms;
         let Some(store) = self.store.as_mut().filter(|_| self.counting.wanted) else { return false };
         self.counting.horizon_ms = horizon_ms;
@@ -302,6 +300,16 @@ impl Run {
             }
         }
         self.counting.wanted
+    }
+
+    /// Removes a little of what is too old, while nothing else is to be done.
+    fn forget(&mut self) {
+        let Some(store) = &self.store else { return };
+        let log = self.told.rules.load().log;
+        match self.retention.step(store, &log, now_ms()) {
+            Ok(removed) => self.told.metrics.expired.increment(removed),
+            Err(error) => self.complain(error),
+        }
     }
 
     fn complain(&mut self, error: StoreError) {
@@ -496,16 +504,16 @@ mod tests {
     #[test]
     fn what_is_written_is_counted_when_there_is_time() {
         let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::new(1, 10_000, metrics::Counter::noop());
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
         (0..600).for_each(|lead| queue.sender(0).send(score(&lead.to_string())));
         let told = told();
-        let config = Arc::clone(&told.config);
+        let rules = Arc::clone(&told.rules);
         let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
         let is_counted = |leads: u64| {
             let reader = Store::open_read_only(folder.path());
             reader.is_ok_and(|reader| {
-                reader.score_count().is_ok_and(|count| count == leads)
-                    && reader.uncounted().is_ok_and(|left| left == 0)
+                let written = reader.score_count().is_ok_and(|count| count == leads);
+                written && reader.uncounted().is_ok_and(|left| left == 0)
             })
         };
         while !is_counted(600) {
@@ -516,10 +524,9 @@ mod tests {
             std::thread::yield_now();
         }
         // A new horizon is followed though nothing is written.
-        let text = "upstream: http://127.0.0.1:1\nrollout: {horizon: 7d}";
-        config.store(Arc::new(Config::parse(text, &|_| None).unwrap()));
+        rules.store(Arc::new(Rules { horizon: Duration::from_millis(7), ..(**rules.load()).clone() }));
         let horizon = || Store::open_read_only(folder.path()).unwrap().counted_horizon().unwrap();
-        while horizon() != Some(7 * 86_400_000) {
+        while horizon() != Some(7) {
             std::thread::yield_now();
         }
         drop(writer);

@@ -4,6 +4,8 @@
 //! judged on the same draw. The draws are splitmix64's: the same seed gives the same numbers everywhere, to the bit. Better
 //! than DeLong's normal approximation where there are fewer than 100 positives.
 
+use super::splitmix::SplitMix;
+
 /// The difference of the areas, the second less the first, in each of `resamples` draws, in their order. O(n) each.
 /// `None` when a class is empty, a score is NaN, the lengths differ, or no draw is asked for.
 pub fn bootstrap_auc(a: &[f64], b: &[f64], labels: &[bool], resamples: usize, seed: u64) -> Option<Vec<f64>> {
@@ -15,7 +17,7 @@ pub fn bootstrap_auc(a: &[f64], b: &[f64], labels: &[bool], resamples: usize, se
     if classes.iter().any(Vec::is_empty) || resamples == 0 || [a.len(), b.len()] != [labels.len(); 2] {
         return None;
     }
-    let mut random = SplitMix(seed);
+    let mut random = SplitMix::new(seed);
     let draw = |_| {
         for (rows, positive) in classes.iter().zip([true, false]) {
             for _ in rows {
@@ -45,7 +47,7 @@ pub fn mean_interval(values: &[f64], n: usize, seed: u64) -> Option<[f64; 2]> {
     if n > MOST_DRAWN {
         return Some(normal_interval(values, n));
     }
-    let mut random = SplitMix(seed);
+    let mut random = SplitMix::new(seed);
     let mut draw = || (0..n).filter_map(|_| values.get(random.below(n))).sum::<f64>() / n as f64;
     let means = super::sorted((0..(DRAWS / n).clamp(200, 2_000)).map(|_| draw()).collect());
     let end = |q| super::quantile(&means, q).unwrap_or(f64::NAN);
@@ -101,24 +103,6 @@ pub(super) fn area(tally: impl Iterator<Item = (u64, u64)>) -> f64 {
         below += negatives;
     }
     won / (up * below)
-}
-
-/// Steele, Lea and Flood's generator (2014).
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`, by the high half of a product (Lemire 2019, without his rejection: the bias is n / 2^64).
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ mod report; // what became of the leads
 mod bare; // model files of other libraries, from the command line
 mod import; // models of other libraries become versions
 mod batch; // tables, from the command line
+mod counterfactual; // the log's leads with another version, from the command line
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself
 mod splice; // properties of what is written into bodies
