@@ -264,7 +264,7 @@ mod tests {
         let queue = Queue::new(1, 1_000_000, metrics::Counter::noop());
         let known = Arc::new(Known::new(64, Duration::from_secs(60)));
         let names: Arc<[Arc<str>]> = ["age".into()].into();
-        let told = Told { known: known.clone(), names: names.clone(), unmatched: metrics::Gauge::noop() };
+        let told = Told { known: known.clone(), ..Told::alone(names.clone()) };
         let mut store = Store::open(folder.path()).unwrap();
         store.write(&[fixture::score(1, "a", "1"), fixture::score(1, "b", "1")].map(Entry::Score)).unwrap();
         drop(store);
