@@ -325,7 +325,7 @@ mod tests {
                 assert!(erased.files >= 1);
                 let file = fs::read(folder.path().join(Store::FILE)).unwrap();
                 let found = memchr::memmem::find(&file, lead.as_bytes());
-                assert_eq!(found, None, "{lead} {:?}", erased);
+                assert_eq!(found, None, "{lead} {erased:?}");
             }
             assert!(count(folder.path()) >= before - 3);
         }

@@ -37,9 +37,11 @@ fn told(state: &Path, arguments: &[&str]) -> String {
 }
 
 fn tell(sidecar: &Running, path: &str, body: &Json) {
-    let host = sidecar.admin.to_string();
-    let headers = [("Host", host.as_str()), ("Content-Type", "application/json")];
-    let reply = Client::connect(sidecar.admin).exchange("POST", path, &headers, body.to_string().as_bytes());
+    let (body, mut client) = (body.to_string(), Client::connect(sidecar.admin));
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", sidecar.admin);
+    client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    let reply = client.receive();
     assert_eq!(reply.status(), 202);
 }
 
