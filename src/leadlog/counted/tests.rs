@@ -177,6 +177,30 @@ fn a_place_outlives_its_row_and_still_takes_its_label() {
 }
 
 #[test]
+fn a_record_that_is_saved_all_the_time_is_looked_at_only_so_far() {
+    let check = |outcomes: i64, expected: Option<bool>| {
+        let lost = (0..outcomes).map(|n| won(50 + n, "a", false));
+        let entries: Vec<Entry> = [score(10, "a", "1", 0.5)].into_iter().chain(lost).collect();
+        let (_folder, mut store) = log(&entries);
+        store.write(&[won(5_000, "a", true)]).unwrap();
+        count_all(&mut store, 100, 10_000);
+        assert_eq!(places(&store)[0].3, expected, "{outcomes}");
+    };
+    check(MOST_OUTCOMES - 1, Some(true));
+    check(MOST_OUTCOMES, Some(false));
+    let check = |scores: i64, expected: Option<i64>| {
+        let entries: Vec<Entry> = (0..scores).map(|n| score(10 + n, "a", "1", 0.5)).collect();
+        let (_folder, mut store) = log(&entries);
+        count_all(&mut store, 500, 10_000);
+        store.write(&[won(11, "a", true)]).unwrap();
+        count_all(&mut store, 500, 10_000);
+        assert_eq!(places(&store).first().map(|place| place.2), expected, "{scores}");
+    };
+    check(MOST_SCORES as i64, Some(10));
+    check(MOST_SCORES as i64 + 1, None);
+}
+
+#[test]
 fn a_sketch_that_cannot_be_read_is_counted_again() {
     let (_folder, mut store) =
         log(&[score(10, "a", "1", 0.5), score(20, "b", "1", 0.75), won(30, "a", true)]);
