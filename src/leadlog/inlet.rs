@@ -1,8 +1,8 @@
 //! The way into the lead log: memory, then files, in the order in which records were sent.
 //!
 //! Mostly there are no files, and the writer takes records straight from the queues. Once one of these is more than half
-//! full, or a batch could not be written, records go into files (see `spill`), and all that follow go there too until
-//! the writer has read the files back: rows stay in the order of time. What the log may not keep of a feature is taken
+//! full, or a batch could not be written, records go into files (see `spill`), and the writer reads these before it turns to
+//! the queues again: rows stay in the order of time. What the log may not keep of a feature is taken
 //! out before a record gets anywhere.
 //!
 //! Where files cannot be written either, what has been taken out of the queues stays in memory, at most a batch and a
@@ -124,8 +124,9 @@ impl Inlet {
 
     /// Makes room in the queues where that is needed, or empties them altogether, by putting records into files.
     pub(super) fn relieve(&mut self, all: bool) -> Result<(), StoreError> {
-        let spills = !self.spill.is_empty() || !self.late.is_empty() || self.queue.is_half_full();
-        if !(spills || all) || self.bound() == 0 {
+        // Files that are being read are no reason: the queues wait behind them, and get their turn the sooner.
+        let is_pressed = !self.late.is_empty() || self.queue.is_half_full();
+        if !(is_pressed || all) || self.bound() == 0 {
             return Ok(());
         }
         for _ in 0..BLOCKS {
