@@ -347,7 +347,10 @@ mod tests {
             )
         };
         let counted = |lead: i64, day: i64| {
-            format!("INSERT INTO counted VALUES ('L{lead}', 'lead', '1', {}, 0.5, 'B', NULL, NULL);", day * DAY)
+            format!(
+                "INSERT INTO counted VALUES ('L{lead}', 'lead', '1', {}, 0.5, 'B', NULL, NULL);",
+                day * DAY
+            )
         };
         let old = |i: i64| if i % 3 == 0 { 900 } else { 1 };
         let rows: String = (0..2_400).map(|i| exposure(i, old(i)) + &counted(i, old(i))).collect();

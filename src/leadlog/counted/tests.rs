@@ -40,8 +40,11 @@ fn cohorts(store: &Store) -> Vec<CohortDay> {
     store.cohorts_of(&ALL, Horizon { ms: 0, now_ms: i64::MAX }).unwrap()
 }
 
-/// Every place: lead, version, time, label, revenue.
-fn places(store: &Store) -> Vec<(String, String, i64, Option<bool>, Option<f64>)> {
+/// Lead, version, time, label, revenue.
+type Placed = (String, String, i64, Option<bool>, Option<f64>);
+
+/// Every place.
+fn places(store: &Store) -> Vec<Placed> {
     let sql = "SELECT lead, version, time_ms, won, revenue FROM counted ORDER BY 1, 2";
     let mut statement = store.connection.prepare(sql).unwrap();
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
