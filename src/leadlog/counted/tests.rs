@@ -180,6 +180,24 @@ fn a_place_outlives_its_row_and_still_takes_its_label() {
 }
 
 #[test]
+fn a_lead_that_goes_while_labels_follow_a_new_horizon_is_named_no_more() {
+    let leads = ["a", "b", "c", "d"].map(|lead| score(10, lead, "1", 0.5));
+    let (_folder, mut store) = log(&leads);
+    store.write(&[won(150, "d", true)]).unwrap();
+    count_all(&mut store, 100, 100);
+    assert!(!store.count(2, 200).unwrap().done);
+    let reached = |store: &Store| Reached::read(&store.connection).unwrap().unwrap().relabelled;
+    assert_eq!(reached(&store).as_deref(), Some("b"));
+    store.connection.execute("DELETE FROM counted WHERE lead = 'b'", []).unwrap();
+    assert_eq!(reached(&store).as_deref(), Some("a"));
+    count_all(&mut store, 2, 200);
+    assert_eq!(reached(&store), None);
+    let labels: Vec<_> = places(&store).into_iter().map(|place| (place.0, place.3)).collect();
+    assert_eq!(labels, [("a".into(), None), ("c".into(), None), ("d".into(), Some(true))]);
+    assert_eq!(cohorts(&store)[0].scored, 4, "as a number it stays");
+}
+
+#[test]
 fn a_record_that_is_saved_all_the_time_is_looked_at_only_so_far() {
     let check = |outcomes: i64, expected: Option<bool>| {
         let lost = (0..outcomes).map(|n| won(50 + n, "a", false));
