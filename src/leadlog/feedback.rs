@@ -6,6 +6,7 @@ use super::{
     record::FeedbackRecord,
     store::{Store, StoreError},
 };
+use crate::lead::FeedbackReason;
 
 pub(super) fn insert_feedback(connection: &Connection, record: &FeedbackRecord) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
@@ -13,7 +14,7 @@ pub(super) fn insert_feedback(connection: &Connection, record: &FeedbackRecord) 
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     let FeedbackRecord { time_ms, source, feedback } = record;
-    let (verdict, reason) = (feedback.verdict.as_str(), feedback.reason.map(|reason| reason.as_str()));
+    let (verdict, reason) = (feedback.verdict.as_str(), feedback.reason.map(FeedbackReason::as_str));
     let (who, note) = (feedback.who.as_deref(), feedback.note.as_deref());
     statement.execute(params![time_ms, &*feedback.lead, &**source, verdict, reason, who, note])?;
     Ok(())
@@ -93,7 +94,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::{
-        lead::{Feedback, FeedbackReason, Grade, Outcome, Verdict},
+        lead::{Feedback, Grade, Outcome, Verdict},
         leadlog::{Entry, OutcomeRecord, ScoreRecord},
     };
 

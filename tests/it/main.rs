@@ -40,6 +40,7 @@ mod cli; // what people and scripts see
 mod orders; // versions are moved, and by whom
 mod journal; // changed files in the ledger
 mod ledger; // who changed what, and whether that still stands
+mod investigate; // why a lead got its score
 mod told; // what people and programs tell of leads
 mod bare; // model files of other libraries, from the command line
 mod import; // models of other libraries become versions
