@@ -86,7 +86,8 @@ pub(super) fn findings(case: &Case<'_>) -> Vec<Finding> {
     let mut found = vec![not_reproduced(case.scoring), data_missing(case), unseen_value(case)];
     found.extend(changed);
     found.push(drifted(case));
-    found.push(as_trained(case));
+    let is_explained = found.iter().any(|finding| finding.holds);
+    found.push(Finding { holds: !is_explained, ..as_trained(case) });
     found
 }
 

@@ -110,9 +110,14 @@ pub(super) fn drift(
 }
 
 impl Drift {
+    /// What moved, as far as so many leads tell.
+    pub(super) fn moved(&self) -> impl Iterator<Item = &Moved> {
+        self.features.iter().filter(|moved| moved.is_alarm())
+    }
+
     /// What raises an alarm, the furthest first.
     pub(super) fn alarms(&self) -> impl Iterator<Item = &Moved> {
-        self.features.iter().filter(|moved| self.rows >= ALARM_ROWS && moved.is_alarm())
+        self.moved().filter(|_| self.rows >= ALARM_ROWS)
     }
 }
 

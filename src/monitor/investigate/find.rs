@@ -82,11 +82,7 @@ impl Found {
     fn place(&self, ask: &Ask, time_ms: Option<i64>) -> Result<usize, InvestigateError> {
         let until = time_ms.unwrap_or(i64::MAX);
         let place = self.rows.iter().rposition(|row| row.given.time_ms <= until);
-        place.ok_or_else(|| InvestigateError::Early {
-            lead: shown::line(&ask.lead),
-            at: shown::time(until),
-            first: self.rows.first().map(|row| shown::time(row.given.time_ms)).unwrap_or_default(),
-        })
+        place.ok_or_else(|| InvestigateError::Early { lead: shown::line(&ask.lead), at: shown::time(until) })
     }
 }
 

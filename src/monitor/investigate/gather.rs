@@ -302,11 +302,10 @@ fn drift_note(drift: &Drift) -> Result<String, String> {
     match (&drift.note, drift.is_enough) {
         (Some(why), _) => Err(why.clone()),
         (None, false) => Err(format!("too few leads in the week before: {}, and 200 are needed", drift.rows)),
-        (None, true) => Ok(format!(
-            "{} of {} features drifted over {} leads",
-            drift.alarms().count(),
-            drift.features.len(),
-            drift.rows
-        )),
+        (None, true) => {
+            let (moved, all) = (drift.moved().count(), drift.features.len());
+            let few = if moved > drift.alarms().count() { "; too few to raise an alarm" } else { "" };
+            Ok(format!("{moved} of {all} features drifted over {} leads{few}", drift.rows))
+        }
     }
 }

@@ -91,14 +91,12 @@ pub enum InvestigateError {
         known: Vec<String>,
     },
     /// It was scored later only.
-    #[error("lead {lead:?} had no score yet at {at}; its first is of {first}")]
+    #[error("lead {lead:?} had no score yet at {at}")]
     Early {
         /// What was asked for.
         lead: String,
         /// When.
         at: String,
-        /// Its first score's time.
-        first: String,
     },
     /// The lead log cannot be read.
     #[error(transparent)]

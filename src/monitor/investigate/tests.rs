@@ -55,10 +55,10 @@ impl Place {
     }
 
     /// A lead with a budget and a channel, as a version scores it.
-    fn scored(&self, version: &str, time_ms: i64, lead: &str, values: [Value<'_>; 2]) -> Entry {
+    fn scored(&self, version: &str, time_ms: i64, lead: &str, values: &[Value<'_>; 2]) -> Entry {
         let version = self.version(version);
         let id = Arc::new(version.id.clone());
-        let scored = Rescorer::new(Arc::new(version)).score_values(&values).unwrap();
+        let scored = Rescorer::new(Arc::new(version)).score_values(values).unwrap();
         Entry::Score(ScoreRecord {
             time_ms,
             route: "lead.create".into(),
@@ -66,7 +66,7 @@ impl Place {
             arm: Arm::Champion,
             model: id,
             names: ["budget".into(), "channel".into()].into(),
-            features: Packed::new(&values),
+            features: Packed::new(values),
             score: scored.score,
             grade: scored.grade,
             latency_ns: 900,
@@ -105,7 +105,7 @@ fn each_cause_has_its_rule() {
         let times = (1..).map(|n| NOW - 100 * DAY + n);
         let entries: Vec<Entry> = times
             .zip(scores)
-            .map(|(time, (version, values))| place.scored(version, time, "a", values.clone()))
+            .map(|(time, (version, values))| place.scored(version, time, "a", values))
             .collect();
         place.write(entries);
         let told = place.told("a");
@@ -142,8 +142,8 @@ fn each_cause_has_its_rule() {
     check(&[("1", web(12.0)), ("1", web(2.0))], CauseKind::InputChanged, "budget: 12 -> 2, -21.9 points");
     check(&[("1", web(12.0)), ("2", web(12.0))], CauseKind::ModelChanged, "version 1 -> 2, -41.5 points");
     check(&[("1", web(12.0)), ("1", web(12.01))], CauseKind::AsTrained, "+ budget: high");
-    // The model weighs more.
-    check(&[("1", web(12.0)), ("2", web(2.0))], CauseKind::ModelChanged, "version 1 -> 2, -41.5 points");
+    // The model weighs more, and what is lost in rounding is taken from it.
+    check(&[("1", web(12.0)), ("2", web(2.0))], CauseKind::ModelChanged, "version 1 -> 2, -41.4 points");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn data_that_is_missing_comes_before_what_changed() {
     // A missing budget is a column of its own, of the same weight as all others.
     registry::write(&place.root().join("lead/3"), &manifest, &[(WEIGHTS, &fixture::weights(0.5))]).unwrap();
     let entries =
-        [place.scored("3", 1, "a", web(10.0)), place.scored("3", 2, "a", [Value::Missing, text("web")])];
+        [place.scored("3", 1, "a", &web(10.0)), place.scored("3", 2, "a", &[Value::Missing, text("web")])];
     place.write(entries);
     let told = place.told("a");
     assert_eq!(told.cause, CauseKind::DataMissing);
@@ -166,16 +166,13 @@ fn data_that_is_missing_comes_before_what_changed() {
         told.answer
     );
     let besides = told.findings.iter().filter(|finding| finding.holds).map(|finding| finding.kind);
-    assert_eq!(
-        besides.collect::<Vec<_>>(),
-        [CauseKind::DataMissing, CauseKind::InputChanged, CauseKind::AsTrained]
-    );
+    assert_eq!(besides.collect::<Vec<_>>(), [CauseKind::DataMissing, CauseKind::InputChanged]);
 }
 
 #[test]
 fn a_score_that_its_version_does_not_give_is_said_first() {
     let mut place = Place::one();
-    let Entry::Score(mut record) = place.scored("1", 1, "a", web(10.0)) else { panic!("a score") };
+    let Entry::Score(mut record) = place.scored("1", 1, "a", &web(10.0)) else { panic!("a score") };
     record.score = Score::new(0.25).unwrap();
     record.grade = Grade::C;
     place.write([Entry::Score(record)]);
@@ -189,7 +186,7 @@ fn a_score_that_its_version_does_not_give_is_said_first() {
 #[test]
 fn what_cannot_be_done_leaves_the_rest_alone() {
     let mut place = Place::one();
-    let entries = [place.scored("1", NOW - 2, "a", web(10.0)), place.scored("1", NOW - 1, "a", web(5.0))];
+    let entries = [place.scored("1", NOW - 2, "a", &web(10.0)), place.scored("1", NOW - 1, "a", &web(5.0))];
     place.write(entries);
     fixture::write(place.root(), "lead", "2", 0.25);
     std::fs::remove_dir_all(place.root().join("lead/1")).unwrap();
@@ -209,7 +206,7 @@ fn what_cannot_be_done_leaves_the_rest_alone() {
 #[test]
 fn a_folder_that_holds_another_version_by_now_is_not_taken_for_the_one_that_scored() {
     let mut place = Place::one();
-    let entry = place.scored("1", 1, "a", web(10.0));
+    let entry = place.scored("1", 1, "a", &web(10.0));
     place.write([entry]);
     std::fs::remove_dir_all(place.root().join("lead/1")).unwrap();
     fixture::write(place.root(), "lead", "1", 0.25);
@@ -220,7 +217,7 @@ fn a_folder_that_holds_another_version_by_now_is_not_taken_for_the_one_that_scor
 #[test]
 fn what_the_log_may_not_keep_is_no_value() {
     let mut place = Place::one();
-    let Entry::Score(record) = place.scored("1", 1, "a", web(10.0)) else { panic!("a score") };
+    let Entry::Score(record) = place.scored("1", 1, "a", &web(10.0)) else { panic!("a score") };
     // As the writer puts it.
     let features = Packed::new(&[Value::Number(10.0), text("hash:0123456789abcdef")]);
     place.write([Entry::Score(ScoreRecord { features, ..record })]);
@@ -240,8 +237,8 @@ fn what_the_log_may_not_keep_is_no_value() {
 fn protected_features_are_never_shown() {
     let mut place = Place::one();
     let entries = [
-        place.scored("1", 1, "a", [Value::Number(10.0), text("phone")]),
-        place.scored("1", 2, "a", [Value::Number(4_711.0), text("phone")]),
+        place.scored("1", 1, "a", &[Value::Number(10.0), text("phone")]),
+        place.scored("1", 2, "a", &[Value::Number(4_711.0), text("phone")]),
     ];
     place.write(entries);
     assert!(all(&place.told("a")).iter().all(|text| text.contains("4711")));
@@ -262,8 +259,8 @@ fn whatever_stands_in_a_field_stays_plain_text() {
     let mut place = Place::one();
     let hostile = "</td><script>alert(1)</script>\u{1b}[2J\n\u{202e}";
     let mut entries = vec![
-        place.scored("1", 1, hostile, web(10.0)),
-        place.scored("1", 2, hostile, [Value::Number(10.0), text(hostile)]),
+        place.scored("1", 1, hostile, &web(10.0)),
+        place.scored("1", 2, hostile, &[Value::Number(10.0), text(hostile)]),
     ];
     let said = Said { reason: Some(FeedbackReason::BadData), ..Said::new(hostile, Verdict::Down) };
     let feedback = said.by(Some(hostile)).noted(Some(hostile));
@@ -285,7 +282,7 @@ fn whatever_stands_in_a_field_stays_plain_text() {
 fn peers_had_their_time_and_count_once() {
     let mut place = Place::one();
     let old = NOW - 60 * DAY;
-    let mut entries = vec![place.scored("1", NOW - DAY, "a", web(10.0))];
+    let mut entries = vec![place.scored("1", NOW - DAY, "a", &web(10.0))];
     let outcome = |time_ms, lead: &str, won| {
         let outcome = Outcome { revenue: Some(90.5), ..Outcome::new(lead, won) };
         Entry::Outcome(OutcomeRecord { time_ms, route: "lead.update".into(), outcome })
@@ -293,19 +290,21 @@ fn peers_had_their_time_and_count_once() {
     // Ten of the same grade, twice each, three of which convert, one too late; two of another grade.
     for n in 0..10 {
         let lead = format!("b{n}");
-        entries
-            .extend([place.scored("1", old, &lead, web(9.0)), place.scored("1", old + n, &lead, web(10.5))]);
+        entries.extend([
+            place.scored("1", old, &lead, &web(9.0)),
+            place.scored("1", old + n, &lead, &web(10.5)),
+        ]);
     }
     entries.extend([
         outcome(old + DAY, "b0", true),
         outcome(old + DAY, "b1", true),
         outcome(old + 31 * DAY, "b2", true),
     ]);
-    entries.extend((0..2).map(|n| place.scored("1", old, &format!("c{n}"), web(-10.0))));
+    entries.extend((0..2).map(|n| place.scored("1", old, &format!("c{n}"), &web(-10.0))));
     // Scored after it was closed: the score before that counts.
     entries.extend([
-        place.scored("1", old + 2 * DAY, "b0", web(0.0)),
-        place.scored("1", NOW - 29 * DAY, "late", web(10.0)),
+        place.scored("1", old + 2 * DAY, "b0", &web(0.0)),
+        place.scored("1", NOW - 29 * DAY, "late", &web(10.0)),
     ]);
     entries.push(outcome(NOW - DAY / 2, "a", true));
     entries.sort_by_key(|entry| if let Entry::Score(record) = entry { record.time_ms } else { 0 });
@@ -340,12 +339,12 @@ fn the_week_before_is_held_against_training() {
                     "1",
                     NOW - 6 * DAY + n,
                     &format!("b{n}"),
-                    [Value::Number(budget(n)), text(channel)],
+                    &[Value::Number(budget(n)), text(channel)],
                 )
             })
             .collect();
-        entries.push(place.scored("1", NOW, "a", web(2.0)));
-        entries.insert(0, place.scored("1", NOW - 8 * DAY, "old", web(500.0)));
+        entries.push(place.scored("1", NOW, "a", &web(2.0)));
+        entries.insert(0, place.scored("1", NOW - 8 * DAY, "old", &web(500.0)));
         place.write(entries);
         let told = place.told("a");
         assert_eq!((told.drift.rows, told.cause), (leads.unsigned_abs() + 1, cause));
@@ -362,7 +361,7 @@ fn the_week_before_is_held_against_training() {
 fn the_scores_that_are_compared_can_be_chosen() {
     let mut place = Place::one();
     let entries: Vec<Entry> =
-        (1..=250).map(|n| place.scored("1", n * 10, "a", web((n % 20) as f64))).collect();
+        (1..=250).map(|n| place.scored("1", n * 10, "a", &web((n % 20) as f64))).collect();
     place.write(entries);
     let at = |at_ms, against_ms| {
         let told = place.ask(&Ask { at_ms, against_ms, ..Ask::of("a") }).unwrap();
@@ -376,9 +375,7 @@ fn the_scores_that_are_compared_can_be_chosen() {
     assert_eq!(at(Some(15), Some(2_500)), (10, Some(2_500), 101, true));
     assert_eq!(at(None, Some(i64::MAX)), (2_500, None, 100, true));
     let error = place.ask(&Ask { at_ms: Some(5), ..Ask::of("a") }).unwrap_err().to_string();
-    let expected =
-        "lead \"a\" had no score yet at 1970-01-01 00:00:00 UTC; its first is of 1970-01-01 00:00:00 UTC";
-    assert_eq!(error, expected);
+    assert_eq!(error, "lead \"a\" had no score yet at 1970-01-01 00:00:00 UTC");
 }
 
 #[test]
@@ -386,9 +383,9 @@ fn a_lead_is_found_by_either_form_of_its_id_and_by_its_deal() {
     let mut place = Place::one();
     let (short, long) = ("001A0000006Vm9u", "001A0000006Vm9uIAC");
     let entries = [
-        place.scored("1", 1, short, web(10.0)),
-        place.scored("1", 2, long, web(5.0)),
-        place.scored("1", 3, "lead-17", web(5.0)),
+        place.scored("1", 1, short, &web(10.0)),
+        place.scored("1", 2, long, &web(5.0)),
+        place.scored("1", 3, "lead-17", &web(5.0)),
         Entry::Alias(AliasRecord { time_ms: 4, alias: Alias { lead: long.into(), deal: "deal-1".into() } }),
     ];
     place.write(entries);
@@ -408,7 +405,7 @@ fn a_lead_is_found_by_either_form_of_its_id_and_by_its_deal() {
 #[test]
 fn what_others_said_stands_beside_the_score_and_the_last_complaint_begins_the_list() {
     let mut place = Place::one();
-    let Entry::Score(record) = place.scored("1", 5, "a", web(10.0)) else { panic!("a score") };
+    let Entry::Score(record) = place.scored("1", 5, "a", &web(10.0)) else { panic!("a score") };
     let live =
         LiveScore { model: record.model.clone(), score: record.score, grade: record.grade, latency_ns: 1 };
     let shadow = ShadowRecord {
@@ -441,7 +438,7 @@ fn what_others_said_stands_beside_the_score_and_the_last_complaint_begins_the_li
 #[test]
 fn a_manifest_that_is_read_for_what_it_protects_may_be_broken() {
     let mut place = Place::one();
-    let entry = place.scored("1", 1, "a", web(10.0));
+    let entry = place.scored("1", 1, "a", &web(10.0));
     place.write([entry]);
     std::fs::create_dir(place.root().join("lead/9")).unwrap();
     std::fs::write(place.root().join("lead/9/manifest.json"), "{").unwrap();
