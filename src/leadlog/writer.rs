@@ -26,7 +26,7 @@ use super::{
     queue::Queue,
     record::Entry,
     retention::Retention,
-    spill::Chunk,
+    spill::{Chunk, Found},
     store::{Store, StoreError},
 };
 use crate::{
@@ -87,7 +87,7 @@ impl Writer {
     /// again; the error is a thread's.
     pub fn start(folder: &Path, queue: Queue, told: Told) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let inlet = Inlet::new(folder, queue, told.rules.clone(), told.metrics.clone());
+        let (inlet, found) = Inlet::new(folder, queue, told.rules.clone(), told.metrics.clone());
         let inlet = Arc::new(Mutex::new(inlet));
         let relief = Relief { inlet: inlet.clone(), stop: stop.clone(), failing: false };
         let run = Run {
@@ -105,7 +105,7 @@ impl Writer {
         };
         let mut writer = Self { stop, threads: Vec::new() };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
-        writer.threads.push(thread("leadlog").spawn(move || run.run())?);
+        writer.threads.push(thread("leadlog").spawn(move || run.run(found))?);
         writer.threads.push(thread("leadlog-spill").spawn(move || relief.run())?);
         Ok(writer)
     }
@@ -131,7 +131,6 @@ struct Relief {
 
 impl Relief {
     fn run(mut self) {
-        lock(&self.inlet).load();
         while !self.stop.load(Ordering::Acquire) {
             let relieved = lock(&self.inlet).relieve(false);
             match relieved {
@@ -169,9 +168,11 @@ struct Run {
 }
 
 impl Run {
-    fn run(mut self) {
+    fn run(mut self, found: Found) {
+        // Not under the lock: it may take a while, and the other thread is needed meanwhile.
+        let older = found.measure();
+        lock(&self.inlet).adopt(older);
         let mut ends = None;
-        lock(&self.inlet).load();
         loop {
             // Read before draining: what was pushed before the stop is then surely seen.
             let stopping = self.stop.load(Ordering::Acquire);
@@ -585,7 +586,7 @@ mod tests {
         let told = Told { metrics: metrics.clone(), ..told() };
         let queue = Queue::new(1, ROOM, metrics.dropped.clone());
         numbers(0..5).iter().for_each(|number| queue.sender(0).send(score(number)));
-        let mut inlet = Inlet::new(folder.path(), queue.clone(), told.rules.clone(), metrics);
+        let (mut inlet, _) = Inlet::new(folder.path(), queue.clone(), told.rules.clone(), metrics);
         inlet.relieve(true).unwrap();
         let file = std::fs::read_dir(folder.path().join("spill")).unwrap().next().unwrap().unwrap().path();
         let mut text = std::fs::read(&file).unwrap();
