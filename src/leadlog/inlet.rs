@@ -17,7 +17,7 @@ use super::{
     private::{Private, Rules},
     queue::Queue,
     record::Entry,
-    spill::{Chunk, Place, Spill},
+    spill::{Chunk, Found, Place, Segment, Spill},
     store::StoreError,
 };
 use crate::telemetry::{LeadLogMetrics, now_ms};
@@ -40,7 +40,6 @@ pub(super) struct Inlet {
     /// Older than what is in the files: a batch that neither the log nor a file took.
     early: Vec<Entry>,
     spill: Spill,
-    is_loaded: bool,
     /// Younger than what is in the files: a block that no file took.
     late: Vec<Entry>,
     encoder: Encoder,
@@ -53,34 +52,34 @@ pub(super) struct Inlet {
 }
 
 impl Inlet {
+    /// With the files that earlier processes left, which are to be adopted before anything is taken.
     pub(super) fn new(
         state: &Path,
         queue: Queue,
         rules: Arc<ArcSwap<Rules>>,
         metrics: LeadLogMetrics,
-    ) -> Self {
-        Self {
+    ) -> (Self, Found) {
+        let (spill, found) = Spill::new(state);
+        let inlet = Self {
             queue,
             private: Private::new(state),
             rules,
             early: Vec::new(),
-            spill: Spill::new(state),
-            is_loaded: false,
+            spill,
             late: Vec::new(),
             encoder: Encoder::default(),
             lines: Vec::new(),
             metrics,
             is_stuck: false,
             keyless: false,
-        }
+        };
+        (inlet, found)
     }
 
-    /// Finds what earlier processes left in files. That takes seconds where it is much.
-    pub(super) fn load(&mut self) {
-        if !std::mem::replace(&mut self.is_loaded, true) {
-            self.spill.load();
-            self.tell();
-        }
+    /// Takes over what earlier processes left in files.
+    pub(super) fn adopt(&mut self, older: Vec<Segment>) {
+        self.spill.adopt(older);
+        self.tell();
     }
 
     /// Goes on from where the lead log was when it was last written.
