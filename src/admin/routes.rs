@@ -152,7 +152,9 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, Json<Json_>) {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let levels = Levels { queue_depth: admin.queue.depth(), leads_known: admin.known.count() };
+    let Admin { queue, known, .. } = &admin;
+    let levels =
+        Levels { queue_depth: queue.depth(), queue_bytes: queue.bytes(), leads_known: known.count() };
     let text = render(&admin.metrics, &admin.latency, &loaded(&admin), levels);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

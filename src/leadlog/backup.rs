@@ -122,12 +122,8 @@ fn check(file: &Path) -> Result<(), BackupError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use metrics::Gauge;
-
     use super::*;
-    use crate::leadlog::{Entry, Known, Queue, Told, Writer, fixture};
+    use crate::leadlog::{Entry, Queue, Told, Writer, fixture};
 
     fn score(n: i64) -> Entry {
         Entry::Score(fixture::score(n, &format!("L{n}"), "1"))
@@ -140,9 +136,8 @@ mod tests {
         let first: Vec<Entry> = (0..5_000).map(score).collect();
         store.write(&first).unwrap();
         drop(store);
-        let queue = Queue::new(1, 100_000, metrics::Counter::noop());
-        let known = Arc::new(Known::new(0, Duration::ZERO));
-        let told = Told { known, names: ["age".into()].into(), unmatched: Gauge::noop() };
+        let queue = Queue::new(1, 1 << 27, metrics::Counter::noop());
+        let told = Told::alone(["age".into()].into());
         let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
         let file = folder.path().join("copy/backup.sqlite");
         fs::create_dir(folder.path().join("copy")).unwrap();

@@ -1,13 +1,17 @@
 //! Lead log: what was scored, as it was given, and what became of it.
 //!
-//! Workers push records into bounded queues and never wait. One writer thread drains them into SQLite in batches. What
-//! does not fit is dropped, oldest first, and counted.
+//! Workers push records into bounded queues and never wait. One writer thread drains them into SQLite in batches. While
+//! SQLite cannot take them they wait in files. What does not fit there either is dropped, oldest first, and counted.
 
 mod record; // what is written down
 mod packed; // features as scored, in one allocation
 mod known; // the last score of each lead, in memory
 mod queue; // from the workers to the writer
 mod json; // features as the log keeps them
+mod private; // what it may keep of them
+mod lines; // records as text
+mod spill; // the files they wait in
+mod inlet; // memory, then files
 mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
@@ -20,6 +24,7 @@ mod progress; // bars and lines
 mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
+mod retention; // what is forgotten
 mod writer; // the thread between them
 #[cfg(test)]
 mod fixture; // records for tests
@@ -33,6 +38,7 @@ pub use self::{
     feedback::{FeedbackCount, StoredFeedback},
     known::{Known, Memory},
     packed::Packed,
+    private::Rules,
     queue::{CAPACITY, Queue, Sender},
     record::{
         AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,

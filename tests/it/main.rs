@@ -40,6 +40,7 @@ mod cli; // what people and scripts see
 mod orders; // versions are moved, and by whom
 mod journal; // changed files in the ledger
 mod ledger; // who changed what, and whether that still stands
+mod killed; // the lead log, whatever happens to its process
 mod told; // what people and programs tell of leads
 mod leads; // the lead log leaves, and leads leave it
 mod bare; // model files of other libraries, from the command line
