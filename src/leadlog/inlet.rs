@@ -17,7 +17,7 @@ use super::{
     private::{Private, Rules},
     queue::Queue,
     record::Entry,
-    spill::{Chunk, Place, Spill},
+    spill::{Chunk, Found, Place, Segment, Spill},
     store::StoreError,
 };
 use crate::telemetry::{LeadLogMetrics, now_ms};
@@ -40,44 +40,46 @@ pub(super) struct Inlet {
     /// Older than what is in the files: a batch that neither the log nor a file took.
     early: Vec<Entry>,
     spill: Spill,
-    is_loaded: bool,
     /// Younger than what is in the files: a block that no file took.
     late: Vec<Entry>,
     encoder: Encoder,
     lines: Vec<u8>,
     metrics: LeadLogMetrics,
+    /// The last batch could not be written.
+    is_stuck: bool,
     /// No key could be had; it has been told.
     keyless: bool,
 }
 
 impl Inlet {
+    /// With the files that earlier processes left, which are to be adopted before anything is taken.
     pub(super) fn new(
         state: &Path,
         queue: Queue,
         rules: Arc<ArcSwap<Rules>>,
         metrics: LeadLogMetrics,
-    ) -> Self {
-        Self {
+    ) -> (Self, Found) {
+        let (spill, found) = Spill::new(state);
+        let inlet = Self {
             queue,
             private: Private::new(state),
             rules,
             early: Vec::new(),
-            spill: Spill::new(state),
-            is_loaded: false,
+            spill,
             late: Vec::new(),
             encoder: Encoder::default(),
             lines: Vec::new(),
             metrics,
+            is_stuck: false,
             keyless: false,
-        }
+        };
+        (inlet, found)
     }
 
-    /// Finds what earlier processes left in files. That takes seconds where it is much.
-    pub(super) fn load(&mut self) {
-        if !std::mem::replace(&mut self.is_loaded, true) {
-            self.spill.load();
-            self.tell();
-        }
+    /// Takes over what earlier processes left in files.
+    pub(super) fn adopt(&mut self, older: Vec<Segment>) {
+        self.spill.adopt(older);
+        self.tell();
     }
 
     /// Goes on from where the lead log was when it was last written.
@@ -102,6 +104,7 @@ impl Inlet {
 
     /// What was taken is in the log: `written` records, but for `lost` that could not be read.
     pub(super) fn done(&mut self, chunk: Option<&Chunk>, written: usize, lost: u64) {
+        self.is_stuck = false;
         if let Some(chunk) = chunk {
             self.spill.done(chunk);
             self.tell();
@@ -112,6 +115,7 @@ impl Inlet {
 
     /// What was taken could not be written. It goes first the next time.
     pub(super) fn give_back(&mut self, chunk: Option<&Chunk>, batch: &mut Vec<Entry>) {
+        self.is_stuck = true;
         if chunk.is_some() {
             self.spill.put_back();
             batch.clear();
@@ -124,8 +128,8 @@ impl Inlet {
 
     /// Makes room in the queues where that is needed, or empties them altogether, by putting records into files.
     pub(super) fn relieve(&mut self, all: bool) -> Result<(), StoreError> {
-        // Files that are being read are no reason: the queues wait behind them, and get their turn the sooner.
-        let is_pressed = !self.late.is_empty() || self.queue.is_half_full();
+        // Files that the writer gets on with are no reason: the queues wait behind them, and get their turn the sooner.
+        let is_pressed = self.is_stuck || !self.late.is_empty() || self.queue.is_half_full();
         if !(is_pressed || all) || self.bound() == 0 {
             return Ok(());
         }

@@ -42,9 +42,16 @@ pub(super) struct Spill {
     reading: Option<i64>,
 }
 
+/// Files of earlier processes, oldest first.
+#[derive(Debug)]
+pub(super) struct Found {
+    folder: PathBuf,
+    ids: Vec<i64>,
+}
+
 /// One file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Segment {
+pub(super) struct Segment {
     id: i64,
     /// What is before this is in the lead log.
     from: u64,
@@ -76,26 +83,20 @@ impl Spill {
     /// The directory's name in the state directory.
     pub(super) const FOLDER: &'static str = "spill";
 
-    /// Place in `state`. Nothing is created before there is something to write.
-    pub(super) fn new(state: &Path) -> Self {
+    /// Place in `state`, and the files that earlier processes left there. Nothing is created before there is something to
+    /// write.
+    pub(super) fn new(state: &Path) -> (Self, Found) {
         let folder = state.join(Self::FOLDER);
-        Self { folder, segments: VecDeque::new(), file: None, last: 0, reading: None }
+        let mut ids = numbers(&folder);
+        ids.sort_unstable();
+        let last = ids.last().copied().unwrap_or(0);
+        let found = Found { folder: folder.clone(), ids };
+        (Self { folder, segments: VecDeque::new(), file: None, last, reading: None }, found)
     }
 
-    /// Finds what earlier processes left there.
-    pub(super) fn load(&mut self) {
-        let mut ids = numbers(&self.folder);
-        ids.sort_unstable();
-        self.last = ids.last().copied().unwrap_or(0);
-        for id in ids {
-            match measure(&self.path(id)) {
-                Ok((end, records)) => self.segments.push_back(Segment { id, from: 0, end, records }),
-                Err(error) => {
-                    let file = self.path(id);
-                    tracing::error!(file = %file.display(), %error, "cannot read a spill file; it is left alone");
-                }
-            }
-        }
+    /// Puts files of earlier processes before all others. Nothing may have been read yet.
+    pub(super) fn adopt(&mut self, older: Vec<Segment>) {
+        older.into_iter().rev().for_each(|segment| self.segments.push_front(segment));
     }
 
     /// Whether records wait in files.
@@ -253,7 +254,24 @@ impl Spill {
     }
 
     fn path(&self, id: i64) -> PathBuf {
-        self.folder.join(format!("{id:020}.log"))
+        path(&self.folder, id)
+    }
+}
+
+impl Found {
+    /// How much there is in them. All of it is read for that, which takes seconds where it is much.
+    pub(super) fn measure(self) -> Vec<Segment> {
+        let measured = |id| {
+            let file = path(&self.folder, id);
+            match measure(&file) {
+                Ok((end, records)) => Some(Segment { id, from: 0, end, records }),
+                Err(error) => {
+                    tracing::error!(file = %file.display(), %error, "cannot read a spill file; it is left alone");
+                    None
+                }
+            }
+        };
+        self.ids.into_iter().filter_map(measured).collect()
     }
 }
 
@@ -300,6 +318,10 @@ fn unwritten(folder: &Path, source: io::Error) -> StoreError {
     StoreError::Spill { folder: folder.display().to_string(), source }
 }
 
+fn path(folder: &Path, id: i64) -> PathBuf {
+    folder.join(format!("{id:020}.log"))
+}
+
 /// The numbers of the files in a directory, which may be missing.
 fn numbers(folder: &Path) -> Vec<i64> {
     let number = |name: &str| name.strip_suffix(".log")?.parse().ok();
@@ -338,8 +360,8 @@ mod tests {
     const ROOM: (u64, i64) = (1 << 20, 1_000);
 
     fn open(state: &Path) -> Spill {
-        let mut spill = Spill::new(state);
-        spill.load();
+        let (mut spill, found) = Spill::new(state);
+        spill.adopt(found.measure());
         spill
     }
 

@@ -28,7 +28,7 @@ use super::{
     queue::Queue,
     record::Entry,
     retention::Retention,
-    spill::Chunk,
+    spill::{Chunk, Found},
     store::{Store, StoreError},
 };
 use crate::{
@@ -89,7 +89,7 @@ impl Writer {
     /// again; the error is a thread's.
     pub fn start(folder: &Path, queue: Queue, told: Told) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let inlet = Inlet::new(folder, queue, told.rules.clone(), told.metrics.clone());
+        let (inlet, found) = Inlet::new(folder, queue, told.rules.clone(), told.metrics.clone());
         let inlet = Arc::new(Mutex::new(inlet));
         let relief = Relief { inlet: inlet.clone(), stop: stop.clone(), failing: false };
         let run = Run {
@@ -99,6 +99,7 @@ impl Writer {
             stop: stop.clone(),
             store: None,
             resumed: false,
+            recalled: false,
             batch: Vec::new(),
             decoder: Decoder::default(),
             retention: Retention::default(),
@@ -106,7 +107,7 @@ impl Writer {
         };
         let mut writer = Self { stop, threads: Vec::new() };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
-        writer.threads.push(thread("leadlog").spawn(move || run.run())?);
+        writer.threads.push(thread("leadlog").spawn(move || run.run(found))?);
         writer.threads.push(thread("leadlog-spill").spawn(move || relief.run())?);
         Ok(writer)
     }
@@ -132,7 +133,6 @@ struct Relief {
 
 impl Relief {
     fn run(mut self) {
-        lock(&self.inlet).load();
         while !self.stop.load(Ordering::Acquire) {
             let relieved = lock(&self.inlet).relieve(false);
             match relieved {
@@ -161,6 +161,8 @@ struct Run {
     store: Option<Store>,
     /// Whether the log has said how far the files have been read.
     resumed: bool,
+    /// Whether it has said what it knows of leads.
+    recalled: bool,
     batch: Vec<Entry>,
     decoder: Decoder,
     retention: Retention,
@@ -168,9 +170,11 @@ struct Run {
 }
 
 impl Run {
-    fn run(mut self) {
+    fn run(mut self, found: Found) {
+        // Not under the lock: it may take a while, and the other thread is needed meanwhile.
+        let older = found.measure();
+        lock(&self.inlet).adopt(older);
         let mut ends = None;
-        lock(&self.inlet).load();
         loop {
             // Read before draining: what was pushed before the stop is then surely seen.
             let stopping = self.stop.load(Ordering::Acquire);
@@ -227,20 +231,24 @@ impl Run {
         Ok(records.max(usize::from(!is_nothing)))
     }
 
-    /// Opens the log where that is still to be done, and learns what it has to tell.
+    /// Opens the log where that is still to be done, and learns what it has to tell: first how far the files have been
+    /// read, without which nothing may be read from them.
     fn open(&mut self) -> Result<(), StoreError> {
         if self.store.is_none() {
-            let store = self.store.insert(open(&self.folder)?);
-            self.told.recall(store)?;
+            self.store = Some(open(&self.folder)?);
+            self.recalled = false;
         }
-        if !self.resumed
-            && let Some(store) = &self.store
-        {
+        let Some(store) = &self.store else { return Ok(()) };
+        if !self.resumed {
             match store.place() {
                 Ok(place) => place.into_iter().for_each(|place| lock(&self.inlet).resume(place)),
                 Err(error) => return Err(self.doubt(error)),
             }
             self.resumed = true;
+        }
+        // Once, whatever comes of it: records can be written all the same.
+        if !std::mem::replace(&mut self.recalled, true) {
+            self.told.recall(store)?;
         }
         Ok(())
     }
@@ -592,7 +600,7 @@ mod tests {
         let told = Told { metrics: metrics.clone(), ..told() };
         let queue = Queue::new(1, ROOM, metrics.dropped.clone());
         numbers(0..5).iter().for_each(|number| queue.sender(0).send(score(number)));
-        let mut inlet = Inlet::new(folder.path(), queue.clone(), told.rules.clone(), metrics);
+        let (mut inlet, _) = Inlet::new(folder.path(), queue.clone(), told.rules.clone(), metrics);
         inlet.relieve(true).unwrap();
         let file = std::fs::read_dir(folder.path().join("spill")).unwrap().next().unwrap().unwrap().path();
         let mut text = std::fs::read(&file).unwrap();

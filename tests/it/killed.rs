@@ -26,6 +26,13 @@ use crate::support::{wait, wait_within};
 /// How often it is killed where nothing else is said.
 const KILLS: u32 = 40;
 
+/// Records that one process writes at most.
+const MOST: u64 = 4_000;
+
+/// Bytes of records in memory, and of one record at least.
+const MEMORY: u64 = 64 << 10;
+const LEAST: u64 = 128;
+
 /// Longest time for all that waits in files.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -55,22 +62,26 @@ fn what_a_killed_writer_called_safe_is_in_the_log_once() {
     let log = Connection::open(folder.path().join(Store::FILE)).unwrap();
     let found: String = log.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(found, "ok");
-    // Each lead is called <turn>-<number>: no number may be missing before the last of its turn, none may come twice.
-    let gaps = "SELECT count(*) FROM (
-        SELECT substr(lead, 1, instr(lead, '-')) AS turn, count(*) AS records, count(DISTINCT lead) AS leads,
-            max(CAST(substr(lead, instr(lead, '-') + 1) AS INTEGER)) + 1 AS sent
-        FROM scores GROUP BY 1) WHERE records <> sent OR leads <> sent";
-    let turns: u32 = log.query_row(gaps, [], |row| row.get(0)).unwrap();
-    assert_eq!(turns, 0, "turns with a record lost or doubled");
+    // Each lead is called <turn>-<number>. None may come twice. Of those before the last that came, what the process had in
+    // memory may be missing: a batch that the log did not take may be older than what is safe in files.
+    let turns = "SELECT substr(lead, 1, instr(lead, '-')) AS turn, count(*) AS records, count(DISTINCT lead) AS leads,
+        max(CAST(substr(lead, instr(lead, '-') + 1) AS INTEGER)) + 1 AS sent FROM scores GROUP BY 1";
+    let worst = format!("SELECT max(records - leads), max(sent - leads) FROM ({turns})");
+    let (doubled, missing): (i64, i64) =
+        log.query_row(&worst, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(doubled, 0);
+    assert!(missing as u64 <= MEMORY / LEAST, "{missing} of one process are missing");
     let total = rows(folder.path());
     assert!(total >= promised, "{total} of {promised} that were safe");
     assert!(waited > 0 && total > u64::from(kills), "some were killed while records waited in files");
-    println!("{kills} kills, {total} records, {promised} promised, {waited} times with records in files");
+    println!(
+        "{kills} kills, {total} records, {promised} promised, {waited} times with records in files, {missing} missing at most"
+    );
 }
 
 /// Starts a writer and kills it at some point; the greatest number of records that it called safe.
 fn kill_once(folder: &Path, turn: u32, seed: &mut u64) -> u64 {
-    let enough = random(seed) % 1_500;
+    let enough = random(seed) % (MOST / 2);
     let locked = (turn % 3 == 1).then(|| {
         let other = Connection::open(folder.join(Store::FILE)).unwrap();
         other.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -142,19 +153,31 @@ fn write_until_killed(folder: &Path, turn: &str) {
         spill_records: Gauge::from_arc(Arc::clone(waiting)),
         ..LeadLogMetrics::noop()
     };
-    let queue = Queue::new(1, 64 << 10, metrics.dropped.clone());
-    let told = Told { metrics, ..Told::alone(["age".into()].into()) };
+    let queue = Queue::new(1, MEMORY, metrics.dropped.clone());
+    let opened = Arc::new(AtomicU64::new(u64::MAX));
+    let unmatched = Gauge::from_arc(Arc::clone(&opened));
+    let told = Told { metrics, unmatched, ..Told::alone(["age".into()].into()) };
     let _writer = Writer::start(folder, queue.clone(), told).unwrap();
     let (sender, mut out) = (queue.sender(0), std::io::stdout());
-    for number in 0_u64.. {
-        while queue.bytes() > 48 << 10 {
-            std::thread::yield_now();
+    // Before the log is open, nobody knows how much of the files it has.
+    let mut say = || {
+        if opened.load(Relaxed) != u64::MAX {
             say(&counters, &mut out);
+        }
+    };
+    for number in 0..MOST {
+        while queue.bytes() > MEMORY / 4 * 3 {
+            std::thread::yield_now();
+            say();
         }
         sender.send(score(format!("{turn}-{number}")));
         if number % 16 == 0 {
-            say(&counters, &mut out);
+            say();
         }
+    }
+    loop {
+        std::thread::park_timeout(Duration::from_millis(1));
+        say();
     }
 }
 
