@@ -20,6 +20,9 @@ use super::{
     trace::{Ids, Search, is_database},
 };
 
+/// The directory in which records wait.
+const SPILL: &str = "spill";
+
 /// Ids at once.
 const MOST: usize = 10_000;
 
@@ -167,7 +170,7 @@ impl Erasure<'_> {
         Ok(Store::open_to_remove(self.state, self.patience)?)
     }
 
-    /// Files of logs that could not be read.
+    /// Files of logs, and of records that waited for them, that could not be read.
     fn set_aside(&self) -> Result<Vec<PathBuf>, EraseError> {
         let failed = |source| EraseError::File { path: self.state.to_owned(), source };
         let mut found = Vec::new();
@@ -177,6 +180,10 @@ impl Erasure<'_> {
                 found.push(entry.path());
             }
         }
+        // There are none where nothing ever had to wait.
+        let waiting = fs::read_dir(self.state.join(SPILL)).into_iter().flatten().flatten();
+        let unread = waiting.map(|entry| entry.path());
+        found.extend(unread.filter(|path| path.extension().is_some_and(|end| end == "unreadable")));
         found.sort();
         Ok(found)
     }
@@ -221,7 +228,7 @@ impl Proof<'_> {
 
     /// Whether a file is one in which records wait for the log.
     fn waits(&self, path: &Path) -> bool {
-        path.starts_with(self.of.state.join("spill"))
+        path.starts_with(self.of.state.join(SPILL))
     }
 
     fn rebuild(&mut self) -> Result<(), EraseError> {
@@ -285,7 +292,7 @@ mod tests {
     use super::*;
     use crate::{
         lead::{Feedback, Verdict},
-        leadlog::{Entry, FeedbackRecord, fixture},
+        leadlog::{Entry, FeedbackRecord, Queue, Told, Writer, fixture},
     };
 
     const PATIENCE: Duration = Duration::from_millis(300);
@@ -400,6 +407,32 @@ mod tests {
         let refused = erasure.run(&mut |_| Err("full".into()), &mut |_| {}).unwrap_err();
         assert!(matches!(refused, EraseError::Ledger(_)));
         assert_eq!(Store::open_read_only(folder.path()).unwrap().scores_of(&leads[0]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_waits_in_files_is_left_out_when_it_is_read_back() {
+        let folder = log(30, |n| format!("00Q-lead-{n:04}"));
+        let write = |leads: &[&str]| {
+            let queue = Queue::new(1, 1 << 20, metrics::Counter::noop());
+            let told = Told::alone(["age".into()].into());
+            let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+            leads.iter().for_each(|lead| queue.sender(0).send(Entry::Score(fixture::score(40, lead, "2"))));
+            drop(writer);
+        };
+        let rows = |lead: &str| Store::open_read_only(folder.path()).unwrap().scores_of(lead).unwrap().len();
+        let [gone, other] = ["00Q-lead-0003", "00Q-lead-0010"];
+        assert_eq!((rows(gone), rows(other)), (1, 1));
+        let locked = rusqlite::Connection::open(folder.path().join(Store::FILE)).unwrap();
+        locked.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        write(&[gone, other]);
+        locked.execute_batch("COMMIT").unwrap();
+        drop(locked);
+        let error = erase(folder.path(), &[gone], false).unwrap_err().to_string();
+        assert!(error.contains("start it, and forget once more"), "{error}");
+        write(&[]);
+        let erased = erase(folder.path(), &[gone], false).unwrap();
+        assert!(erased.leads[0].forgotten_before_ms.is_some());
+        assert_eq!((rows(gone), rows(other)), (0, 2));
     }
 
     #[test]

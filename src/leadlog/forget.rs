@@ -261,10 +261,10 @@ mod tests {
     #[test]
     fn a_running_writer_forgets_what_it_knows_in_memory() {
         let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::new(1, 1_000_000, metrics::Counter::noop());
+        let queue = Queue::new(1, 1 << 20, metrics::Counter::noop());
         let known = Arc::new(Known::new(64, Duration::from_secs(60)));
         let names: Arc<[Arc<str>]> = ["age".into()].into();
-        let told = Told { known: known.clone(), ..Told::alone(names.clone()) };
+        let told = Told { known: known.clone(), ..Told::alone(names) };
         let mut store = Store::open(folder.path()).unwrap();
         store.write(&[fixture::score(1, "a", "1"), fixture::score(1, "b", "1")].map(Entry::Score)).unwrap();
         drop(store);

@@ -47,8 +47,8 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let identity = identity::identity(&merged.identity, masks, findings);
     let outcomes = rules::outcomes(&merged, findings);
     let aliases = rules::aliases(&merged, findings);
-    let log = log(&raw.log, findings);
     let feedback = feedback::rules(&raw.feedback, &merged, &features, findings);
+    let log = log(&raw.log, findings);
     let limits = limits(&raw.limits, findings);
     let rollout = rollout::rollout(&raw.rollout, findings);
     let model_keys = model_keys(&raw.model_keys, findings);
