@@ -134,7 +134,9 @@ fn crm() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        listener.incoming().map_while(Result::ok).for_each(|stream| _ = thread::spawn(|| serve(stream)))
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(|| serve(stream));
+        }
     });
     address
 }

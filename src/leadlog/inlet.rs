@@ -46,6 +46,8 @@ pub(super) struct Inlet {
     encoder: Encoder,
     lines: Vec<u8>,
     metrics: LeadLogMetrics,
+    /// The last batch could not be written.
+    is_stuck: bool,
     /// No key could be had; it has been told.
     keyless: bool,
 }
@@ -68,6 +70,7 @@ impl Inlet {
             encoder: Encoder::default(),
             lines: Vec::new(),
             metrics,
+            is_stuck: false,
             keyless: false,
         }
     }
@@ -102,6 +105,7 @@ impl Inlet {
 
     /// What was taken is in the log: `written` records, but for `lost` that could not be read.
     pub(super) fn done(&mut self, chunk: Option<&Chunk>, written: usize, lost: u64) {
+        self.is_stuck = false;
         if let Some(chunk) = chunk {
             self.spill.done(chunk);
             self.tell();
@@ -112,6 +116,7 @@ impl Inlet {
 
     /// What was taken could not be written. It goes first the next time.
     pub(super) fn give_back(&mut self, chunk: Option<&Chunk>, batch: &mut Vec<Entry>) {
+        self.is_stuck = true;
         if chunk.is_some() {
             self.spill.put_back();
             batch.clear();
@@ -124,8 +129,8 @@ impl Inlet {
 
     /// Makes room in the queues where that is needed, or empties them altogether, by putting records into files.
     pub(super) fn relieve(&mut self, all: bool) -> Result<(), StoreError> {
-        // Files that are being read are no reason: the queues wait behind them, and get their turn the sooner.
-        let is_pressed = !self.late.is_empty() || self.queue.is_half_full();
+        // Files that the writer gets on with are no reason: the queues wait behind them, and get their turn the sooner.
+        let is_pressed = self.is_stuck || !self.late.is_empty() || self.queue.is_half_full();
         if !(is_pressed || all) || self.bound() == 0 {
             return Ok(());
         }

@@ -107,6 +107,7 @@ impl Writer {
             stop: stop.clone(),
             store: None,
             resumed: false,
+            recalled: false,
             batch: Vec::new(),
             decoder: Decoder::default(),
             retention: Retention::default(),
@@ -170,6 +171,8 @@ struct Run {
     store: Option<Store>,
     /// Whether the log has said how far the files have been read.
     resumed: bool,
+    /// Whether it has said what it knows of leads.
+    recalled: bool,
     batch: Vec<Entry>,
     decoder: Decoder,
     retention: Retention,
@@ -248,20 +251,24 @@ impl Run {
         Ok(records.max(usize::from(!is_nothing)))
     }
 
-    /// Opens the log where that is still to be done, and learns what it has to tell.
+    /// Opens the log where that is still to be done, and learns what it has to tell: first how far the files have been
+    /// read, without which nothing may be read from them.
     fn open(&mut self) -> Result<(), StoreError> {
         if self.store.is_none() {
-            let store = self.store.insert(open(&self.folder)?);
-            self.told.recall(store)?;
+            self.store = Some(open(&self.folder)?);
+            self.recalled = false;
         }
-        if !self.resumed
-            && let Some(store) = &self.store
-        {
+        let Some(store) = &self.store else { return Ok(()) };
+        if !self.resumed {
             match store.place() {
                 Ok(place) => place.into_iter().for_each(|place| lock(&self.inlet).resume(place)),
                 Err(error) => return Err(self.doubt(error)),
             }
             self.resumed = true;
+        }
+        // Once, whatever comes of it: records can be written all the same.
+        if !std::mem::replace(&mut self.recalled, true) {
+            self.told.recall(store)?;
         }
         Ok(())
     }

@@ -26,6 +26,9 @@ use crate::support::{wait, wait_within};
 /// How often it is killed where nothing else is said.
 const KILLS: u32 = 40;
 
+/// Records that one process writes at most.
+const MOST: u64 = 4_000;
+
 /// Longest time for all that waits in files.
 const LONG: Duration = Duration::from_secs(120);
 
@@ -70,7 +73,7 @@ fn what_a_killed_writer_called_safe_is_in_the_log_once() {
 
 /// Starts a writer and kills it at some point; the greatest number of records that it called safe.
 fn kill_once(folder: &Path, turn: u32, seed: &mut u64) -> u64 {
-    let enough = random(seed) % 1_500;
+    let enough = random(seed) % (MOST / 2);
     let locked = (turn % 3 == 1).then(|| {
         let other = Connection::open(folder.join(Store::FILE)).unwrap();
         other.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -143,18 +146,30 @@ fn write_until_killed(folder: &Path, turn: &str) {
         ..LeadLogMetrics::noop()
     };
     let queue = Queue::new(1, 64 << 10, metrics.dropped.clone());
-    let told = Told { metrics, ..Told::alone(["age".into()].into()) };
+    let opened = Arc::new(AtomicU64::new(u64::MAX));
+    let unmatched = Gauge::from_arc(Arc::clone(&opened));
+    let told = Told { metrics, unmatched, ..Told::alone(["age".into()].into()) };
     let _writer = Writer::start(folder, queue.clone(), told).unwrap();
     let (sender, mut out) = (queue.sender(0), std::io::stdout());
-    for number in 0_u64.. {
+    // Before the log is open, nobody knows how much of the files it has.
+    let mut say = || {
+        if opened.load(Relaxed) != u64::MAX {
+            say(&counters, &mut out);
+        }
+    };
+    for number in 0..MOST {
         while queue.bytes() > 48 << 10 {
             std::thread::yield_now();
-            say(&counters, &mut out);
+            say();
         }
         sender.send(score(format!("{turn}-{number}")));
         if number % 16 == 0 {
-            say(&counters, &mut out);
+            say();
         }
+    }
+    loop {
+        std::thread::park_timeout(Duration::from_millis(1));
+        say();
     }
 }
 
