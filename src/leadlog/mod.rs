@@ -16,6 +16,12 @@ mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
 mod export; // rows for other programs
+mod forget; // a lead is removed
+mod trace; // nothing of it is left
+mod erase; // both, in order
+mod status; // how much there is of what
+mod progress; // bars and lines
+mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
 mod retention; // what is forgotten
@@ -29,7 +35,9 @@ mod fixture; // records for tests
 pub use self::{
     backup::BackupError,
     cohorts::{CohortDay, Days, Revenue, Win},
+    command::{Forgetting, LeadsCommand, LeadsError, Ledgered, run},
     counted::Counted,
+    erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
     evidence::{Horizon, Stretch, Versus},
     export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
@@ -41,6 +49,7 @@ pub use self::{
         AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
         ShadowRecord,
     },
+    status::LogStatus,
     store::{Store, StoreError, StoredOutcome, StoredScore},
     tally::{Group, Tally},
     writer::{Told, Writer},

@@ -8,6 +8,7 @@
 //! a disk does.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -23,8 +24,9 @@ use metrics::Gauge;
 
 use super::{
     counted::Counted,
+    forget::hash,
     inlet::{BATCH, Inlet},
-    known::Known,
+    known::{Known, Memory},
     lines::Decoder,
     private::Rules,
     queue::Queue,
@@ -245,6 +247,7 @@ impl Run {
         if any_told {
             self.told.unmatched.set(store.unmatched()? as f64);
         }
+        self.told.forget(store)?;
         if std::mem::take(&mut self.failing) {
             tracing::info!("lead log: writing again");
         }
@@ -326,6 +329,17 @@ impl Run {
 }
 
 impl Told {
+    /// Takes leads that were forgotten on request out of the table of known leads.
+    fn forget(&self, store: &mut Store) -> Result<(), StoreError> {
+        let gone: HashMap<_, _> = store.lately_forgotten()?.into_iter().collect();
+        if !gone.is_empty() {
+            let is_gone =
+                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|ms| memory.time_ms <= *ms);
+            self.known.forget(is_gone);
+        }
+        Ok(())
+    }
+
     fn recall(&self, store: &Store) -> Result<(), StoreError> {
         for memory in store.recall(self.known.capacity(), &self.names)? {
             self.known.remember(memory);
