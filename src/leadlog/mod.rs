@@ -37,10 +37,10 @@ mod fixture; // records for tests
 
 pub use self::{
     backup::BackupError,
-    command::{Forgetting, LeadsCommand, LeadsError, Ledgered, run},
-    erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
     cohorts::{CohortDay, Days, Revenue, Win},
+    command::{Forgetting, LeadsCommand, LeadsError, Ledgered, run},
     counted::Counted,
+    erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
     evidence::{Horizon, Stretch, Versus},
     export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
