@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     demo::{DemoOptions, Ledgered, Logged, Scene, Summary},
     lead::{ModelId, TripReason},
-    leadlog::{self, Known, Queue, Store, Told, Writer},
+    leadlog::{self, Known, Queue, Rules, Store, Told, Writer},
     ledger::{self, Keys, LedgerCommand},
     monitor::{Journal, Rollouts, Sources},
     proxy::{
@@ -93,9 +93,9 @@ impl Sidecar {
         let (listen, admin) = (listeners.address, admin_socket.local_addr()?);
         let token = config.admin_token.as_deref().map(Token::load).transpose()?;
         let (metrics, latency) = (Arc::new(Metrics::default()), Arc::new(Latency::default()));
-        let Books { queue, known, shadows, writer, scorer } = Books::open(&config, workers, &metrics)?;
+        let Books { queue, known, shadows, writer, scorer, rules } = Books::open(&config, workers, &metrics)?;
         let (models, poll) = (config.models.clone(), options.poll);
-        let mut control = Control::new(config, options.file.clone(), metrics.clone())?;
+        let mut control = Control::new(config, options.file.clone(), metrics.clone(), rules)?;
         let served = control.served_by();
         let shared = Shared {
             snapshot: served.snapshot.clone(),
@@ -158,18 +158,26 @@ struct Books {
     shadows: Shadows,
     writer: Writer,
     scorer: ShadowScorer,
+    rules: Arc<ArcSwap<Rules>>,
 }
 
 impl Books {
     fn open(config: &Config, workers: usize, metrics: &Metrics) -> anyhow::Result<Self> {
-        let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog_dropped.clone());
+        let queue = Queue::new(workers, leadlog::CAPACITY, metrics.leadlog.dropped.clone());
         let known = Arc::new(Known::new(config.limits.known, config.limits.known_age));
         let names = config.features.iter().map(|feature| feature.name.clone()).collect();
-        let told = Told { known: known.clone(), names, unmatched: metrics.outcomes_unmatched.clone() };
+        let rules = Arc::new(ArcSwap::from_pointee(Rules::from(config)));
+        let told = Told {
+            known: known.clone(),
+            names,
+            unmatched: metrics.outcomes_unmatched.clone(),
+            metrics: metrics.leadlog.clone(),
+            rules: rules.clone(),
+        };
         let writer = Writer::start(&config.state, queue.clone(), told)?;
         let shadows = Shadows::new(Shadows::CAPACITY, metrics.shadow_dropped.clone());
         let scorer = ShadowScorer::start(&shadows, queue.aside())?;
-        Ok(Self { queue, known, shadows, writer, scorer })
+        Ok(Self { queue, known, shadows, writer, scorer, rules })
     }
 }
 
@@ -239,12 +247,19 @@ struct Control {
     /// The certificates and keys as last looked at, so that each change is told once.
     tls_digests: TlsDigests,
     metrics: Arc<Metrics>,
+    /// What the lead log keeps.
+    log_rules: Arc<ArcSwap<Rules>>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     refusals: Arc<ArcSwap<Vec<Refusal>>>,
 }
 
 impl Control {
-    fn new(config: Config, file: Option<PathBuf>, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    fn new(
+        config: Config,
+        file: Option<PathBuf>,
+        metrics: Arc<Metrics>,
+        log_rules: Arc<ArcSwap<Rules>>,
+    ) -> anyhow::Result<Self> {
         make_ca(&config)?;
         let files = TlsFiles::read(&config);
         let (tls, tls_digests) = (files.build(&TlsSides::default())?, files.digests());
@@ -277,6 +292,7 @@ impl Control {
             tls,
             tls_digests,
             metrics,
+            log_rules,
             snapshot,
             refusals,
         })
@@ -472,6 +488,9 @@ impl Control {
         (self.tls, self.tls_digests) = (tls, tls_digests);
         if old.model_keys != config.model_keys {
             self.registry.reload();
+        }
+        if Rules::from(&*old) != Rules::from(&**config) {
+            self.log_rules.store(Arc::new(Rules::from(&**config)));
         }
         let fixed = |config: &Config| {
             let Config { listen, admin, limits, .. } = config;

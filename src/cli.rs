@@ -21,7 +21,11 @@ use crate::{
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
     ledger::{self, Keys, LedgerCommand},
-    monitor::{self, investigate::InvestigateOptions},
+    monitor::{
+        self, ReplayOptions,
+        investigate::InvestigateOptions,
+        report::{self, ReportOptions},
+    },
     proxy::Recording,
     registry::{self, ModelsOptions},
     rollout::{self, Counted, Desk, Order, RolloutOptions},
@@ -56,6 +60,10 @@ enum Command {
     Models(ModelsOptions),
     /// See how versions stand, and move them.
     Rollout(RolloutCommand),
+    /// Score the log's leads again with another version, and tell what changes.
+    Replay(ReplayCommand),
+    /// See what became of the leads: how many converted, by score, grade, version and week.
+    Report(ReportCommand),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
     /// Say why a lead got the score it got.
@@ -175,6 +183,26 @@ struct InvestigateCommand {
 }
 
 #[derive(Debug, Args)]
+struct ReplayCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    options: ReplayOptions,
+}
+
+#[derive(Debug, Args)]
+struct ReportCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The directory that holds the lead log, where there is no configuration. A lead's time to convert is then that of the
+    /// last count.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    options: ReportOptions,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -201,6 +229,8 @@ impl Cli {
             Command::Import(command) => import(&command),
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
+            Command::Replay(command) => replay(&command),
+            Command::Report(command) => report(&command),
             Command::Ledger(options) => ledger(&options),
             Command::Investigate(command) => investigate(&command),
         };
@@ -465,6 +495,35 @@ fn rollout(command: &RolloutCommand) -> anyhow::Result<ExitCode> {
     write!(std::io::stdout().lock(), "{}", told.text)?;
     told.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(if told.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn replay(command: &ReplayCommand) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&command.file.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(error)),
+    };
+    let replay = monitor::replay(&command.options, &config, now_ms())?;
+    match &command.options.html {
+        Some(file) => std::fs::write(file, replay.html()).with_context(|| file.display().to_string())?,
+        None => return print(&replay, command.options.json),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(command: &ReportCommand) -> anyhow::Result<ExitCode> {
+    let (state, horizon_ms) = match &command.state {
+        Some(state) => (state.clone(), None),
+        None => match Config::load(&command.file.config) {
+            Ok(config) => {
+                let horizon_ms = i64::try_from(config.rollout.horizon.as_millis()).unwrap_or(i64::MAX);
+                (config.state, Some(horizon_ms))
+            }
+            Err(error) => return Ok(invalid(error)),
+        },
+    };
+    let told = report::run(&command.options, &state, horizon_ms, now_ms())?;
+    write!(std::io::stdout().lock(), "{told}")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ledger(options: &LedgerOptions) -> anyhow::Result<ExitCode> {

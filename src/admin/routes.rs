@@ -24,7 +24,7 @@ use serde_json::{Value as Json_, json};
 use tokio::sync::oneshot;
 
 use super::{
-    leads,
+    leads, report,
     rollouts::{self, Look},
     token::Token,
     told,
@@ -88,6 +88,7 @@ pub async fn serve(
         .route("/api/ledger", get(ledger))
         .route("/api/rollouts", get(rollouts::rollouts))
         .route("/api/leads/{id}", get(leads::lead))
+        .route("/api/report", get(report::of_leads))
         .route("/api/models/{model}/verdict", get(rollouts::verdict))
         .route("/api/models/{model}/{verb}", post(rollouts::order))
         .route("/api/feedback", post(told::feedback).layer(DefaultBodyLimit::max(told::MAX_BODY)))
@@ -159,7 +160,9 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, Json<Json_>) {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let levels = Levels { queue_depth: admin.queue.depth(), leads_known: admin.known.count() };
+    let Admin { queue, known, .. } = &admin;
+    let levels =
+        Levels { queue_depth: queue.depth(), queue_bytes: queue.bytes(), leads_known: known.count() };
     let text = render(&admin.metrics, &admin.latency, &loaded(&admin), levels);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

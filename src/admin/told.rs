@@ -119,7 +119,7 @@ fn answer<T>(
     };
     match read {
         Ok((entry, told)) => {
-            admin.queue.admin().send(entry);
+            admin.queue.aside().send(entry);
             (StatusCode::ACCEPTED, Json(json!({"recorded": told})))
         }
         Err((status, error)) => (status, Json(json!({"error": error}))),

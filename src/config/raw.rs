@@ -11,7 +11,7 @@ use super::{
     egress::Others,
     rollout::Stage,
     route::{Action, Field, Mode, OnRefused, Per, WriteAs},
-    settings::{Derive, Phase},
+    settings::{Derive, Logged, Phase},
 };
 use crate::lead::FeatureType;
 
@@ -44,6 +44,8 @@ pub(super) struct RawConfig {
     pub(super) state: String,
     /// Built-in rules for one CRM each: salesforce, hubspot, dynamics and others. What stands below is added; a route of the same name replaces theirs.
     pub(super) presets: Vec<String>,
+    /// How long the lead log remembers, and how large it grows. Sizes are bytes or KiB, MiB and GiB.
+    pub(super) log: RawLog,
     /// Bounds on memory and time. Sizes are bytes or KiB and MiB; times are us, ms, s, m, h or d.
     pub(super) limits: RawLimits,
     /// What a new version must show before it serves, and what takes it back.
@@ -78,6 +80,7 @@ impl Default for RawConfig {
             model_keys: Vec::new(),
             state: "state".into(),
             presets: Vec::new(),
+            log: RawLog::default(),
             limits: RawLimits::default(),
             rollout: RawRollout::default(),
             routes: Vec::new(),
@@ -215,6 +218,28 @@ fn mirror_bytes() -> RawSize {
 
 fn version_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": ["string", "number"]})
+}
+
+/// How long the lead log remembers, and how large it grows.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Log")]
+pub(super) struct RawLog {
+    /// Older scores, outcomes and all else are removed, 1d to 3650d. The outcomes of a lead stay as long as its last score.
+    pub(super) keep: String,
+    /// Largest size of the lead log, 64MiB to 1024GiB; past it the oldest goes, however young.
+    #[schemars(schema_with = "size_schema")]
+    pub(super) size: RawSize,
+    /// Largest size of the files that records wait in while the lead log is locked or its disk stalls, 16MiB to 64GiB; 0 for no files.
+    #[schemars(schema_with = "size_schema")]
+    pub(super) spill: RawSize,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        let size = |text: &str| RawSize::Text(text.into());
+        Self { keep: "400d".into(), size: size("10GiB"), spill: size("1GiB") }
+    }
 }
 
 /// Bounds on memory and time.
@@ -665,6 +690,9 @@ pub(super) struct RawFeature {
     /// What is made of the text: email-domain is what follows the last @.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) derive: Option<Derive>,
+    /// What the lead log keeps of it: keep (the value), hash (a keyed hash; equal values stay equal) or drop (that there was one).
+    #[serde(default)]
+    pub(super) log: Logged,
 }
 
 fn fill_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -40,6 +40,8 @@ pub struct Config {
     pub model_keys: Vec<ModelKey>,
     /// Lead log and ledger; created if missing.
     pub state: PathBuf,
+    /// How long the lead log remembers, and how large it grows.
+    pub log: Log,
     /// What is refused or cut short.
     pub limits: Limits,
     /// What a new version must show, and what takes it back.
@@ -103,6 +105,36 @@ impl Upstream {
     }
 }
 
+/// How long the lead log remembers, and how large it grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// What is older is removed.
+    pub keep: Duration,
+    /// Bytes of the lead log at most; past it the oldest goes, however young.
+    pub size: u64,
+    /// Bytes of the files at most that records wait in while the lead log cannot be written; 0 for no files.
+    pub spill: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(400 * 86_400), size: 10 << 30, spill: 1 << 30 }
+    }
+}
+
+/// What the lead log keeps of a feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Logged {
+    /// Its value.
+    #[default]
+    Keep,
+    /// A keyed hash of it: equal values stay equal.
+    Hash,
+    /// That there was one.
+    Drop,
+}
+
 /// Bounds on memory and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -163,6 +195,8 @@ pub struct Feature {
     pub oov: Option<Box<str>>,
     /// What is made of the text that was read. Categories only.
     pub derive: Option<Derive>,
+    /// What the lead log keeps of it.
+    pub log: Logged,
 }
 
 /// Where addresses stand that tell a lead, relative to its object and never with `{i}`; the first that is not missing counts.

@@ -1,4 +1,5 @@
-//! Features as the log keeps them: `{"age":56,"job":"services"}`, in the order of their names.
+//! Features as the log keeps them: `{"age":56,"job":"services"}`, in the order of their names. One that is
+//! missing is left out; null is one that the log may not keep.
 //!
 //! Every lead of a configuration has the same names, so what stands before a value is made once for all of them, and one
 //! piece of memory takes each lead's text after the other.
@@ -58,6 +59,7 @@ impl FeatureJson {
 fn write_part(part: Part<'_>, out: &mut Vec<u8>) {
     match part {
         Part::Missing => {}
+        Part::Withheld => out.extend_from_slice(b"null"),
         Part::Number(number) => write_number(number, out),
         Part::Text(text) => write_text(text, out),
         Part::Boolean(yes) => out.extend_from_slice(if yes { b"true" } else { b"false" }),

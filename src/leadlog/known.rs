@@ -48,6 +48,9 @@ pub struct Memory {
     pub names: Arc<[Arc<str>]>,
     /// Their values as scored, in the same order.
     pub features: Packed,
+    /// The names of values that were there, and that the log does not keep as they were. Empty unless it is the log that the
+    /// lead is known from.
+    pub unknown: Box<[Arc<str>]>,
     /// Where it fell in the experiment of that time: what a lead is created with may tell more than its later changes.
     pub assignment: Option<Box<Assignment>>,
 }
@@ -156,6 +159,7 @@ mod tests {
             grade: Grade::A,
             names: ["age".into(), "job".into()].into(),
             features: Packed::new(&[Value::Number(56.0), Value::Text("chef".into())]),
+            unknown: [].into(),
             assignment: None,
         }
     }

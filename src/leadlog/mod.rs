@@ -1,7 +1,7 @@
 //! Lead log: what was scored, as it was given, and what became of it.
 //!
-//! Workers push records into bounded queues and never wait. One writer thread drains them into SQLite in batches. What
-//! does not fit is dropped, oldest first, and counted.
+//! Workers push records into bounded queues and never wait. One writer thread drains them into SQLite in batches. While
+//! SQLite cannot take them they wait in files. What does not fit there either is dropped, oldest first, and counted.
 
 mod record; // what is written down
 mod packed; // features as scored, in one allocation
@@ -9,29 +9,45 @@ mod known; // the last score of each lead, in memory
 mod queue; // from the workers to the writer
 mod json; // features as the log keeps them
 mod flat; // the same, read back
+mod private; // what it may keep of them
+mod lines; // records as text
+mod spill; // the files they wait in
+mod inlet; // memory, then files
 mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
 mod history; // all that it tells of one lead
+mod export; // rows for other programs
+mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
 mod scan; // scores of a range of times, and what became of their leads
+mod retention; // what is forgotten
+mod tally; // a version's day: leads by score, and what became of them
+mod counted; // which score of a lead counts, and for what
+mod cohorts; // what that adds up to, by day
 mod writer; // the thread between them
 #[cfg(test)]
 mod fixture; // records for tests
 
 pub use self::{
+    backup::BackupError,
+    cohorts::{CohortDay, Days, Revenue, Win},
+    counted::Counted,
     evidence::{Horizon, Stretch, Versus},
+    export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
     flat::{FlatError, read_features},
     history::{GivenShadow, Scoring, ToldOutcome},
     known::{Known, Memory},
     packed::Packed,
+    private::Rules,
     queue::{CAPACITY, Queue, Sender},
     record::{
         AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, LiveScore, OutcomeRecord, ScoreRecord,
         ShadowRecord,
     },
-    scan::{Ending, Endings, GivenScore, Reading, Span},
+    scan::{Ending, Endings, GivenScore, Reading, Scan},
     store::{Store, StoreError, StoredOutcome, StoredScore},
+    tally::{Group, Tally},
     writer::{Told, Writer},
 };

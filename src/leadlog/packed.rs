@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::private::{Kept, is_hash};
 use crate::lead::Value;
 
 /// The values of a lead's features, in the configuration's order.
@@ -13,6 +14,7 @@ const NUMBER: u8 = 1;
 const TEXT: u8 = 2;
 const NO: u8 = 3;
 const YES: u8 = 4;
+const WITHHELD: u8 = 5;
 
 /// Longest text in bytes.
 const MAX_TEXT: usize = 256;
@@ -52,19 +54,68 @@ impl Packed {
     /// no object.
     pub fn from_json(json: &str, names: &[Arc<str>]) -> Option<Self> {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
-        let value = |name: &Arc<str>| match object.get(&**name) {
-            Some(serde_json::Value::Number(number)) => number.as_f64().map_or(Value::Missing, Value::Number),
-            Some(serde_json::Value::String(text)) => Value::Text(text.into()),
-            Some(serde_json::Value::Bool(yes)) => Value::Boolean(*yes),
-            _ => Value::Missing,
-        };
-        Some(Self::new(&names.iter().map(value).collect::<Vec<_>>()))
+        Some(Self::of_json(&object, names))
     }
 
-    /// The values, in order.
+    /// The same of an object that has been read. A null is what the log may not keep.
+    pub(super) fn of_json(object: &serde_json::Map<String, serde_json::Value>, names: &[Arc<str>]) -> Self {
+        let mut bytes = Vec::new();
+        for name in names {
+            let part = match object.get(&**name) {
+                Some(serde_json::Value::Number(number)) => {
+                    number.as_f64().map_or(Part::Missing, Part::Number)
+                }
+                Some(serde_json::Value::String(text)) => Part::Text(cut(text).as_bytes()),
+                Some(serde_json::Value::Bool(yes)) => Part::Boolean(*yes),
+                Some(serde_json::Value::Null) => Part::Withheld,
+                _ => Part::Missing,
+            };
+            push_part(part, &mut bytes);
+        }
+        Self(bytes.into())
+    }
+
+    /// The names, out of `names`, of values that are not known as they were: withheld or hashed. With the values without
+    /// the hashes.
+    pub(super) fn known(self, names: &[Arc<str>]) -> (Self, Box<[Arc<str>]>) {
+        let is_unknown = |part: &Part<'_>| match part {
+            Part::Withheld => true,
+            Part::Text(text) => std::str::from_utf8(text).is_ok_and(is_hash),
+            _ => false,
+        };
+        let parts = names.iter().zip(self.parts());
+        let unknown: Box<[Arc<str>]> =
+            parts.filter(|(_, part)| is_unknown(part)).map(|(name, _)| Arc::clone(name)).collect();
+        if unknown.is_empty() {
+            return (self, unknown);
+        }
+        let known = |_, part: Part<'_>| if is_unknown(&part) { Kept::Nothing } else { Kept::Same };
+        (self.map(names.iter(), known), unknown)
+    }
+
+    /// Its length in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The same with what the log may keep of each value, by its rule in the same order. What is missing stays so.
+    pub(super) fn map<R>(&self, rules: impl Iterator<Item = R>, kept: impl Fn(R, Part<'_>) -> Kept) -> Self {
+        let mut bytes = Vec::with_capacity(self.0.len());
+        for (part, rule) in self.parts().zip(rules) {
+            let kept = if matches!(part, Part::Missing) { Kept::Same } else { kept(rule, part) };
+            match kept {
+                Kept::Same => push_part(part, &mut bytes),
+                Kept::Text(text) => push_part(Part::Text(cut(&text).as_bytes()), &mut bytes),
+                Kept::Nothing => bytes.push(WITHHELD),
+            }
+        }
+        Self(bytes.into())
+    }
+
+    /// The values, in order. Of what was withheld nothing is known.
     pub fn values(&self) -> impl Iterator<Item = Value<'_>> {
         self.parts().map(|part| match part {
-            Part::Missing => Value::Missing,
+            Part::Missing | Part::Withheld => Value::Missing,
             Part::Number(number) => Value::Number(number),
             Part::Text(text) => Value::Text(String::from_utf8_lossy(text)),
             Part::Boolean(yes) => Value::Boolean(yes),
@@ -88,6 +139,7 @@ impl Packed {
                 }
                 YES => (Part::Boolean(true), after),
                 NO => (Part::Boolean(false), after),
+                WITHHELD => (Part::Withheld, after),
                 _ => (Part::Missing, after),
             };
             rest = after;
@@ -116,6 +168,26 @@ pub(super) enum Part<'p> {
     /// UTF-8.
     Text(&'p [u8]),
     Boolean(bool),
+    /// There was a value, and the log may not keep it.
+    Withheld,
+}
+
+fn push_part(part: Part<'_>, bytes: &mut Vec<u8>) {
+    match part {
+        Part::Missing => bytes.push(MISSING),
+        Part::Number(number) => {
+            bytes.push(NUMBER);
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        Part::Text(text) => {
+            // It was cut when it was packed.
+            let [low, high] = (text.len() as u16).to_le_bytes();
+            bytes.extend_from_slice(&[TEXT, low, high]);
+            bytes.extend_from_slice(text);
+        }
+        Part::Boolean(yes) => bytes.push(if yes { YES } else { NO }),
+        Part::Withheld => bytes.push(WITHHELD),
+    }
 }
 
 #[cfg(test)]

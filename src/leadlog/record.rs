@@ -36,6 +36,25 @@ impl Entry {
             Entry::Feedback(record) => record.time_ms,
         }
     }
+
+    /// Bytes it takes in memory, without what it shares with others.
+    pub(super) fn size(&self) -> u64 {
+        let lead = |lead: &Option<Box<str>>| lead.as_deref().map_or(0, str::len);
+        let behind = match self {
+            Entry::Score(ScoreRecord { lead: id, features, exposure, .. }) => {
+                lead(id) + features.size() + exposure.as_ref().map_or(0, |_| size_of::<Exposure>())
+            }
+            Entry::Outcome(OutcomeRecord { outcome, .. }) => outcome.lead.len() + lead(&outcome.event),
+            Entry::Alias(AliasRecord { alias, .. }) => alias.lead.len() + alias.deal.len(),
+            Entry::Exposure(record) => lead(&record.lead) + size_of::<Exposure>(),
+            Entry::Shadow(record) => lead(&record.lead) + size_of::<ShadowRecord>(),
+            Entry::Feedback(record) => {
+                let Feedback { lead: id, who, note, .. } = &record.feedback;
+                id.len() + lead(who) + lead(note) + size_of::<FeedbackRecord>()
+            }
+        };
+        (size_of::<Self>() + behind) as u64
+    }
 }
 
 /// A score that was given to a lead the CRM accepted.
@@ -83,6 +102,10 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// All of them, in the order of the variants.
+    pub(super) const ALL: [Decision; 4] =
+        [Decision::Request, Decision::Response, Decision::Headers, Decision::Recorded];
+
     /// The word in the lead log.
     pub fn as_str(self) -> &'static str {
         match self {

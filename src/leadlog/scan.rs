@@ -22,7 +22,7 @@ const SLICE: i64 = 16_384;
 
 /// Scores that are read.
 #[derive(Clone, Copy, Debug)]
-pub struct Span<'s> {
+pub struct Scan<'s> {
     /// The model's name.
     pub model: &'s str,
     /// Its first moment, in milliseconds since 1970.
@@ -48,7 +48,7 @@ pub struct GivenScore<'r> {
 #[derive(Debug)]
 pub struct Reading<'s> {
     store: &'s Store,
-    span: Span<'s>,
+    span: Scan<'s>,
     first: i64,
     /// The last row that has not been read.
     last: i64,
@@ -57,7 +57,7 @@ pub struct Reading<'s> {
 
 impl Store {
     /// Begins to read the scores of a span.
-    pub fn reading<'s>(&'s self, span: Span<'s>) -> Result<Reading<'s>, StoreError> {
+    pub fn reading<'s>(&'s self, span: Scan<'s>) -> Result<Reading<'s>, StoreError> {
         let first = self.seq_at(span.from_ms.saturating_sub(SLACK_MS))?;
         let last = self.seq_at(span.to_ms.saturating_add(SLACK_MS))?.saturating_sub(1);
         let rows = last.saturating_sub(first).saturating_add(1).max(0).unsigned_abs();
@@ -273,7 +273,7 @@ mod tests {
 
     /// The times of all that a span holds, as they are read.
     fn times(store: &Store, from_ms: i64, to_ms: i64) -> Vec<i64> {
-        let mut reading = store.reading(Span { model: "lead", from_ms, to_ms }).unwrap();
+        let mut reading = store.reading(Scan { model: "lead", from_ms, to_ms }).unwrap();
         let mut times = Vec::new();
         let mut each = |given: &GivenScore<'_>| {
             times.push(given.time_ms);
@@ -302,7 +302,7 @@ mod tests {
         check(50_000 * hour, i64::MAX, &[]);
         assert_eq!(times(&store, i64::MIN, i64::MAX).len(), 40_001);
         // No more is gone through than the span and its slack.
-        let rows = store.reading(Span { model: "lead", from_ms: 5 * hour, to_ms: 8 * hour }).unwrap().rows();
+        let rows = store.reading(Scan { model: "lead", from_ms: 5 * hour, to_ms: 8 * hour }).unwrap().rows();
         assert!((3..8).contains(&rows), "{rows}");
     }
 
@@ -323,7 +323,7 @@ mod tests {
         let edit = "UPDATE scores SET features = x'ff', lead = 7, score = 'high', grade = 9.5";
         store.connection.execute_batch(edit).unwrap();
         let mut seen = 0;
-        let mut reading = store.reading(Span { model: "lead", from_ms: 0, to_ms: 9 }).unwrap();
+        let mut reading = store.reading(Scan { model: "lead", from_ms: 0, to_ms: 9 }).unwrap();
         let each = |given: &GivenScore<'_>| {
             assert_eq!((given.features, given.grade), ("", "9.5"));
             assert!(given.score.is_nan());
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn an_error_ends_the_reading() {
         let (_folder, store) = log(&[scored(1, "lead", None)]);
-        let mut reading = store.reading(Span { model: "lead", from_ms: 0, to_ms: 9 }).unwrap();
+        let mut reading = store.reading(Scan { model: "lead", from_ms: 0, to_ms: 9 }).unwrap();
         let refuse = |_: &GivenScore<'_>| Err(StoreError::Newer { found: 1, known: 0 });
         assert!(reading.slice(refuse).is_err());
     }

@@ -14,6 +14,7 @@ use super::{
     packed::Packed,
     record::{AliasRecord, Entry, ExposureRecord, OutcomeRecord, ScoreRecord, ShadowRecord},
     rows::ScoreRows,
+    spill::Place,
 };
 use crate::lead::{ArmOutcome, Assignment, Exposure, Grade, KeyKind, ModelId, Score};
 
@@ -36,6 +37,17 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// Records could not be written to the files they wait in.
+    #[error("cannot write to {folder}")]
+    Spill {
+        /// The files' directory.
+        folder: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The files that records wait in are full.
+    #[error("no room for more records that wait")]
+    NoRoom,
     /// SQLite refused. Not the source: rusqlite's own source says the same once more.
     #[error("lead log: {0}")]
     Sqlite(rusqlite::Error),
@@ -76,13 +88,6 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("schema/5.sql"),
 ];
 
-/// Deals whose lead is remembered; the oldest are forgotten when the log is opened.
-const MAX_ALIASES: i64 = 1_000_000;
-
-/// How long a deal's outcome waits for the conversion that tells its lead: a year, in milliseconds. Then it is forgotten
-/// when the log is opened.
-const MAX_UNMATCHED_MS: i64 = 365 * 86_400_000;
-
 /// An open lead log.
 #[derive(Debug)]
 pub struct Store {
@@ -105,7 +110,6 @@ impl Store {
         connection.busy_timeout(std::time::Duration::from_millis(200))?;
         let store = Self { connection, json: FeatureJson::default() };
         store.migrate()?;
-        store.forget_old()?;
         Ok(store)
     }
 
@@ -144,16 +148,13 @@ impl Store {
         Ok(())
     }
 
-    fn forget_old(&self) -> Result<(), StoreError> {
-        let oldest = "DELETE FROM aliases WHERE time_ms <= (SELECT time_ms FROM aliases ORDER BY time_ms DESC LIMIT 1 OFFSET ?1)";
-        self.connection.execute(oldest, [MAX_ALIASES])?;
-        let unmatched = "DELETE FROM outcomes WHERE lead IS NULL AND time_ms < unixepoch() * 1000 - ?1";
-        self.connection.execute(unmatched, [MAX_UNMATCHED_MS])?;
-        Ok(())
-    }
-
     /// Writes a batch in one transaction: all of it or none.
     pub fn write(&mut self, batch: &[Entry]) -> Result<(), StoreError> {
+        self.write_from(batch, None)
+    }
+
+    /// The same of a batch that was read from a file, which is then read up to `place`.
+    pub(super) fn write_from(&mut self, batch: &[Entry], place: Option<Place>) -> Result<(), StoreError> {
         let Self { connection, json } = self;
         let transaction = connection.transaction()?;
         let mut scores = ScoreRows::new(&transaction, json)?;
@@ -171,7 +172,21 @@ impl Store {
             }
         }
         drop(scores);
+        if let Some(Place { segment, offset }) = place {
+            let mut statement = transaction
+                .prepare_cached("INSERT OR REPLACE INTO spill (one, segment, offset) VALUES (1, ?1, ?2)")?;
+            statement.execute(params![segment, i64::try_from(offset).unwrap_or(i64::MAX)])?;
+        }
         Ok(transaction.commit()?)
+    }
+
+    /// How far the files have been read that records wait in.
+    pub(super) fn place(&self) -> Result<Option<Place>, StoreError> {
+        let place = self.connection.query_row("SELECT segment, offset FROM spill", [], |row| {
+            let (segment, offset): (i64, i64) = (row.get(0)?, row.get(1)?);
+            Ok(Place { segment, offset: offset.unsigned_abs() })
+        });
+        Ok(place.optional()?)
     }
 
     /// The number of scores in the log.
@@ -234,6 +249,7 @@ impl Store {
                 Some((Packed::from_json(&features, names)?, Score::new(score as f32)?, Grade::parse(&grade)?))
             };
             let Some((features, score, grade)) = read() else { return Ok(None) };
+            let (features, unknown) = features.known(names);
             let lead = row.get::<_, String>(1)?.into();
             let (experiment, bucket, key) = (row.get(8)?, row.get(9)?, row.get(10)?);
             let assignment = recalled(experiment, bucket, key, &mut experiments).map(Box::new);
@@ -245,6 +261,7 @@ impl Store {
                 grade,
                 names: names.clone(),
                 features,
+                unknown,
                 assignment,
             }))
         })?;
@@ -530,23 +547,6 @@ mod tests {
             assert!(store.outcome_of("a").unwrap().unwrap().won);
             assert_eq!(store.outcome_of("d").unwrap(), None);
         }
-    }
-
-    #[test]
-    fn an_outcome_that_no_conversion_claimed_for_a_year_is_forgotten() {
-        let (folder, mut store) = open();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-        let now = i64::try_from(now).unwrap();
-        let year = MAX_UNMATCHED_MS;
-        store
-            .write(&[of_deal(now - year - 60_000, "a", true), of_deal(now - year + 60_000, "b", true)])
-            .unwrap();
-        store.write(&[Entry::Outcome(outcome(1, "c", true))]).unwrap();
-        assert_eq!(store.unmatched().unwrap(), 2);
-        drop(store);
-        let store = Store::open(folder.path()).unwrap();
-        assert_eq!(store.unmatched().unwrap(), 1);
-        assert!(store.outcome_of("c").unwrap().is_some(), "a lead's own stays");
     }
 
     #[test]

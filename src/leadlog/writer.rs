@@ -1,39 +1,65 @@
-//! The writer thread: queues to SQLite, in batches. Traffic never depends on it: a log that cannot be opened or written is
-//! tried again while records wait in the queues.
+//! The writer thread: queues to SQLite, in batches. Traffic never depends on it: whatever is wrong with the log, it is
+//! tried again while records wait in memory and in files.
+//!
+//! Where few wait, it counts what it has written for the sketches, a slice of some milliseconds at a time, and forgets what is
+//! too old.
+//!
+//! A second thread puts records into files when too many wait, since the first may hang in a call to SQLite for as long as
+//! a disk does.
 
 use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use metrics::Gauge;
 
 use super::{
+    counted::Counted,
+    inlet::{BATCH, Inlet},
     known::Known,
+    lines::Decoder,
+    private::Rules,
     queue::Queue,
     record::Entry,
+    retention::Retention,
+    spill::Chunk,
     store::{Store, StoreError},
+};
+use crate::{
+    config::Log,
+    telemetry::{LeadLogMetrics, now_ms},
 };
 
 /// How long a record waits before it is committed. Polling instead of waking spares every request a system call.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How often the queues are looked at for being too full.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How long a log that cannot be opened is left alone.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Records in one transaction.
-const BATCH: usize = 4_096;
+/// How long a log that cannot be written is left alone.
+const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Tries at shutdown before what is left is counted as lost.
-const LAST_TRIES: usize = 10;
+/// How long it is tried at the end before what is left waits in files for the next start.
+const LAST: Duration = Duration::from_secs(2);
 
-/// What the thread tells others.
+/// Scores and changed leads that are counted between two batches; some milliseconds.
+const SLICE: usize = 256;
+
+/// With fewer records in a batch there is time to count.
+const SHORT: usize = BATCH / 4;
+
+/// What the threads go by, and what they tell others.
 #[derive(Clone, Debug)]
 pub struct Told {
     /// Is given the last scores of the log once it is open.
@@ -42,38 +68,63 @@ pub struct Told {
     pub names: Arc<[Arc<str>]>,
     /// Outcomes of deals that no conversion has linked to a lead yet.
     pub unmatched: Gauge,
+    /// What becomes of records.
+    pub metrics: LeadLogMetrics,
+    /// What the log keeps. It may be replaced at any time.
+    pub rules: Arc<ArcSwap<Rules>>,
 }
 
-/// The running thread. Dropping it flushes and stops.
+impl Told {
+    /// For a log beside which nothing else runs: everything is kept, and nobody counts.
+    pub fn alone(names: Arc<[Arc<str>]>) -> Self {
+        let known = Arc::new(Known::new(0, Duration::ZERO));
+        let log = Log { keep: Duration::MAX, size: u64::MAX, ..Log::default() };
+        let rules = Arc::new(ArcSwap::from_pointee(Rules { log, ..Rules::default() }));
+        let metrics = LeadLogMetrics::noop();
+        Self { known, names, unmatched: Gauge::noop(), metrics, rules }
+    }
+}
+
+/// The running threads. Dropping it flushes and stops.
 #[derive(Debug)]
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Writer {
     /// Starts to drain `queue` into the log in `folder`. Whatever is wrong with the folder or the log is logged and tried
-    /// again; the error is the thread's.
+    /// again; the error is a thread's.
     pub fn start(folder: &Path, queue: Queue, told: Told) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
+        let inlet = Inlet::new(folder, queue, told.rules.clone(), told.metrics.clone());
+        let inlet = Arc::new(Mutex::new(inlet));
+        let relief = Relief { inlet: inlet.clone(), stop: stop.clone(), failing: false };
         let run = Run {
             folder: folder.to_owned(),
-            queue,
+            inlet,
             told,
             stop: stop.clone(),
             store: None,
+            resumed: false,
             batch: Vec::new(),
+            decoder: Decoder::default(),
+            retention: Retention::default(),
             failing: false,
+            counting: Counting { wanted: true, failing: false, horizon_ms: 0 },
         };
-        let thread = std::thread::Builder::new().name("leadlog".into()).spawn(move || run.run())?;
-        Ok(Self { stop, thread: Some(thread) })
+        let mut writer = Self { stop, threads: Vec::new() };
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        writer.threads.push(thread("leadlog").spawn(move || run.run())?);
+        writer.threads.push(thread("leadlog-spill").spawn(move || relief.run())?);
+        Ok(writer)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.thread().unpark();
             // A panic in the thread has been printed; there is nothing left to flush.
             _ = thread.join();
@@ -81,77 +132,179 @@ impl Drop for Writer {
     }
 }
 
-/// What the thread holds.
+/// The thread that puts records into files when too many wait in memory.
+struct Relief {
+    inlet: Arc<Mutex<Inlet>>,
+    stop: Arc<AtomicBool>,
+    failing: bool,
+}
+
+impl Relief {
+    fn run(mut self) {
+        lock(&self.inlet).load();
+        while !self.stop.load(Ordering::Acquire) {
+            let relieved = lock(&self.inlet).relieve(false);
+            match relieved {
+                Ok(()) => self.failing = false,
+                Err(error) if !std::mem::replace(&mut self.failing, true) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    tracing::error!(
+                        error,
+                        "records wait in memory only; the oldest are dropped when it is full"
+                    );
+                }
+                Err(_) => {}
+            }
+            std::thread::park_timeout(LOOK);
+        }
+    }
+}
+
+/// What the writing thread holds.
 struct Run {
     folder: PathBuf,
-    queue: Queue,
+    inlet: Arc<Mutex<Inlet>>,
     told: Told,
     stop: Arc<AtomicBool>,
     /// None until it could be opened.
     store: Option<Store>,
+    /// Whether the log has said how far the files have been read.
+    resumed: bool,
     batch: Vec<Entry>,
+    decoder: Decoder,
+    retention: Retention,
     failing: bool,
+    counting: Counting,
+}
+
+/// Whether there is something to count, as far as the thread knows.
+struct Counting {
+    wanted: bool,
+    failing: bool,
+    /// Of the last slice; another one has every lead labelled anew.
+    horizon_ms: i64,
 }
 
 impl Run {
     fn run(mut self) {
-        let mut tries_left = LAST_TRIES;
+        let mut ends = None;
+        lock(&self.inlet).load();
         loop {
             // Read before draining: what was pushed before the stop is then surely seen.
             let stopping = self.stop.load(Ordering::Acquire);
-            match self.write() {
+            let is_over = stopping && *ends.get_or_insert_with(|| Instant::now() + LAST) <= Instant::now();
+            let pause = match self.write() {
+                _ if is_over => return lock(&self.inlet).close(),
                 Ok(0) if stopping => return,
-                Ok(0) => std::thread::park_timeout(PAUSE),
-                Ok(_) => {}
+                Ok(written) if stopping || written >= BATCH || !lock(&self.inlet).is_direct() => continue,
+                Ok(written) => {
+                    let is_more = written < SHORT && self.count(written);
+                    self.forget();
+                    if is_more {
+                        continue;
+                    }
+                    PAUSE
+                }
                 Err(error) => {
                     self.complain(error);
-                    tries_left -= usize::from(stopping);
-                    let left = self.batch.len() + self.queue.depth();
-                    if stopping && (left == 0 || tries_left == 0) {
-                        return self.queue.lose(left);
+                    let is_done = lock(&self.inlet).is_empty();
+                    if stopping && is_done {
+                        return;
                     }
-                    let pause = if stopping || self.store.is_some() { PAUSE * 5 } else { RETRY };
-                    std::thread::park_timeout(pause);
+                    if stopping || self.store.is_some() { PATIENCE } else { RETRY }
                 }
-            }
+            };
+            std::thread::park_timeout(pause);
         }
     }
 
-    /// Writes one batch, and says how many records that were. Without a store records stay in the queue, which drops
-    /// its oldest when it is full.
+    /// Writes one batch, and says how many records that were.
     fn write(&mut self) -> Result<usize, StoreError> {
-        let store = match &mut self.store {
-            Some(store) => store,
-            None => {
-                let store = self.store.insert(open(&self.folder)?);
-                self.told.recall(store)?;
-                store
-            }
-        };
-        self.queue.drain(BATCH, &mut self.batch);
-        // Workers' queues are drained one after another.
-        self.batch.sort_by_key(Entry::time_ms);
-        if !self.batch.is_empty()
-            && let Err(error) = store.write(&self.batch)
-        {
-            if error.is_corrupt() {
-                self.store = None;
-                set_aside(&self.folder, &error)?;
-            }
-            return Err(error);
+        self.open()?;
+        let Some(store) = &mut self.store else { return Ok(0) };
+        let mut batch = std::mem::take(&mut self.batch);
+        let chunk = lock(&self.inlet).take(&mut batch);
+        let lost = chunk.as_ref().map_or(0, |chunk| read(chunk, &mut self.decoder, &mut batch));
+        let place = chunk.as_ref().map(|chunk| chunk.place);
+        let is_nothing = batch.is_empty() && place.is_none();
+        let written = if is_nothing { Ok(()) } else { store.write_from(&batch, place) };
+        if let Err(error) = written {
+            lock(&self.inlet).give_back(chunk.as_ref(), &mut batch);
+            self.batch = batch;
+            return Err(self.doubt(error));
         }
-        let written = self.batch.len();
-        let tells = |entry: &Entry| matches!(entry, Entry::Outcome(_) | Entry::Alias(_));
-        let any_told = self.batch.iter().any(tells);
+        lock(&self.inlet).done(chunk.as_ref(), batch.len(), lost);
         // They are committed: what fails from here on must not write them once more.
-        self.batch.clear();
+        let tells = |entry: &Entry| matches!(entry, Entry::Outcome(_) | Entry::Alias(_));
+        let (any_told, records) = (batch.iter().any(tells), batch.len());
+        batch.clear();
+        self.batch = batch;
         if any_told {
             self.told.unmatched.set(store.unmatched()? as f64);
         }
         if std::mem::take(&mut self.failing) {
             tracing::info!("lead log: writing again");
         }
-        Ok(written)
+        Ok(records.max(usize::from(!is_nothing)))
+    }
+
+    /// Opens the log where that is still to be done, and learns what it has to tell.
+    fn open(&mut self) -> Result<(), StoreError> {
+        if self.store.is_none() {
+            let store = self.store.insert(open(&self.folder)?);
+            self.told.recall(store)?;
+        }
+        if !self.resumed
+            && let Some(store) = &self.store
+        {
+            match store.place() {
+                Ok(place) => place.into_iter().for_each(|place| lock(&self.inlet).resume(place)),
+                Err(error) => return Err(self.doubt(error)),
+            }
+            self.resumed = true;
+        }
+        Ok(())
+    }
+
+    /// A log that is no database any more makes room for a new one.
+    fn doubt(&mut self, error: StoreError) -> StoreError {
+        if error.is_corrupt() {
+            self.store = None;
+            if let Err(error) = set_aside(&self.folder, &error) {
+                return error;
+            }
+        }
+        error
+    }
+
+    /// Counts a slice of what was written, and says whether there is more. Sketches that lag behind are no reason to keep
+    /// records waiting; what cannot be counted now is counted after the next batch.
+    fn count(&mut self, written: usize) -> bool {
+        let horizon = self.told.rules.load().horizon.as_millis();
+        let horizon_ms = i64::try_from(horizon).unwrap_or(i64::MAX);
+        self.counting.wanted |= written > 0 || self.counting.horizon_ms != horizon_ms;
+        let Some(store) = self.store.as_mut().filter(|_| self.counting.wanted) else { return false };
+        self.counting.horizon_ms = horizon_ms;
+        match store.count(SLICE, horizon_ms) {
+            Ok(Counted { done, .. }) => (self.counting.wanted, self.counting.failing) = (!done, false),
+            Err(error) => {
+                self.counting.wanted = false;
+                if !std::mem::replace(&mut self.counting.failing, true) {
+                    tracing::warn!(%error, "leads cannot be counted for the report; it is tried again");
+                }
+            }
+        }
+        self.counting.wanted
+    }
+
+    /// Removes a little of what is too old, while nothing else is to be done.
+    fn forget(&mut self) {
+        let Some(store) = &self.store else { return };
+        let log = self.told.rules.load().log;
+        match self.retention.step(store, &log, now_ms()) {
+            Ok(removed) => self.told.metrics.expired.increment(removed),
+            Err(error) => self.complain(error),
+        }
     }
 
     fn complain(&mut self, error: StoreError) {
@@ -159,7 +312,7 @@ impl Run {
             let error = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(
                 error,
-                "cannot write the lead log; records wait in memory and the oldest are dropped"
+                "cannot write the lead log; records wait in files, or in memory where that fails too"
             );
         }
     }
@@ -173,6 +326,35 @@ impl Told {
         self.unmatched.set(store.unmatched()? as f64);
         Ok(())
     }
+}
+
+/// A thread that panicked with the lock in its hands left records where they were.
+fn lock(inlet: &Mutex<Inlet>) -> MutexGuard<'_, Inlet> {
+    inlet.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads a file's records, and says how many could not be.
+fn read(chunk: &Chunk, decoder: &mut Decoder, batch: &mut Vec<Entry>) -> u64 {
+    let lines = match chunk.read() {
+        Ok(lines) => lines,
+        Err(error) => {
+            let (file, records) = (chunk.set_aside(), chunk.records);
+            tracing::error!(file = %file.display(), %error, records, "cannot read records that waited in a file; they are lost");
+            return records;
+        }
+    };
+    let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let mut damaged = 0;
+    for line in lines {
+        match decoder.read(line) {
+            Some(entry) => batch.push(entry),
+            None => damaged += 1,
+        }
+    }
+    if damaged > 0 {
+        tracing::error!(damaged, "records that waited in a file are damaged and lost");
+    }
+    damaged
 }
 
 /// Opens the log; a file that is not one makes room for a new one.
@@ -200,9 +382,11 @@ mod tests {
         leadlog::{Decision, OutcomeRecord, Packed, ScoreRecord},
     };
 
+    const ROOM: u64 = 1 << 20;
+
     fn told() -> Told {
         let known = Arc::new(Known::new(64, Duration::from_secs(1)));
-        Told { known, names: ["age".into()].into(), unmatched: Gauge::noop() }
+        Told { known, ..Told::alone(["age".into()].into()) }
     }
 
     fn score(lead: &str) -> Entry {
@@ -227,7 +411,7 @@ mod tests {
     #[test]
     fn every_record_sent_before_the_stop_is_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::new(2, 1_000, metrics::Counter::noop());
+        let queue = Queue::new(2, ROOM, metrics::Counter::noop());
         let writer = Writer::start(folder.path(), queue.clone(), told()).unwrap();
         for i in 0..500 {
             queue.sender(i % 2).send(score(&format!("L{i}")));
@@ -246,7 +430,7 @@ mod tests {
     fn what_was_scored_before_the_start_is_known() {
         let folder = tempfile::tempdir().unwrap();
         for told in [told(), told()] {
-            let queue = Queue::new(1, 10, metrics::Counter::noop());
+            let queue = Queue::new(1, ROOM, metrics::Counter::noop());
             let known = told.known.clone();
             let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
             queue.sender(0).send(score("a"));
@@ -284,22 +468,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_the_oldest_and_counts_it() {
-        let dropped = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let queue = Queue::new(1, 10, metrics::Counter::from_arc(dropped.clone()));
-        for i in 0..25 {
-            queue.sender(0).send(score(&i.to_string()));
-        }
-        assert_eq!((dropped.load(Ordering::Relaxed), queue.depth()), (15, 10));
-        let mut batch = Vec::new();
-        queue.drain(1, &mut batch);
-        assert!(matches!(&batch[0], Entry::Score(record) if record.lead.as_deref() == Some("15")));
-    }
-
-    #[test]
     fn a_locked_file_delays_records_and_loses_none_that_fit() {
         let folder = tempfile::tempdir().unwrap();
-        let queue = Queue::new(1, 100, metrics::Counter::noop());
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
         let writer = Writer::start(folder.path(), queue.clone(), told()).unwrap();
         let is_there = || Store::open_read_only(folder.path()).is_ok_and(|store| store.score_count().is_ok());
         while !is_there() {
@@ -315,6 +486,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_counted_when_there_is_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
+        (0..600).for_each(|lead| queue.sender(0).send(score(&lead.to_string())));
+        let told = told();
+        let rules = Arc::clone(&told.rules);
+        let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+        let is_counted = |leads: u64| {
+            let reader = Store::open_read_only(folder.path());
+            reader.is_ok_and(|reader| {
+                let written = reader.score_count().is_ok_and(|count| count == leads);
+                written && reader.uncounted().is_ok_and(|left| left == 0)
+            })
+        };
+        while !is_counted(600) {
+            std::thread::yield_now();
+        }
+        queue.sender(0).send(score("one more"));
+        while !is_counted(601) {
+            std::thread::yield_now();
+        }
+        // A new horizon is followed though nothing is written.
+        rules.store(Arc::new(Rules { horizon: Duration::from_millis(7), ..(**rules.load()).clone() }));
+        let horizon = || Store::open_read_only(folder.path()).unwrap().counted_horizon().unwrap();
+        while horizon() != Some(7) {
+            std::thread::yield_now();
+        }
+        drop(writer);
+    }
+
+    #[test]
     fn a_log_that_turns_corrupt_is_set_aside_and_no_record_is_lost() {
         let folder = tempfile::tempdir().unwrap();
         drop(Store::open(folder.path()).unwrap());
@@ -323,7 +525,7 @@ mod tests {
         // The header stays, every page behind it turns to noise.
         bytes.iter_mut().skip(4_096).for_each(|byte| *byte = 0xa5);
         std::fs::write(&file, bytes).unwrap();
-        let queue = Queue::new(1, 100, metrics::Counter::noop());
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
         queue.sender(0).send(score("kept"));
         drop(Writer::start(folder.path(), queue, told()).unwrap());
         let store = Store::open_read_only(folder.path()).unwrap();
@@ -345,7 +547,7 @@ mod tests {
         // Only the count reads this index: the outcome below is a lead's.
         bytes[(page - 1) * 4_096..page * 4_096].fill(0xa5);
         std::fs::write(&file, bytes).unwrap();
-        let queue = Queue::new(1, 100, metrics::Counter::noop());
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
         let (time_ms, route, outcome) = (1, "lead.update".into(), Outcome::new("a", true));
         queue.sender(0).send(Entry::Outcome(OutcomeRecord { time_ms, route, outcome }));
         drop(Writer::start(folder.path(), queue, told()).unwrap());
@@ -361,9 +563,132 @@ mod tests {
         let blocked = folder.path().join("state");
         std::fs::write(&blocked, "a file where the directory should be").unwrap();
         let lost = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let queue = Queue::new(1, 10, metrics::Counter::from_arc(lost.clone()));
+        let queue = Queue::new(1, 10 * score("10").size(), metrics::Counter::from_arc(lost.clone()));
         (0..25).for_each(|i| queue.sender(0).send(score(&i.to_string())));
         drop(Writer::start(&blocked, queue, told()).unwrap());
         assert_eq!(lost.load(Ordering::Relaxed), 25, "15 that did not fit, and 10 at the end");
+    }
+    /// The counters, to be read.
+    fn counted() -> (LeadLogMetrics, impl Fn() -> [u64; 3]) {
+        let counters = [(); 3].map(|()| Arc::new(std::sync::atomic::AtomicU64::new(0)));
+        let [written, spilled, dropped] =
+            [0, 1, 2].map(|i: usize| metrics::Counter::from_arc(counters[i].clone()));
+        let metrics = LeadLogMetrics { written, spilled, dropped, ..LeadLogMetrics::noop() };
+        (metrics, move || [0, 1, 2].map(|i: usize| counters[i].load(Ordering::Relaxed)))
+    }
+
+    fn leads(folder: &Path) -> Vec<String> {
+        let log = rusqlite::Connection::open(folder.join(Store::FILE)).unwrap();
+        let mut leads = log.prepare("SELECT lead FROM scores ORDER BY seq").unwrap();
+        leads.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+        range.map(|number| number.to_string()).collect()
+    }
+
+    fn files(folder: &Path) -> usize {
+        std::fs::read_dir(folder.join("spill")).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn while_the_log_is_locked_records_wait_in_files_and_come_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let other = rusqlite::Connection::open(folder.path().join(Store::FILE)).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let (metrics, counts) = counted();
+        // Room for 100 records: ten times as many come.
+        let queue = Queue::new(1, 100 * score("100").size(), metrics.dropped.clone());
+        let told = Told { metrics, ..told() };
+        let writer = Writer::start(folder.path(), queue.clone(), told.clone()).unwrap();
+        let sender = queue.sender(0);
+        for number in numbers(0..1_000) {
+            while queue.is_half_full() {
+                std::thread::yield_now();
+            }
+            sender.send(score(&number));
+        }
+        let [written, spilled, dropped] = counts();
+        assert_eq!((written, dropped), (0, 0));
+        assert!(spilled >= 900 && files(folder.path()) > 0, "{spilled}");
+        drop(writer);
+        assert_eq!(counts(), [0, 1_000, 0], "what was left in memory went into files at the end");
+        other.execute_batch("COMMIT").unwrap();
+        assert_eq!(leads(folder.path()).len(), 0);
+        // The next process writes what it finds before anything else.
+        queue.sender(0).send(score("1000"));
+        drop(Writer::start(folder.path(), queue, told).unwrap());
+        assert_eq!(leads(folder.path()), numbers(0..1_001));
+        assert_eq!((counts(), files(folder.path())), ([1_001, 1_000, 0], 0));
+    }
+
+    #[test]
+    fn where_no_files_may_be_the_oldest_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let other = rusqlite::Connection::open(folder.path().join(Store::FILE)).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let (metrics, counts) = counted();
+        let queue = Queue::new(1, 100 * score("100").size(), metrics.dropped.clone());
+        let told = Told { metrics, ..told() };
+        let rules = told.rules.load_full();
+        let log = Log { spill: 0, ..rules.log };
+        told.rules.store(Arc::new(Rules { log, ..(*rules).clone() }));
+        let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+        let sender = queue.sender(0);
+        numbers(0..1_000).iter().for_each(|number| sender.send(score(number)));
+        other.execute_batch("COMMIT").unwrap();
+        drop(writer);
+        let [written, spilled, dropped] = counts();
+        assert_eq!((written + dropped, spilled, files(folder.path())), (1_000, 0, 0));
+        assert!(dropped > 0 && written >= 90, "{written} {dropped}");
+        assert_eq!(leads(folder.path()).len() as u64, written);
+    }
+
+    #[test]
+    fn a_damaged_record_costs_itself_and_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (metrics, counts) = counted();
+        let told = Told { metrics: metrics.clone(), ..told() };
+        let queue = Queue::new(1, ROOM, metrics.dropped.clone());
+        numbers(0..5).iter().for_each(|number| queue.sender(0).send(score(number)));
+        let mut inlet = Inlet::new(folder.path(), queue.clone(), told.rules.clone(), metrics);
+        inlet.relieve(true).unwrap();
+        let file = std::fs::read_dir(folder.path().join("spill")).unwrap().next().unwrap().unwrap().path();
+        let mut text = std::fs::read(&file).unwrap();
+        let third = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 20;
+        text[third] ^= 1;
+        // The last one is cut off, as by a crash in the middle of a write.
+        text.truncate(text.len() - 9);
+        std::fs::write(&file, text).unwrap();
+        drop(Writer::start(folder.path(), queue, told).unwrap());
+        assert_eq!(leads(folder.path()), ["0", "1", "3"]);
+        assert_eq!((counts(), files(folder.path())), ([3, 5, 1], 0));
+    }
+
+    #[test]
+    fn what_the_log_may_not_keep_is_in_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(Store::FILE)).unwrap();
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
+        let told = told();
+        let features = [("age".into(), crate::config::Logged::Hash)].into();
+        told.rules.store(Arc::new(Rules { features, ..(**told.rules.load()).clone() }));
+        queue.sender(0).send(score("a"));
+        // There is no log, so it goes into a file at the end.
+        drop(Writer::start(folder.path(), queue.clone(), told.clone()).unwrap());
+        let file = std::fs::read_dir(folder.path().join("spill")).unwrap().next().unwrap().unwrap().path();
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains("hash:") && !text.contains("56"), "{text}");
+        std::fs::remove_dir(folder.path().join(Store::FILE)).unwrap();
+        drop(Writer::start(folder.path(), queue.clone(), told.clone()).unwrap());
+        let stored = Store::open_read_only(folder.path()).unwrap().scores_of("a").unwrap();
+        assert!(stored[0].features.starts_with(r#"{"age":"hash:"#), "{}", stored[0].features);
+        // After a restart the lead is known, its age is not.
+        drop(Writer::start(folder.path(), queue, told.clone()).unwrap());
+        let found = told.known.find("lead", "a", 2).unwrap();
+        let values: Vec<Value<'_>> = found.features.values().collect();
+        assert_eq!((values, &*found.unknown), (vec![Value::Missing], &["age".into()][..]));
     }
 }

@@ -117,6 +117,11 @@ impl Bound {
         place.and_then(|place| values.get(place)).unwrap_or(&Value::Missing)
     }
 
+    /// Whether the model reads the value at a place.
+    pub(super) fn reads(&self, place: usize) -> bool {
+        self.places.contains(&Some(place))
+    }
+
     /// Whether a lead's values are so, of every feature of the model.
     pub(super) fn all<'a>(&self, values: &[Value<'a>], is: impl Fn(&Value<'a>) -> bool) -> bool {
         (0..self.places.len()).all(|index| is(self.told(values, index)))

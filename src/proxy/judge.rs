@@ -267,9 +267,25 @@ impl Judge<'_> {
         let mut values = Cow::Borrowed(values);
         if let Some(memory) = memory {
             memory.complete(&self.snapshot.names, values.to_mut());
+            if self.lacks(model, memory, &values) {
+                return Err(Skip::Features);
+            }
         }
         let required = version.missing_required(|index| model.told(&values, index));
         if required.is_some() || says_nothing(&values) { Err(Skip::Features) } else { Ok(values) }
+    }
+}
+
+impl Judge<'_> {
+    /// Whether the model reads what the lead had when it was last scored, and what the lead log did not keep.
+    fn lacks(&self, model: &Bound, memory: &Memory, values: &[Value<'_>]) -> bool {
+        // Mostly all is known: only what a restart took is not.
+        !memory.unknown.is_empty()
+            && self.snapshot.names.iter().enumerate().any(|(place, name)| {
+                matches!(values.get(place), Some(Value::Missing))
+                    && memory.unknown.contains(name)
+                    && model.reads(place)
+            })
     }
 }
 
@@ -638,6 +654,7 @@ mod tests {
                 grade: crate::lead::Grade::A,
                 names: snapshot.names.clone(),
                 features: Packed::new(&[]),
+                unknown: [].into(),
                 assignment: Some(Box::new(Assignment { experiment: experiment.into(), bucket, key })),
             });
         };
@@ -645,6 +662,67 @@ mod tests {
         assert_eq!(place(Some("L7"), email, phone, None), (KeyKind::Email, 4_321));
         remember("1");
         assert_eq!(place(Some("L7"), email, phone, None), (KeyKind::Id, bucket("L7")));
+    }
+
+    #[test]
+    fn a_change_is_not_completed_by_what_the_log_did_not_keep() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let config = std::fs::read_to_string(shipped.join("config/leadwire.yaml")).unwrap();
+        let config = Arc::new(Config::parse(&config, &|_| Some(String::new())).unwrap());
+        // As shipped, but that the age may be missing.
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("lead/1");
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in std::fs::read_dir(shipped.join("models/lead/1")).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        }
+        let manifest = folder.join("manifest.json");
+        let mut edited: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+        edited["schema"]["features"][0]["required"] = false.into();
+        std::fs::write(&manifest, edited.to_string()).unwrap();
+        let version = Arc::new(Version::load(&folder).unwrap());
+        let snapshot = Snapshot::new(config, &[version], &Metrics::default()).unwrap();
+        let model = &snapshot.models[0].champion;
+        let headers = HeaderMap::new();
+        let path = "/services/data/v61.0/sobjects/Lead/00Q1";
+        let head = RequestHead { method: &Method::PATCH, path, query: None, headers: &headers };
+        let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
+        let known = Known::new(0, Duration::ZERO);
+        let (scratch, late) = (&mut JudgeScratch::default(), &|_| false);
+        let judge =
+            Judge { snapshot: &snapshot, known: &known, route: &route, headers: &headers, scratch, late };
+        // Only the job changes; the log told all else but for the age, which is not required.
+        let value = |name: &str, given: &str| {
+            if name == given { Value::Text("student".into()) } else { Value::Missing }
+        };
+        let values = |given: &str| -> Vec<Value<'_>> {
+            snapshot.names.iter().map(|name| value(name, given).into_owned()).collect()
+        };
+        let told: Vec<Value<'_>> = snapshot
+            .names
+            .iter()
+            .map(|name| if **name == *"age" { Value::Missing } else { Value::Number(1.0) })
+            .collect();
+        let memory = |unknown: &str| Memory {
+            lead: "00Q1".into(),
+            time_ms: now_ms(),
+            model: model.id.clone(),
+            score: crate::lead::Score::new(0.5).unwrap(),
+            grade: crate::lead::Grade::A,
+            names: snapshot.names.clone(),
+            features: Packed::new(&told),
+            unknown: [unknown.into()].into(),
+            assignment: None,
+        };
+        let check = |unknown: &str, given: &str, expected: Option<Skip>| {
+            let (memory, values) = (memory(unknown), values(given));
+            assert_eq!(judge.whole(model, Some(&memory), &values).err(), expected, "{unknown} {given}");
+        };
+        check("a feature of old", "job", None);
+        check("age", "job", Some(Skip::Features));
+        check("age", "age", None);
     }
 
     /// Why the lead of a request has no score. What `late` does, it does between score and reasons.

@@ -260,7 +260,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        leadlog::{Known, Queue, Store, Told, Writer},
+        leadlog::{Queue, Store, Told, Writer},
         proxy::Snapshot,
         registry::{Served, Version, fixture},
         rollout::Guards,
@@ -316,10 +316,8 @@ mod tests {
     impl Bench {
         fn start(capacity: usize) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let queue = Queue::new(1, 100, Counter::noop());
-            let known = Arc::new(Known::new(0, Duration::ZERO));
-            let told = Told { known, names: [].into(), unmatched: metrics::Gauge::noop() };
-            let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+            let queue = Queue::new(1, 1 << 20, Counter::noop());
+            let writer = Writer::start(folder.path(), queue.clone(), Told::alone([].into())).unwrap();
             let dropped = Arc::new(AtomicU64::new(0));
             let shadows = Shadows::new(capacity, Counter::from_arc(Arc::clone(&dropped)));
             let scorer = ShadowScorer::start(&shadows, queue.aside()).unwrap();
@@ -389,7 +387,7 @@ mod tests {
         let dropped = Arc::new(AtomicU64::new(0));
         let shadows = Shadows::new(1, Counter::from_arc(Arc::clone(&dropped)));
         let mut scorer = Scorer {
-            log: Queue::new(1, 9, Counter::noop()).aside(),
+            log: Queue::new(1, 9_999, Counter::noop()).aside(),
             way: shadows.0,
             stop: Arc::default(),
             until: None,

@@ -233,6 +233,7 @@ impl Verdict<'_> {
                 grade: scored.grade,
                 names: Arc::clone(&self.snapshot.names),
                 features: features.clone(),
+                unknown: [].into(),
                 assignment: lead.exposure.as_ref().map(|exposure| Box::new(exposure.assignment.clone())),
             });
         }

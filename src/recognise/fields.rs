@@ -212,11 +212,11 @@ mod tests {
     use std::borrow::Cow;
 
     use super::{super::scan::Tape, *};
-    use crate::config::Pointer;
+    use crate::config::{Logged, Pointer};
 
     fn feature(name: &str, from: &[&str], kind: FeatureType) -> Feature {
         let from = from.iter().map(|pointer| Pointer::parse(pointer).unwrap()).collect();
-        Feature { name: name.into(), from, kind, missing: None, oov: None, derive: None }
+        Feature { name: name.into(), from, kind, missing: None, oov: None, derive: None, log: Logged::Keep }
     }
 
     fn read(json: &str) -> Result<Vec<Value<'static>>, Duplicate> {

@@ -15,7 +15,7 @@ use super::{
     select::Selected,
 };
 use crate::{
-    config::{Action, Config, Feature, IdSource, Identity, Pointer},
+    config::{Action, Config, Feature, IdSource, Identity, Logged, Pointer},
     lead::{FeatureType, LeadId, Skip, Value},
 };
 
@@ -166,8 +166,8 @@ impl Recogniser {
 
 /// An address is read as a word is.
 fn address(from: &[Pointer]) -> Feature {
-    let (kind, missing, oov, derive) = (FeatureType::Category, None, None, None);
-    Feature { name: "".into(), from: from.to_vec(), kind, missing, oov, derive }
+    let (kind, missing, oov, derive, log) = (FeatureType::Category, None, None, None, Logged::Keep);
+    Feature { name: "".into(), from: from.to_vec(), kind, missing, oov, derive, log }
 }
 
 impl<'r> Candidates<'r> {

@@ -30,5 +30,6 @@ pub use self::{
 };
 pub(crate) use self::{
     deployment::{folders, is_name, versions},
+    report::{Table, thousands},
     version::{MAX_FILE, read},
 };

@@ -9,6 +9,7 @@ mod kolmogorov; // the same for the Kolmogorov-Smirnov distance
 mod quantile; // quantiles, histogram edges and counts
 mod ranking; // AUC and its kin, lift, gains, what a threshold catches
 mod delong; // is one AUC better than another: DeLong's test
+mod splitmix; // random numbers that are the same everywhere
 mod bootstrap; // the same by drawing again
 mod probability; // log-loss, Brier: is 0.2 really one in five
 mod calibration; // promise and outcome part by part, and the lines that mend them
@@ -23,7 +24,7 @@ mod sketch; // the mergeable record of a version's scores and outcomes
 mod check; // goldens, as the tests here read them
 
 pub use self::{
-    bootstrap::bootstrap_auc,
+    bootstrap::{bootstrap_auc, mean_interval},
     buckets::{Bucket, buckets, cochran_armitage, gain},
     calibration::{
         Murphy, Reliability, ece, logistic, logit_line, mce, murphy, observed_over_expected, reliability,
@@ -39,6 +40,7 @@ pub use self::{
     samples::{MannWhitney, Welch, mann_whitney, welch},
     sequential::{Difference, EValue, Mixture, conversion, log_msprt, stratified},
     sketch::Sketch,
+    splitmix::SplitMix,
     srm::{log_bayes_factor, mismatch},
     tail::{Z95, chi_square_quantile, chi_square_sf, ln_gamma, normal_quantile, normal_sf, t_sf, two_sided},
 };

@@ -26,8 +26,10 @@ pub struct ModelInfo {
 /// What is counted only when somebody asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Levels {
-    /// Records waiting for the lead log.
+    /// Records in memory that wait for the lead log.
     pub queue_depth: usize,
+    /// Bytes of them.
+    pub queue_bytes: u64,
     /// Leads whose last score is remembered.
     pub leads_known: usize,
 }
@@ -41,14 +43,19 @@ const BOUNDS: [f64; 23] = [
 
 /// All metrics as Prometheus text, version 0.0.4.
 pub fn render(metrics: &Metrics, latency: &Latency, models: &[ModelInfo], levels: Levels) -> String {
-    let Levels { queue_depth, leads_known } = levels;
+    let Levels { queue_depth, queue_bytes, leads_known } = levels;
     let mut text = metrics.render();
     stages(&mut text, latency);
     model_info(&mut text, models);
     model_poisoned(&mut text, models);
     // Writing to a String does not fail, here and below.
-    _ = writeln!(text, "# HELP leadwire_queue_depth Records waiting for the lead log.");
+    _ = writeln!(text, "# HELP leadwire_queue_depth Records in memory that wait for the lead log.");
     _ = writeln!(text, "# TYPE leadwire_queue_depth gauge\nleadwire_queue_depth {queue_depth}");
+    _ = writeln!(
+        text,
+        "# HELP leadwire_queue_bytes Bytes of the records in memory that wait for the lead log."
+    );
+    _ = writeln!(text, "# TYPE leadwire_queue_bytes gauge\nleadwire_queue_bytes {queue_bytes}");
     _ = writeln!(text, "# HELP leadwire_leads_known Leads whose last score is remembered.");
     _ = writeln!(text, "# TYPE leadwire_leads_known gauge\nleadwire_leads_known {leads_known}");
     text
@@ -112,7 +119,8 @@ mod tests {
         drop(recorder);
         let (model, version, digest) = ("lead".into(), "a\"b".into(), "00".into());
         let info = ModelInfo { model, version, slot: "champion", digest, poisoned: true };
-        let text = render(&metrics, &latency, &[info], Levels { queue_depth: 3, leads_known: 7 });
+        let text =
+            render(&metrics, &latency, &[info], Levels { queue_depth: 3, queue_bytes: 900, leads_known: 7 });
         for line in [
             "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.00000025\"} 0",
             "leadwire_stage_seconds_bucket{stage=\"score\",le=\"0.0000005\"} 1",
@@ -122,6 +130,7 @@ mod tests {
             "leadwire_model_poisoned{model=\"lead\",version=\"a\\\"b\"} 1",
             "leadwire_skipped_total{route=\"lead.create\",reason=\"parse\"} 1",
             "leadwire_queue_depth 3",
+            "leadwire_queue_bytes 900",
             "leadwire_leads_known 7",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");

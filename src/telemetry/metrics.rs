@@ -48,8 +48,8 @@ impl RequestOutcome {
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    /// Records lost before they reached the lead log.
-    pub leadlog_dropped: Counter,
+    /// Records on their way to the lead log.
+    pub leadlog: LeadLogMetrics,
     /// Leads that shadows did not score, because too many waited.
     pub shadow_dropped: Counter,
     /// Outcomes of deals that no conversion has linked to a lead yet.
@@ -93,7 +93,6 @@ impl Default for Metrics {
         let counters = with_local_recorder(&recorder, || {
             describe();
             [
-                counter!("leadwire_leadlog_dropped_total"),
                 counter!("leadwire_config_reloads_total", "result" => "taken"),
                 counter!("leadwire_config_reloads_total", "result" => "refused"),
                 counter!("leadwire_tls_reloads_total", "result" => "taken"),
@@ -101,8 +100,8 @@ impl Default for Metrics {
                 counter!("leadwire_shadow_dropped_total"),
             ]
         });
-        let [leadlog_dropped, config_reloads, config_refused, tls_reloads, tls_refused, shadow_dropped] =
-            counters;
+        let [config_reloads, config_refused, tls_reloads, tls_refused, shadow_dropped] = counters;
+        let leadlog = with_local_recorder(&recorder, LeadLogMetrics::new);
         let outcomes_unmatched = with_local_recorder(&recorder, || gauge!("leadwire_outcomes_unmatched"));
         let feedback = with_local_recorder(&recorder, FeedbackMetrics::new);
         let connections = with_local_recorder(&recorder, ConnectionMetrics::new);
@@ -113,7 +112,7 @@ impl Default for Metrics {
         Self {
             recorder,
             handle,
-            leadlog_dropped,
+            leadlog,
             shadow_dropped,
             outcomes_unmatched,
             feedback,
@@ -201,7 +200,7 @@ fn describe() {
         "leadwire_skipped_total",
         "Requests of a route that went on without a score, by reason."
     );
-    describe_counter!("leadwire_leadlog_dropped_total", "Records lost before they reached the lead log.");
+    LeadLogMetrics::describe();
     describe_gauge!("leadwire_connections", "Clients' open connections.");
     describe_counter!(
         "leadwire_connections_total",
@@ -269,6 +268,64 @@ fn describe_trials() {
         "leadwire_shadow_dropped_total",
         "Leads that shadows did not score, because too many waited."
     );
+}
+
+/// Counts records on their way to the lead log. What was recorded is written, dropped or waiting.
+#[derive(Clone, Debug)]
+pub struct LeadLogMetrics {
+    /// In the lead log.
+    pub written: Counter,
+    /// Put into files to wait there. They are written or dropped later.
+    pub spilled: Counter,
+    /// Lost.
+    pub dropped: Counter,
+    /// Rows that were removed because of their age or the log's size.
+    pub expired: Counter,
+    /// Records that wait in files.
+    pub spill_records: Gauge,
+    /// Bytes of those files.
+    pub spill_bytes: Gauge,
+}
+
+impl LeadLogMetrics {
+    fn new() -> Self {
+        Self {
+            written: counter!("leadwire_leadlog_written_total"),
+            spilled: counter!("leadwire_leadlog_spilled_total"),
+            dropped: counter!("leadwire_leadlog_dropped_total"),
+            expired: counter!("leadwire_leadlog_expired_total"),
+            spill_records: gauge!("leadwire_leadlog_spill_records"),
+            spill_bytes: gauge!("leadwire_leadlog_spill_bytes"),
+        }
+    }
+
+    /// Counters that nobody reads.
+    pub fn noop() -> Self {
+        let (counter, gauge) = (Counter::noop, Gauge::noop);
+        Self {
+            written: counter(),
+            spilled: counter(),
+            dropped: counter(),
+            expired: counter(),
+            spill_records: gauge(),
+            spill_bytes: gauge(),
+        }
+    }
+
+    fn describe() {
+        describe_counter!("leadwire_leadlog_written_total", "Records written into the lead log.");
+        describe_counter!(
+            "leadwire_leadlog_spilled_total",
+            "Records put into files because the lead log could not take them; they are written later."
+        );
+        describe_counter!("leadwire_leadlog_dropped_total", "Records lost before they reached the lead log.");
+        describe_counter!(
+            "leadwire_leadlog_expired_total",
+            "Rows of the lead log removed because of their age or its size."
+        );
+        describe_gauge!("leadwire_leadlog_spill_records", "Records that wait in files for the lead log.");
+        describe_gauge!("leadwire_leadlog_spill_bytes", "Bytes of the files that records wait in.");
+    }
 }
 
 /// Why a client's connection was cut.

@@ -17,8 +17,8 @@ pub use self::{
     logging::{LogFormat, init as init_logging},
     metrics::{
         Connect, ConnectMetrics, ConnectionMetrics, Cut, FeedbackMetrics, Handshake, HandshakeMetrics,
-        HttpVersion, Metrics, MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics, ShadowMetrics,
-        TrialMetrics, UNMATCHED,
+        HttpVersion, LeadLogMetrics, Metrics, MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics,
+        ShadowMetrics, TrialMetrics, UNMATCHED,
     },
     upstream::{Dial, Retry, UpstreamMetrics},
 };

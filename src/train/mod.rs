@@ -9,6 +9,7 @@ mod schema; // columns -> the encoder's numbers
 mod fit; // gradient descent, early stopping
 mod publish; // model -> version: calibration, cut-offs, baseline, golden samples
 mod progress; // epochs as a bar or as lines
+pub mod search; // which settings to train with: Optuna's ways
 mod command; // the whole, as `leadwire train` runs it
 pub mod import; // a model of another tool -> version
 

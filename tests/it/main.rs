@@ -41,10 +41,13 @@ mod orders; // versions are moved, and by whom
 mod journal; // changed files in the ledger
 mod ledger; // who changed what, and whether that still stands
 mod investigate; // why a lead got its score
+mod killed; // the lead log, whatever happens to its process
 mod told; // what people and programs tell of leads
+mod report; // what became of the leads
 mod bare; // model files of other libraries, from the command line
 mod import; // models of other libraries become versions
 mod batch; // tables, from the command line
+mod counterfactual; // the log's leads with another version, from the command line
 mod watch; // files on disk change under a running process
 mod demo; // the binary plays every part itself
 mod splice; // properties of what is written into bodies

@@ -11,11 +11,13 @@ use std::{
 use flate2::read::GzDecoder;
 use leadwire::{
     lead::Value,
+    leadlog::{Days, Horizon, Store, Tally},
     registry::Version,
     score::{Encoding, Scratch},
     stats,
 };
 use serde_json::{Value as Json, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     goldens, scoring,
@@ -126,7 +128,7 @@ fn the_whole_replay_ends_with_the_expected_labels_and_metrics() {
     let sidecar = Running::with(upstream.address, &config, library_version);
     let log = || rusqlite::Connection::open(sidecar.folder.path().join("state/leads.sqlite")).unwrap();
     let mut client = sidecar.client();
-    let (mut leads, mut outcomes) = (0, HashSet::new());
+    let (mut created, mut outcomes) = (BTreeMap::new(), HashSet::new());
     let mut events = events.into_iter().peekable();
     for checkpoint in expected["checkpoints"].as_array().unwrap() {
         let at = checkpoint["at"].as_str().unwrap();
@@ -140,7 +142,7 @@ fn the_whole_replay_ends_with_the_expected_labels_and_metrics() {
                 headers.extend([("X-Event", &*id), ("X-Revision", &*revision), ("X-Time", &*time)]);
                 outcomes.insert((text("lead_id"), id.clone()));
             } else {
-                leads += 1;
+                created.insert(text("lead_id"), millis(&text("t")));
             }
             let reply = client.exchange(&text("method"), &text("path"), &headers, body.as_bytes());
             assert!(reply.status() < 300, "{event}");
@@ -149,10 +151,76 @@ fn the_whole_replay_ends_with_the_expected_labels_and_metrics() {
             let query = format!("SELECT count(*) FROM {table}");
             log().query_row(&query, [], |row| row.get::<_, u32>(0)).unwrap_or(0) as usize
         };
-        wait("the lead log", || count("scores") == leads && count("outcomes") == outcomes.len());
-        check(&log(), leads, checkpoint);
+        wait("the lead log", || count("scores") == created.len() && count("outcomes") == outcomes.len());
+        check(&log(), created.len(), checkpoint);
     }
     assert_eq!(events.next(), None);
+    let (store, folder) = sidecar.stop();
+    drop(store);
+    let state = folder.path().join("state");
+    back_in_time(&state, &created);
+    let last = expected["checkpoints"].as_array().unwrap().last().unwrap();
+    check_sketches(&state, last);
+    check_report(&state, last);
+}
+
+/// Gives every score and outcome the time it had in the replay, and has them counted anew.
+fn back_in_time(state: &Path, created: &BTreeMap<String, i64>) {
+    let log = rusqlite::Connection::open(state.join(Store::FILE)).unwrap();
+    log.execute_batch("BEGIN").unwrap();
+    let mut score = log.prepare("UPDATE scores SET time_ms = ?2 WHERE lead = ?1").unwrap();
+    created.iter().for_each(|(lead, time_ms)| assert_eq!(score.execute((lead, time_ms)).unwrap(), 1));
+    log.execute_batch(
+        "UPDATE outcomes SET time_ms = occurred_ms;
+         DELETE FROM counted; DELETE FROM counted_to; DELETE FROM sketches; DELETE FROM recount; COMMIT",
+    )
+    .unwrap();
+}
+
+/// The sketches of all days, merged, say what the rows say.
+fn check_sketches(state: &Path, expected: &Json) {
+    // A thousand years: the checkpoints know no horizon.
+    let horizon = Horizon { ms: 1_000 * 365 * 86_400_000, now_ms: i64::MAX };
+    let mut store = Store::open(state).unwrap();
+    while !store.count(1_000, horizon.ms).unwrap().done {}
+    let days = Days { model: "lead", version: None, from: i64::MIN, to: i64::MAX };
+    let cohorts = store.cohorts_of(&days, horizon).unwrap();
+    assert!(cohorts.len() > 400, "{} days", cohorts.len());
+    let mut tally = Tally::default();
+    cohorts.iter().for_each(|day| tally.merge(&day.tally));
+    let total = tally.total();
+    let counts =
+        json!([total.scored, total.won + total.lost, total.scored - total.won - total.lost, total.won]);
+    let keys = ["leads", "with_outcome", "pending", "positives"];
+    assert_eq!(counts, json!(keys.map(|key| &expected[key])));
+    let known = tally.known();
+    let (auc, bound) = known.auc().unwrap();
+    let number = |key: &str| expected[key].as_f64().unwrap();
+    assert!((auc - number("auc_known")).abs() <= bound && bound < 0.01, "{auc} {bound}");
+    assert!((known.brier() - number("brier_known")).abs() < 1e-6);
+    let mean = (known.positive_sum + known.negative_sum) / known.leads() as f64;
+    assert!((mean - number("mean_score_known")).abs() < 1e-6);
+}
+
+/// The command line says the same.
+fn check_report(state: &Path, expected: &Json) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leadwire"));
+    command.args(["report", "--json", "--since", "2008-01-01", "--by", "month", "--state"]).arg(state);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let [model] = &report["models"].as_array().unwrap()[..] else { panic!("{report}") };
+    let matured = &model["matured"];
+    // A thousand years from then are not over.
+    assert_eq!((&model["provisional"]["leads"], matured), (&expected["leads"], &Json::Null));
+    assert_eq!(model["provisional"]["conversions"], expected["positives"]);
+    assert_eq!(model["provisional"]["known"], expected["with_outcome"]);
+    assert!(model["notices"][0].as_str().unwrap().starts_with("No day has matured yet"));
+}
+
+fn millis(text: &str) -> i64 {
+    let time = OffsetDateTime::parse(text, &Rfc3339).unwrap();
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap()
 }
 
 /// What the log says at a checkpoint.

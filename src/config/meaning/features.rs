@@ -43,6 +43,7 @@ pub(super) fn feature(
         },
         oov: raw.oov.as_deref().map(Into::into),
         derive: raw.derive,
+        log: raw.log,
     })
 }
 

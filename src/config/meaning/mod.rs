@@ -22,8 +22,8 @@ use super::{
     findings::{Complaint, Findings, KeyPath},
     mirror::Mirror,
     preset,
-    raw::{RawConfig, RawLimits},
-    settings::{Config, Limits, Mask, ModelKey, Upstream},
+    raw::{RawConfig, RawLimits, RawLog, RawSize},
+    settings::{Config, Limits, Log, Mask, ModelKey, Upstream},
     tls::Tls,
 };
 
@@ -46,6 +46,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let identity = identity::identity(&merged.identity, masks, findings);
     let outcomes = rules::outcomes(&merged, findings);
     let aliases = rules::aliases(&merged, findings);
+    let log = log(&raw.log, findings);
     let limits = limits(&raw.limits, findings);
     let rollout = rollout::rollout(&raw.rollout, findings);
     let model_keys = model_keys(&raw.model_keys, findings);
@@ -62,6 +63,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
         models: folder(&raw.models, ("models", "LEADWIRE_MODELS"), env, findings)?,
         model_keys,
         state: folder(&raw.state, ("state", "LEADWIRE_STATE"), env, findings)?,
+        log: log?,
         limits: limits?,
         rollout: rollout?,
         routes: routes.into_iter().map(|(_, route)| route).collect(),
@@ -138,6 +140,17 @@ fn folder(file: &str, names: (&str, &str), env: Env<'_>, findings: &mut Findings
     let (text, path) = setting(Some(file), names, env);
     let text = text.filter(|text| !text.is_empty()).ok_or("expected the name of a directory");
     findings.take(&path, text).map(PathBuf::from)
+}
+
+fn log(raw: &RawLog, findings: &mut Findings) -> Option<Log> {
+    let at = KeyPath::default().key("log");
+    let keep = findings.take(&at.key("keep"), text::duration(&raw.keep, ("1d", "3650d")));
+    let size = findings.take(&at.key("size"), text::size(&raw.size, ("64MiB", "1024GiB")));
+    let spill = match &raw.spill {
+        RawSize::Bytes(0) => Some(0),
+        spill => findings.take(&at.key("spill"), text::size(spill, ("16MiB", "64GiB"))),
+    };
+    Some(Log { keep: keep?, size: size? as u64, spill: spill? as u64 })
 }
 
 fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {

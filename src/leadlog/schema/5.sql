@@ -31,22 +31,41 @@ CREATE TABLE counted (
     version TEXT    NOT NULL,
     time_ms INTEGER NOT NULL,  -- of that score
     score   REAL    NOT NULL,
+    grade   TEXT    NOT NULL,
     won     INTEGER,           -- 1 or 0; NULL while open
     revenue REAL,
     PRIMARY KEY (lead, model, version)
 ) WITHOUT ROWID;
 -- Leads whose outcomes have changed since they were counted.
 CREATE TABLE recount (lead TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TRIGGER outcomes_told AFTER INSERT ON outcomes WHEN NEW.lead IS NOT NULL BEGIN
+    INSERT INTO recount SELECT NEW.lead WHERE NOT EXISTS (SELECT 1 FROM recount WHERE lead = NEW.lead);
+END;
+CREATE TRIGGER outcomes_changed AFTER UPDATE ON outcomes BEGIN
+    INSERT INTO recount SELECT NEW.lead
+    WHERE NEW.lead IS NOT NULL AND NOT EXISTS (SELECT 1 FROM recount WHERE lead = NEW.lead);
+    INSERT INTO recount SELECT OLD.lead
+    WHERE OLD.lead IS NOT NULL AND NOT EXISTS (SELECT 1 FROM recount WHERE lead = OLD.lead);
+END;
 -- The last row of scores that has been counted.
-CREATE TABLE counted_to (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, horizon_ms INTEGER NOT NULL);
+CREATE TABLE counted_to (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    seq        INTEGER NOT NULL,
+    horizon_ms INTEGER NOT NULL,
+    relabelled TEXT              -- the last lead whose label follows a new horizon; NULL when all do
+);
+-- The seq of a last row that is removed is given again.
+CREATE TRIGGER scores_removed AFTER DELETE ON scores WHEN OLD.seq > coalesce((SELECT max(seq) FROM scores), 0) BEGIN
+    UPDATE counted_to SET seq = min(seq, coalesce((SELECT max(seq) FROM scores), 0));
+END;
 -- Scores and outcomes by version and day of the score; they add up, and outlive the rows they were counted from.
 CREATE TABLE sketches (
     seq     INTEGER PRIMARY KEY,
     model   TEXT    NOT NULL,
     version TEXT    NOT NULL,
     day     INTEGER NOT NULL,  -- days since 1970, UTC
-    scored  BLOB    NOT NULL,  -- leads by bin of score, whatever became of them
-    known   BLOB    NOT NULL,  -- those with an outcome
+    scored  BLOB    NOT NULL,  -- leads by bin of score and by grade, whatever became of them
+    known   BLOB    NOT NULL,  -- those with an outcome, and what they brought
     UNIQUE (model, version, day)
 );
 PRAGMA user_version = 5;

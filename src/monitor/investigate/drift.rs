@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{super::rescore::Rescorer, shown, versions::Guard};
 use crate::{
     lead::Value,
-    leadlog::{Span, Store, StoreError, StoredScore},
+    leadlog::{Scan, Store, StoreError, StoredScore},
     registry::Histogram,
     score::{Encoder, FeatureSpec},
     stats::{Psi, counts_with_outside},
@@ -81,7 +81,7 @@ pub(super) fn drift(
     score: &StoredScore,
 ) -> Result<Drift, StoreError> {
     let from_ms = score.time_ms.saturating_sub(WINDOW_MS);
-    let span = Span { model: &score.model, from_ms, to_ms: score.time_ms.saturating_add(1) };
+    let span = Scan { model: &score.model, from_ms, to_ms: score.time_ms.saturating_add(1) };
     let features = version.version().model.features();
     let (mut rows, mut counted) = (0, HashMap::new());
     let mut reading = store.reading(span)?;

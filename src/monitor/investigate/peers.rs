@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    leadlog::{GivenScore, Span, Store, StoreError, StoredScore, ToldOutcome},
+    leadlog::{GivenScore, Scan, Store, StoreError, StoredScore, ToldOutcome},
     stats::Proportion,
 };
 
@@ -79,7 +79,7 @@ pub(super) struct Asked<'a> {
 pub(super) fn peers(store: &Store, score: &StoredScore, asked: Asked<'_>) -> Result<Peers, StoreError> {
     let to_ms = asked.now_ms.saturating_sub(asked.horizon_ms);
     let from_ms = to_ms.saturating_sub(i64::from(asked.days) * 86_400_000);
-    let mut reading = store.reading(Span { model: &score.model, from_ms, to_ms })?;
+    let mut reading = store.reading(Scan { model: &score.model, from_ms, to_ms })?;
     let mut gathered = Gathered::new(store, score, asked);
     while reading.slice(|given| gathered.count(given))? && !gathered.is_full(reading.rows() - reading.left())
     {

@@ -163,7 +163,7 @@ impl Stage {
 
     /// The value of a metric by what follows `leadwire_upstream_`.
     fn metric(&self, series: &str) -> f64 {
-        let levels = Levels { queue_depth: 0, leads_known: 0 };
+        let levels = Levels { queue_depth: 0, queue_bytes: 0, leads_known: 0 };
         let text = render(&self.metrics, &Latency::default(), &[], levels);
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("leadwire_upstream_"));
         let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

@@ -14,6 +14,7 @@ pub use self::{
     diff::{Diff, diff},
 };
 
+pub(crate) use self::table::{Table, thousands};
 use self::{list::list, show::show};
 use super::{KeyError, Manifest, VersionError};
 
