@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::private::is_hash;
 use crate::lead::Value;
 
 /// A row's features are not what this log writes: somebody edited them. Says where, never what.
@@ -130,12 +131,6 @@ impl<'j> Reader<'j> {
         self.at += word.len();
         Ok(value)
     }
-}
-
-/// Whether a text stands for one that the log may not keep.
-fn is_hash(text: &str) -> bool {
-    let digits = text.strip_prefix("hash:").unwrap_or_default();
-    digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

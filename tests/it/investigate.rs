@@ -193,6 +193,28 @@ fn with_a_token_a_lead_is_shown_to_its_bearer() {
     assert_eq!(status("Bearer wrong"), 401);
 }
 
+#[test]
+fn what_the_log_may_not_keep_is_not_made_up() {
+    let upstream = crm(&Arc::new(Mutex::new(ID.to_owned())));
+    let logged = |config: &str, feature: &str, policy: &str| {
+        let line = config.lines().find(|line| line.starts_with(&format!("  {feature}: {{"))).unwrap();
+        config.replacen(line, &line.replacen('}', &format!(", log: {policy}}}"), 1), 1)
+    };
+    let config = logged(&logged(CONFIG, "marital", "hash"), "housing", "drop");
+    let sidecar = Running::with(upstream.address, &config, set_up);
+    assert_eq!(sidecar.post(CREATE, LEAD).header("leadwire"), Some("scored"));
+    let path = format!("/api/leads/{ID}");
+    wait("the lead log", || json_of(&sidecar, &path).0 == 200);
+    let (_, told) = json_of(&sidecar, &path);
+    let why = "feature `housing` is not kept in the log";
+    assert_eq!(told["scores"][0]["recomputed"], json!({"equal": null, "score": null, "why": why}));
+    let features = told["features"].as_array().unwrap().iter();
+    let withheld: Vec<_> =
+        features.filter(|feature| feature["value"] == "(not kept)").map(|f| &f["feature"]).collect();
+    assert_eq!((withheld.len(), told["cause"] == "as_trained"), (2, true), "{told:#}");
+    assert!(!told.to_string().contains("hash:"), "{told:#}");
+}
+
 /// Events of the replay that pass: eleven weeks of leads.
 const EVENTS: usize = 8_000;
 
