@@ -23,6 +23,7 @@ use crate::{
     ledger::{self, Keys, LedgerCommand},
     monitor::{
         self, ReplayOptions,
+        investigate::InvestigateOptions,
         report::{self, ReportOptions},
     },
     proxy::Recording,
@@ -65,6 +66,8 @@ enum Command {
     Report(ReportCommand),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
+    /// Say why a lead got the score it got.
+    Investigate(InvestigateCommand),
 }
 
 #[derive(Debug, Args)]
@@ -192,6 +195,14 @@ struct ReportCommand {
 }
 
 #[derive(Debug, Args)]
+struct InvestigateCommand {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    options: InvestigateOptions,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -221,6 +232,7 @@ impl Cli {
             Command::Replay(command) => replay(&command),
             Command::Report(command) => report(&command),
             Command::Ledger(options) => ledger(&options),
+            Command::Investigate(command) => investigate(&command),
         };
         done.unwrap_or_else(|error| match error.downcast_ref::<std::io::Error>() {
             // Whoever read the output has seen enough, as `head` does.
@@ -531,6 +543,16 @@ fn ledger(options: &LedgerOptions) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let told = ledger::run(&options.command, &state, &keys)?;
+    write!(std::io::stdout().lock(), "{told}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn investigate(command: &InvestigateCommand) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(&command.file.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(error)),
+    };
+    let told = monitor::investigate::run(&command.options, &Desk::of(&config)?, now_ms())?;
     write!(std::io::stdout().lock(), "{told}")?;
     Ok(ExitCode::SUCCESS)
 }

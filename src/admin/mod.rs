@@ -3,6 +3,7 @@
 mod routes; // the endpoints
 mod rollouts; // how versions stand, and orders to move them
 mod report; // what became of the leads
+mod leads; // why a lead got its score
 mod told; // verdicts and outcomes from people and other programs
 mod token; // who may call them
 

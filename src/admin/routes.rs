@@ -24,7 +24,7 @@ use serde_json::{Value as Json_, json};
 use tokio::sync::oneshot;
 
 use super::{
-    report,
+    leads, report,
     rollouts::{self, Look},
     token::Token,
     told,
@@ -88,6 +88,7 @@ pub async fn serve(
         .route("/api/ledger", get(ledger))
         .route("/api/rollouts", get(rollouts::rollouts))
         .route("/api/report", get(report::of_leads))
+        .route("/api/leads/{id}", get(leads::lead))
         .route("/api/models/{model}/verdict", get(rollouts::verdict))
         .route("/api/models/{model}/{verb}", post(rollouts::order))
         .route("/api/feedback", post(told::feedback).layer(DefaultBodyLimit::max(told::MAX_BODY)))
@@ -130,7 +131,7 @@ async fn admit(State(admin): State<Admin>, request: Request, next: Next) -> Resp
             (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
         }
         // Without a token, being on this machine is the only leave there is; a browser lends that to any page.
-        None if request.method() == Method::POST && !rollouts::is_direct(request.headers()) => {
+        None if is_personal(&request) && !rollouts::is_direct(request.headers()) => {
             let body = Json(
                 json!({"error": "without a token, orders are taken under an address or localhost only"}),
             );
@@ -138,6 +139,11 @@ async fn admit(State(admin): State<Admin>, request: Request, next: Next) -> Resp
         }
         _ => next.run(request).await,
     }
+}
+
+/// Whether a request changes something, or is answered with a person's data.
+fn is_personal(request: &Request) -> bool {
+    request.method() == Method::POST || request.uri().path().starts_with("/api/leads/")
 }
 
 /// The process runs.

@@ -94,7 +94,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::{
-        lead::{Feedback, FeedbackReason, Grade, Outcome, Verdict},
+        lead::{Feedback, Grade, Outcome, Verdict},
         leadlog::{Entry, OutcomeRecord, ScoreRecord},
     };
 

@@ -9,10 +9,11 @@ mod asked; // what a person may ask about a trial
 mod rollouts; // looks, decides, and has it carried out
 mod thresholds; // the keys whose values a record may hold
 mod journal; // files that changed -> records
-mod rescore; // what the lead log keeps, scored again
 mod page; // reports as HTML
+mod rescore; // what the lead log keeps, scored again
 mod counterfactual; // the leads of the log with another version
 pub mod report; // what became of the leads, for the people who work with them
+pub mod investigate; // why a lead got its score
 
 pub use self::{
     asked::{grounds, verdict},

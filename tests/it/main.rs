@@ -41,6 +41,7 @@ mod orders; // versions are moved, and by whom
 mod journal; // changed files in the ledger
 mod ledger; // who changed what, and whether that still stands
 mod killed; // the lead log, whatever happens to its process
+mod investigate; // why a lead got its score
 mod told; // what people and programs tell of leads
 mod report; // what became of the leads
 mod bare; // model files of other libraries, from the command line

@@ -32,7 +32,7 @@ struct Line {
 }
 
 /// All events, parsed, each with its body as it stands in the file: nothing here tidies it up.
-fn events() -> Option<Vec<(Json, String)>> {
+pub fn events() -> Option<Vec<(Json, String)>> {
     let path = goldens::path("replay/events.jsonl.gz")?;
     let mut text = String::new();
     std::io::Read::read_to_string(&mut GzDecoder::new(std::fs::File::open(path).unwrap()), &mut text)
