@@ -118,7 +118,10 @@ fn another_version_is_told_in_text_json_and_a_page() {
     // The samples were scored within the horizon, so none has matured.
     assert_eq!((&told["provisional"]["leads"], &told["matured"]["leads"]), (&scene.leads.into(), &0.into()));
     let folder = scene.path("models/lead/2");
-    assert_eq!(scene.json(&["--with", &folder, "--movers", "3", "--capacity", "2"]), told, "by its path");
+    let by_path = scene.json(&["--with", &folder, "--movers", "3", "--capacity", "2"]);
+    for key in ["version", "digest", "grade_changes", "movers", "calls", "provisional"] {
+        assert_eq!(by_path[key], told[key], "by its path");
+    }
 
     let (out, error, code) = scene.replay(&["--with", "2"]);
     assert_eq!((error.as_str(), code), ("", Some(0)));
