@@ -24,8 +24,7 @@ use serde_json::{Value as Json_, json};
 use tokio::sync::oneshot;
 
 use super::{
-    report,
-    leads,
+    leads, report,
     rollouts::{self, Look},
     token::Token,
     told,
