@@ -9,7 +9,7 @@
 const BINS: u16 = 1024;
 
 /// One of a kind for either side of a comparison.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sides<T> {
     /// Of the version that serves.
     pub champion: T,

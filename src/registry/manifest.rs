@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{GateVerdict, Segment};
 use crate::{
     lead::{Cutoffs, Value},
     score::{Bands, Calibration, Encoding, FeatureSpec, Kind, Objective, Schema, Spec, Typical},
@@ -47,6 +48,12 @@ pub struct Manifest {
     /// How good it was on the validation data; `None` where nobody said which leads converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+    /// How good it was for leads of one kind, by the features that have a handful of words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+    /// How it did against the champion of its day; `None` where it was never compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateVerdict>,
     /// Where it came from.
     pub lineage: Lineage,
 }

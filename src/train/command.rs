@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     Epoch,
     columns::ColumnOptions,
+    cutoffs::GradeOptions,
     dataset::{Dataset, Roles},
     fit::{Fitted, Matrix, Recipe, fit},
     publish::{self, Artefact, Origin},
@@ -98,6 +99,9 @@ pub struct TrainOptions {
     /// How logits become probabilities.
     #[arg(long, value_enum, default_value_t = CalibrationChoice::Platt)]
     pub calibration: CalibrationChoice,
+    /// Where grades begin.
+    #[command(flatten)]
+    pub grades: GradeOptions,
     /// Citation of the data, kept in the manifest.
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
@@ -231,14 +235,58 @@ impl From<candle_core::Error> for TrainError {
 /// Trains and writes a version. `progress` hears of every epoch.
 pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<TrainReport, TrainError> {
     let (train, valid) = read(options)?;
+    let (best, candidates) = choose(options, &train, &valid, &mut progress)?;
+    let origin = Origin {
+        out: &options.out,
+        described: &train,
+        judged: &valid,
+        calibration: options.calibration,
+        grades: &options.grades,
+        lineage: lineage(options, &train),
+    };
+    let version = publish::publish(origin, best.artefact(), "validation rows")?;
+    Ok(TrainReport {
+        folder: options.out.join(&*version.id.version),
+        id: version.id.to_string(),
+        network: best.name,
+        kind: best.kind,
+        features: version.model.features().len(),
+        rows: train.rows(),
+        metrics: version.manifest.metrics,
+        candidates,
+    })
+}
+
+/// The network that ranks best.
+pub(super) struct Best {
+    pub(super) name: &'static str,
+    kind: Kind,
+    schema: Schema,
+    bytes: Vec<u8>,
+}
+
+impl Best {
+    pub(super) fn artefact(&self) -> Artefact<'_> {
+        let schema = self.schema.clone();
+        Artefact { kind: self.kind, objective: None, schema, name: WEIGHTS, bytes: &self.bytes }
+    }
+}
+
+/// Fits every network that is asked for.
+pub(super) fn choose(
+    options: &TrainOptions,
+    train: &Dataset,
+    valid: &Dataset,
+    progress: &mut dyn FnMut(Epoch),
+) -> Result<(Best, Vec<Candidate>), TrainError> {
     let mut candidates = Vec::new();
     let mut best: Option<(&Recipe, Schema, Fitted)> = None;
     for recipe in recipes(options.kind) {
-        let mut schema = schema::schema(&train, recipe.parts);
+        let mut schema = schema::schema(train, recipe.parts);
         options.columns.apply(&mut schema).map_err(|reason| TrainError::data(&options.data, reason))?;
         let encoder = Encoder::new(&schema)?;
-        let (train_rows, valid_rows) = (matrix(&encoder, &train)?, matrix(&encoder, &valid)?);
-        let fitted = fit(recipe, &train_rows, &valid_rows, options.seed, &mut progress)?;
+        let (train_rows, valid_rows) = (matrix(&encoder, train)?, matrix(&encoder, valid)?);
+        let fitted = fit(recipe, &train_rows, &valid_rows, options.seed, progress)?;
         candidates.push(Candidate { network: recipe.name, auc: fitted.auc, epoch: fitted.epoch });
         // The earlier, simpler network stays on a tie.
         if best.as_ref().is_none_or(|(.., best)| fitted.auc > best.auc) {
@@ -249,21 +297,7 @@ pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<Tr
         return Err(TrainError::data(&options.data, "no network was trained".into()));
     };
     let bytes = fitted.network.to_bytes()?;
-    let (kind, calibration) = (recipe.kind, options.calibration);
-    let lineage = lineage(options, &train);
-    let origin = Origin { out: &options.out, described: &train, judged: &valid, calibration, lineage };
-    let artefact = Artefact { kind, objective: None, schema, name: WEIGHTS, bytes: &bytes };
-    let version = publish::publish(origin, artefact)?;
-    Ok(TrainReport {
-        folder: options.out.join(&*version.id.version),
-        id: version.id.to_string(),
-        network: recipe.name,
-        kind: recipe.kind,
-        features: version.model.features().len(),
-        rows: train.rows(),
-        metrics: version.manifest.metrics,
-        candidates,
-    })
+    Ok((Best { name: recipe.name, kind: recipe.kind, schema, bytes }, candidates))
 }
 
 impl TrainOptions {
@@ -394,7 +428,8 @@ mod tests {
             let mut files: Vec<_> =
                 std::fs::read_dir(report.folder).unwrap().map(|e| e.unwrap().path()).collect();
             files.sort();
-            assert_eq!(files.len(), 2);
+            // Manifest, weights, card and plot.
+            assert_eq!(files.len(), 4);
             files.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>()
         };
         let [first, second, other] = folders.each_ref().map(tempfile::TempDir::path);

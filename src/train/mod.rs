@@ -7,7 +7,11 @@ mod columns; // what a person says of columns
 mod dataset; // CSV -> typed columns and labels
 mod schema; // columns -> the encoder's numbers
 mod fit; // gradient descent, early stopping
-mod publish; // model -> version: calibration, cut-offs, baseline, golden samples
+mod cutoffs; // scores -> where grades begin
+mod judged; // a version over leads whose ends are known
+mod gate; // what a version must show against the champion
+mod card; // what a version says of itself to people
+mod publish; // model -> version: calibration, baseline, golden samples
 mod progress; // epochs as a bar or as lines
 mod command; // the whole, as `leadwire train` runs it
 pub mod import; // a model of another tool -> version
@@ -15,7 +19,9 @@ pub mod import; // a model of another tool -> version
 pub use self::{
     columns::ColumnOptions,
     command::{CalibrationChoice, Candidate, KindChoice, TrainError, TrainOptions, TrainReport, run},
+    cutoffs::{Capacity, GradeOptions},
     fit::Epoch,
+    gate::{Exam, GatePolicy, gate},
     import::{ImportOptions, ImportReport},
     progress::{console, steps},
 };

@@ -38,6 +38,8 @@ pub fn write_small_model(models: &Path) {
         .into(),
         golden: (0..8).map(|i| golden(f64::from(i) * 5_000.0)).collect(),
         metrics: None,
+        segments: Vec::new(),
+        gate: None,
         lineage: Lineage {
             imported: None,
             dataset: "leads.csv".into(),
