@@ -319,6 +319,11 @@ mod tests {
         }
     }
 
+    /// Scores are no probabilities in most tests.
+    fn policy() -> GatePolicy {
+        GatePolicy { ece: 1.0, ..GatePolicy::default() }
+    }
+
     fn failed(verdict: &GateVerdict) -> String {
         assert_eq!(verdict.passed, verdict.failed().next().is_none());
         verdict.failed().map(|check| check.name.as_str()).collect::<Vec<_>>().join(" ")
@@ -333,7 +338,7 @@ mod tests {
         let check = |rows, skills: [f64; 2], mode, expected: &str| {
             let leads = Leads::new(rows);
             let [champion, challenger] = skills.map(|skill| leads.scores(skill));
-            let policy = GatePolicy { mode, ..GatePolicy::default() };
+            let policy = GatePolicy { mode, ..policy() };
             let verdict = gate(&leads.exam(&champion, &challenger), &policy);
             assert_eq!(failed(&verdict), expected, "{rows} {skills:?} {verdict:#?}");
         };
@@ -355,7 +360,7 @@ mod tests {
     fn few_conversions_are_drawn_again() {
         let leads = Leads::new(990);
         let (champion, challenger) = (leads.scores(0.5), leads.scores(0.55));
-        let policy = GatePolicy { min_gain: 0.0, positives: 50, ..GatePolicy::default() };
+        let policy = GatePolicy { min_gain: 0.0, positives: 50, ..policy() };
         let verdict = gate(&leads.exam(&champion, &challenger), &policy);
         assert_eq!(failed(&verdict), "");
         let p = named(&verdict, "bootstrap").numbers["p"];
@@ -373,12 +378,15 @@ mod tests {
         let leads = Leads::new(4000);
         let (champion, challenger) = (leads.scores(0.3), leads.scores(0.5));
         let exam = leads.exam(&champion, &challenger);
-        let policy = GatePolicy::default();
+        let policy = policy();
         let check = |exam: &Exam<'_>, expected: &str| {
             assert_eq!(failed(&gate(exam, &policy)), expected, "{:#?}", gate(exam, &policy));
         };
-        let off: Vec<f64> = challenger.iter().map(|score| score + 0.02).collect();
-        check(&Exam { scores: Sides { champion: &champion, challenger: &off }, ..exam }, "calibration");
+        for (shift, expected) in [(0.005, true), (0.2, false)] {
+            let off: Vec<f64> = champion.iter().map(|score| score + shift).collect();
+            let exam = Exam { scores: Sides { champion: &champion, challenger: &off }, ..exam };
+            assert_eq!(named(&gate(&exam, &GatePolicy::default()), "calibration").passed, expected, "{shift}");
+        }
         let millis = Duration::from_millis;
         let p99 = |challenger| Sides { champion: millis(10), challenger };
         check(&Exam { p99: p99(millis(12)), ..exam }, "");
@@ -430,7 +438,7 @@ mod tests {
     fn a_verdict_is_read_as_it_is_written() {
         let leads = Leads::new(2000);
         let scores = leads.scores(0.5);
-        let verdict = gate(&leads.exam(&scores, &leads.scores(0.9)), &GatePolicy::default());
+        let verdict = gate(&leads.exam(&scores, &leads.scores(0.9)), &policy());
         let json = serde_json::to_string(&verdict).unwrap();
         assert_eq!(serde_json::from_str::<GateVerdict>(&json).unwrap(), verdict);
         assert!(json.starts_with(r#"{"mode":"gain","passed":true,"champion":"3","rows":2000,"positives":200,"#), "{json}");
