@@ -7,6 +7,7 @@ mod columns; // what a person says of columns
 mod dataset; // CSV -> typed columns and labels
 mod schema; // columns -> the encoder's numbers
 mod fit; // gradient descent, early stopping
+mod boost; // trees instead of networks
 mod publish; // model -> version: calibration, cut-offs, baseline, golden samples
 mod progress; // epochs as a bar or as lines
 mod command; // the whole, as `leadwire train` runs it
