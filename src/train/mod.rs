@@ -7,6 +7,7 @@ mod columns; // what a person says of columns
 mod dataset; // CSV -> typed columns and labels
 mod schema; // columns -> the encoder's numbers
 mod fit; // gradient descent, early stopping
+mod boost; // trees instead of networks
 mod cutoffs; // scores -> where grades begin
 mod judged; // a version over leads whose ends are known
 mod gate; // what a version must show against the champion
