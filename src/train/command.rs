@@ -10,13 +10,16 @@ use serde::Serialize;
 
 use super::{
     Epoch,
-    columns::ColumnOptions,
-    dataset::{Dataset, Roles},
+    dataset::Dataset,
     fit::{Fitted, Matrix, Recipe, fit},
+    input::{self, InputOptions, InputReport, Prepared},
+    leakage,
     publish::{self, Artefact, Origin},
     schema,
 };
 use crate::{
+    config::LoadError,
+    leadlog::StoreError,
     registry::{Lineage, Metrics, VersionError, WEIGHTS},
     score::{Encoder, Kind, ModelError, Schema},
 };
@@ -70,25 +73,9 @@ const ENSEMBLE: Recipe = Recipe {
 /// Train a version on past leads.
 #[derive(Clone, Debug, Args)]
 pub struct TrainOptions {
-    /// CSV file of past leads, with a header.
-    #[arg(long, value_name = "CSV")]
-    pub data: PathBuf,
-    /// CSV file with the same columns to choose and calibrate on; without it a fifth of the rows is set apart.
-    #[arg(long, value_name = "CSV")]
-    pub valid: Option<PathBuf>,
-    /// Column that says whether the lead converted: 0/1, yes/no or true/false.
-    #[arg(long, value_name = "COLUMN")]
-    pub target: String,
-    /// Column that only names the lead.
-    #[arg(long, value_name = "COLUMN")]
-    pub id: Option<String>,
-    /// Columns to leave out, above all those that are known only after the lead was worked, and personal data: values
-    /// of the others stand in the manifest's golden samples.
-    #[arg(long, value_name = "COLUMN,COLUMN", value_delimiter = ',')]
-    pub drop: Vec<String>,
-    /// What is said of columns.
+    /// Past leads.
     #[command(flatten)]
-    pub columns: ColumnOptions,
+    pub input: InputOptions,
     /// Seed of everything random: the same data and seed give the same bytes.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -145,8 +132,12 @@ pub struct TrainReport {
     pub features: usize,
     /// Rows it was fitted on.
     pub rows: usize,
+    /// Where the rows came from and how they were set apart.
+    pub input: InputReport,
     /// Its quality on the validation rows, which chose and calibrated it and so flatter it a little.
     pub metrics: Option<Metrics>,
+    /// Its quality on the newest rows, which nothing saw before; none unless the split is by time.
+    pub test: Option<Metrics>,
     /// Every network that was trained.
     pub candidates: Vec<Candidate>,
 }
@@ -193,6 +184,20 @@ pub enum TrainError {
         /// What is wrong, and with which column.
         reason: String,
     },
+    /// Features that know too much.
+    #[error(
+        "leakage: {found}; a lead has no such value when it comes: --drop the column, or say --allow-leakage COLUMN if it has"
+    )]
+    Leakage {
+        /// Which, and how they were found.
+        found: String,
+    },
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(LoadError),
+    /// The lead log.
+    #[error(transparent)]
+    Log(#[from] StoreError),
     /// The folder for versions.
     #[error("{}: {reason}", folder.display())]
     Out {
@@ -230,14 +235,16 @@ impl From<candle_core::Error> for TrainError {
 
 /// Trains and writes a version. `progress` hears of every epoch.
 pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<TrainReport, TrainError> {
-    let (train, valid) = read(options)?;
+    let model = publish::model_name(&options.out)?;
+    let prepared = input::prepare(&options.input, options.seed, &model)?;
+    let (train, valid) = (&prepared.train, &prepared.valid);
     let mut candidates = Vec::new();
     let mut best: Option<(&Recipe, Schema, Fitted)> = None;
     for recipe in recipes(options.kind) {
-        let mut schema = schema::schema(&train, recipe.parts);
-        options.columns.apply(&mut schema).map_err(|reason| TrainError::data(&options.data, reason))?;
+        let mut schema = schema::schema(train, recipe.parts);
+        options.input.columns.apply(&mut schema).map_err(|reason| TrainError::data(train.path(), reason))?;
         let encoder = Encoder::new(&schema)?;
-        let (train_rows, valid_rows) = (matrix(&encoder, &train)?, matrix(&encoder, &valid)?);
+        let (train_rows, valid_rows) = (matrix(&encoder, train)?, matrix(&encoder, valid)?);
         let fitted = fit(recipe, &train_rows, &valid_rows, options.seed, &mut progress)?;
         candidates.push(Candidate { network: recipe.name, auc: fitted.auc, epoch: fitted.epoch });
         // The earlier, simpler network stays on a tie.
@@ -246,73 +253,69 @@ pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<Tr
         }
     }
     let Some((recipe, schema, fitted)) = best else {
-        return Err(TrainError::data(&options.data, "no network was trained".into()));
+        return Err(TrainError::data(train.path(), "no network was trained".into()));
     };
     let bytes = fitted.network.to_bytes()?;
     let (kind, calibration) = (recipe.kind, options.calibration);
-    let lineage = lineage(options, &train);
-    let origin = Origin { out: &options.out, described: &train, judged: &valid, calibration, lineage };
+    let lineage = lineage(options, &prepared);
+    let origin = Origin { out: &options.out, described: train, judged: valid, calibration, lineage };
     let artefact = Artefact { kind, objective: None, schema, name: WEIGHTS, bytes: &bytes };
     let version = publish::publish(origin, artefact)?;
+    let test = prepared.test.as_ref().map(|test| publish::judge(&version, test)).transpose()?.flatten();
+    let (rows, mut input) = (train.rows(), prepared.told);
+    input.warnings.extend(version.manifest.metrics.and_then(too_good));
     Ok(TrainReport {
         folder: options.out.join(&*version.id.version),
         id: version.id.to_string(),
         network: recipe.name,
         kind: recipe.kind,
         features: version.model.features().len(),
-        rows: train.rows(),
+        rows,
+        input,
         metrics: version.manifest.metrics,
+        test,
         candidates,
     })
 }
 
-impl TrainOptions {
-    /// Columns that are neither features nor the target.
-    fn dropped(&self) -> Vec<String> {
-        self.id.iter().chain(&self.drop).cloned().collect()
-    }
+/// A warning, where the whole ranks better than leads can be ranked.
+fn too_good(Metrics { auc, .. }: Metrics) -> Option<String> {
+    let warning =
+        format!("an AUC of {auc:.3} is too good for leads: look at the features that alone rank best");
+    (auc > leakage::WHOLE).then_some(warning)
 }
 
 impl fmt::Display for TrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.input)?;
         for Candidate { network, auc, epoch } in &self.candidates {
             writeln!(f, "{network}: validation AUC {auc:.4} at epoch {epoch}")?;
         }
         writeln!(f, "kept {}: {} features, {} training rows", self.network, self.features, self.rows)?;
-        if let Some(Metrics { auc, log_loss, brier, rows, positives }) = self.metrics {
-            writeln!(f, "validation: {rows} rows, {positives} converted")?;
+        for (part, metrics) in [("validation", self.metrics), ("newest", self.test)] {
+            let Some(Metrics { auc, log_loss, brier, rows, positives }) = metrics else { continue };
+            writeln!(f, "{part}: {rows} rows, {positives} converted")?;
             writeln!(f, "  AUC {auc:.4}, log-loss {log_loss:.4}, Brier {brier:.4}")?;
         }
         write!(f, "wrote {} to {}", self.id, self.folder.display())
     }
 }
 
-fn read(options: &TrainOptions) -> Result<(Dataset, Dataset), TrainError> {
-    let dropped = options.dropped();
-    let roles =
-        Roles { target: Some(&options.target), dropped: &dropped, category: &options.columns.category };
-    let train = Dataset::read(&options.data, roles)?;
-    match &options.valid {
-        Some(valid) => {
-            let valid = train.read_alike(valid, roles)?;
-            Ok((train, valid))
-        }
-        None => train.split(options.seed, &options.target),
-    }
-}
-
-fn lineage(options: &TrainOptions, train: &Dataset) -> Lineage {
+fn lineage(options: &TrainOptions, prepared: &Prepared) -> Lineage {
+    let Prepared { train, snapshot, dropped, told, .. } = prepared;
     Lineage {
         imported: None,
-        dataset: publish::file_name(&options.data),
+        dataset: snapshot.source.clone(),
         digest: train.digest(),
         rows: train.rows() as u64,
-        validation: options.valid.as_deref().map(publish::file_name),
+        validation: options.input.valid.as_deref().map(publish::file_name),
         seed: Some(options.seed),
         commit: publish::commit(),
-        target: Some(options.target.clone()),
-        dropped: options.dropped(),
+        target: options.input.target.clone(),
+        dropped: dropped.clone(),
         source: options.source.clone(),
+        snapshot: Some(snapshot.clone()),
+        left_out: told.left_out.clone(),
     }
 }
 
