@@ -27,7 +27,7 @@ use crate::{
     rollout::{self, Counted, Desk, Order, RolloutOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging, now_ms},
-    train::{self, ImportOptions, TrainOptions},
+    train::{self, ImportOptions, TrainError, TrainOptions},
 };
 
 /// Scores leads on the wire: a transparent HTTP sidecar for CRMs.
@@ -48,7 +48,7 @@ enum Command {
     Demo(DemoOptions),
     /// Score a table with a model, or encoded rows with a model file.
     Score(ScoreOptions),
-    /// Train a model on a table of past leads and write it as a new version.
+    /// Train a model on a table of past leads, or on the lead log, and write it as a new version.
     Train(TrainCommand),
     /// Make a version of a model that was trained elsewhere.
     Import(ImportCommand),
@@ -417,8 +417,10 @@ fn score_bare(options: &ScoreOptions, file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
-    let report = train::run(&command.options, train::console())?;
-    print(&report, command.json)
+    match train::run(&command.options, train::console()) {
+        Err(TrainError::Config(error)) => Ok(invalid(error)),
+        report => print(&report?, command.json),
+    }
 }
 
 fn import(command: &ImportCommand) -> anyhow::Result<ExitCode> {

@@ -11,6 +11,7 @@ mod json; // features as the log keeps them
 mod rows; // scores to rows
 mod store; // SQLite
 mod evidence; // what it tells of versions on trial
+mod training; // leads to learn from
 mod writer; // the thread between them
 
 pub use self::{
@@ -22,5 +23,6 @@ pub use self::{
         AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
     },
     store::{Store, StoreError, StoredOutcome, StoredScore},
+    training::{Scored, Wanted},
     writer::{Told, Writer},
 };

@@ -68,6 +68,8 @@ pub(crate) fn manifest(model: &str, version: &str, weight: f32) -> Manifest {
             target: Some("won".into()),
             dropped: vec!["id".into()],
             source: None,
+            snapshot: None,
+            left_out: Vec::new(),
         },
     }
 }

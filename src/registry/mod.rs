@@ -22,7 +22,10 @@ mod tree_tests; // versions of LightGBM and XGBoost
 pub use self::{
     deployment::{Applied, Challenger, Deployment, DeploymentError, DeploymentFile, Late},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
-    manifest::{Background, Baseline, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain},
+    manifest::{
+        Background, Baseline, ColumnNote, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain,
+        Snapshot,
+    },
     poison::Poison,
     quality::{GateCheck, GateMode, GateVerdict, Segment},
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},

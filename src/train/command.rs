@@ -11,15 +11,18 @@ use serde::Serialize;
 
 use super::{
     Epoch, boost,
-    columns::ColumnOptions,
     cutoffs::GradeOptions,
-    dataset::{Dataset, Roles},
+    dataset::Dataset,
     fit::{Fitted, Matrix, Recipe, fit},
+    input::{self, InputOptions, InputReport, Prepared},
+    leakage,
     publish::{self, Artefact, Origin},
     schema,
 };
 use crate::{
+    config::LoadError,
     lead::Value,
+    leadlog::StoreError,
     registry::{Lineage, Metrics, VersionError, WEIGHTS},
     score::{Encoder, Kind, ModelError, Schema},
 };
@@ -95,25 +98,9 @@ const REPORTED: usize = 10;
 /// Train a version on past leads.
 #[derive(Clone, Debug, Args)]
 pub struct TrainOptions {
-    /// CSV file of past leads, with a header.
-    #[arg(long, value_name = "CSV")]
-    pub data: PathBuf,
-    /// CSV file with the same columns to choose and calibrate on; without it a fifth of the rows is set apart.
-    #[arg(long, value_name = "CSV")]
-    pub valid: Option<PathBuf>,
-    /// Column that says whether the lead converted: 0/1, yes/no or true/false.
-    #[arg(long, value_name = "COLUMN")]
-    pub target: String,
-    /// Column that only names the lead.
-    #[arg(long, value_name = "COLUMN")]
-    pub id: Option<String>,
-    /// Columns to leave out, above all those that are known only after the lead was worked, and personal data: values
-    /// of the others stand in the manifest's golden samples.
-    #[arg(long, value_name = "COLUMN,COLUMN", value_delimiter = ',')]
-    pub drop: Vec<String>,
-    /// What is said of columns.
+    /// Past leads.
     #[command(flatten)]
-    pub columns: ColumnOptions,
+    pub input: InputOptions,
     /// Seed of everything random: the same data and seed give the same bytes.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -175,8 +162,12 @@ pub struct TrainReport {
     pub features: usize,
     /// Rows it was fitted on.
     pub rows: usize,
+    /// Where the rows came from and how they were set apart.
+    pub input: InputReport,
     /// Its quality on the validation rows, which chose and calibrated it and so flatter it a little.
     pub metrics: Option<Metrics>,
+    /// Its quality on the newest rows, which nothing saw before; none unless the split is by time.
+    pub test: Option<Metrics>,
     /// Every network that was trained.
     pub candidates: Vec<Candidate>,
 }
@@ -223,6 +214,20 @@ pub enum TrainError {
         /// What is wrong, and with which column.
         reason: String,
     },
+    /// Features that know too much.
+    #[error(
+        "leakage: {found}; a lead has no such value when it comes: --drop the column, or say --allow-leakage COLUMN if it has"
+    )]
+    Leakage {
+        /// Which, and how they were found.
+        found: String,
+    },
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(LoadError),
+    /// The lead log.
+    #[error(transparent)]
+    Log(#[from] StoreError),
     /// The folder for versions.
     #[error("{}: {reason}", folder.display())]
     Out {
@@ -260,36 +265,46 @@ impl From<candle_core::Error> for TrainError {
 
 /// Trains and writes a version. `progress` hears of every epoch.
 pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<TrainReport, TrainError> {
-    let (train, valid) = read(options)?;
-    let (best, candidates) = choose(options, &train, &valid, &mut progress)?;
-    let origin = Origin {
-        out: &options.out,
-        described: &train,
-        judged: &valid,
-        calibration: options.calibration,
-        grades: &options.grades,
-        lineage: lineage(options, &train),
-    };
-    let version = publish::publish(origin, best.artefact(), "validation rows")?;
+    let model = publish::model_name(&options.out)?;
+    let prepared = input::prepare(&options.input, options.seed, &model)?;
+    let (best, candidates) = choose(options, &prepared, &mut progress)?;
+    let version = publish::publish(origin(options, &prepared), best.artefact(), "validation rows")?;
+    let test = prepared.test.as_ref().map(|test| publish::judge(&version, test)).transpose()?.flatten();
+    let (rows, mut input) = (prepared.train.rows(), prepared.told);
+    input.warnings.extend(version.manifest.metrics.and_then(too_good));
     Ok(TrainReport {
         folder: options.out.join(&*version.id.version),
         id: version.id.to_string(),
         network: best.candidate.network,
         kind: best.kind,
         features: version.model.features().len(),
-        rows: train.rows(),
+        rows,
+        input,
         metrics: version.manifest.metrics,
+        test,
         candidates,
     })
+}
+
+/// What the version is made of, beside the model.
+pub(super) fn origin<'a>(options: &'a TrainOptions, prepared: &'a Prepared) -> Origin<'a> {
+    Origin {
+        out: &options.out,
+        described: &prepared.train,
+        judged: &prepared.valid,
+        calibration: options.calibration,
+        grades: &options.grades,
+        lineage: lineage(options, prepared),
+    }
 }
 
 /// Fits everything that is asked for, and keeps what ranks best.
 pub(super) fn choose(
     options: &TrainOptions,
-    train: &Dataset,
-    valid: &Dataset,
+    prepared: &Prepared,
     progress: &mut dyn FnMut(Epoch),
 ) -> Result<(Tried, Vec<Candidate>), TrainError> {
+    let (train, valid) = (&prepared.train, &prepared.valid);
     let mut candidates = Vec::new();
     let mut best: Option<Tried> = None;
     for family in families(options.kind) {
@@ -300,57 +315,48 @@ pub(super) fn choose(
             best = Some(tried);
         }
     }
-    let best = best.ok_or_else(|| TrainError::data(&options.data, "nothing was trained".into()))?;
+    let best = best.ok_or_else(|| TrainError::data(train.path(), "nothing was trained".into()))?;
     Ok((best, candidates))
 }
 
-impl TrainOptions {
-    /// Columns that are neither features nor the target.
-    fn dropped(&self) -> Vec<String> {
-        self.id.iter().chain(&self.drop).cloned().collect()
-    }
+/// A warning, where the whole ranks better than leads can be ranked.
+fn too_good(Metrics { auc, .. }: Metrics) -> Option<String> {
+    let warning =
+        format!("an AUC of {auc:.3} is too good for leads: look at the features that alone rank best");
+    (auc > leakage::WHOLE).then_some(warning)
 }
 
 impl fmt::Display for TrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.input)?;
         for Candidate { network, auc, epoch } in &self.candidates {
             writeln!(f, "{network}: validation AUC {auc:.4} at epoch {epoch}")?;
         }
         writeln!(f, "kept {}: {} features, {} training rows", self.network, self.features, self.rows)?;
-        if let Some(Metrics { auc, log_loss, brier, rows, positives }) = self.metrics {
-            writeln!(f, "validation: {rows} rows, {positives} converted")?;
+        for (part, metrics) in [("validation", self.metrics), ("newest", self.test)] {
+            let Some(Metrics { auc, log_loss, brier, rows, positives }) = metrics else { continue };
+            writeln!(f, "{part}: {rows} rows, {positives} converted")?;
             writeln!(f, "  AUC {auc:.4}, log-loss {log_loss:.4}, Brier {brier:.4}")?;
         }
         write!(f, "wrote {} to {}", self.id, self.folder.display())
     }
 }
 
-fn read(options: &TrainOptions) -> Result<(Dataset, Dataset), TrainError> {
-    let dropped = options.dropped();
-    let roles =
-        Roles { target: Some(&options.target), dropped: &dropped, category: &options.columns.category };
-    let train = Dataset::read(&options.data, roles)?;
-    match &options.valid {
-        Some(valid) => {
-            let valid = train.read_alike(valid, roles)?;
-            Ok((train, valid))
-        }
-        None => train.split(options.seed, &options.target),
-    }
-}
-
-fn lineage(options: &TrainOptions, train: &Dataset) -> Lineage {
+fn lineage(options: &TrainOptions, prepared: &Prepared) -> Lineage {
+    let Prepared { train, snapshot, dropped, told, .. } = prepared;
     Lineage {
         imported: None,
-        dataset: publish::file_name(&options.data),
+        dataset: snapshot.source.clone(),
         digest: train.digest(),
         rows: train.rows() as u64,
-        validation: options.valid.as_deref().map(publish::file_name),
+        validation: options.input.valid.as_deref().map(publish::file_name),
         seed: Some(options.seed),
         commit: publish::commit(),
-        target: Some(options.target.clone()),
-        dropped: options.dropped(),
+        target: options.input.target.clone(),
+        dropped: dropped.clone(),
         source: options.source.clone(),
+        snapshot: Some(snapshot.clone()),
+        left_out: told.left_out.clone(),
     }
 }
 
@@ -404,7 +410,7 @@ impl Family {
             Family::Trees(_) => 0,
         };
         let mut schema = schema::schema(train, parts);
-        options.columns.apply(&mut schema).map_err(|reason| TrainError::data(&options.data, reason))?;
+        options.input.columns.apply(&mut schema).map_err(|reason| TrainError::data(train.path(), reason))?;
         let encoder = Encoder::new(&schema)?;
         match self {
             Family::Network(recipe) => {

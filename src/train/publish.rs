@@ -196,6 +196,14 @@ fn metrics(scores: &[f64], judged: &Dataset) -> Option<Metrics> {
     })
 }
 
+/// The quality of a version on rows that had no part in it.
+pub(super) fn judge(version: &Version, rows: &Dataset) -> Result<Option<Metrics>, TrainError> {
+    let calibration = &version.manifest.calibration;
+    let logits = logits(&version.model, rows)?;
+    let scores: Vec<f64> = logits.iter().map(|logit| calibration.probability(*logit)).collect();
+    Ok(metrics(&scores, rows))
+}
+
 /// Leads at even distances, and one of which nothing is known.
 fn golden(model: &Model, valid: &Dataset) -> Result<Vec<Golden>, TrainError> {
     let unknown = vec![Value::Missing; valid.columns.len()];
@@ -224,8 +232,7 @@ fn golden(model: &Model, valid: &Dataset) -> Result<Vec<Golden>, TrainError> {
 /// The model's name, and the version after the highest in its folder.
 fn names(out: &Path) -> Result<(String, String), TrainError> {
     let refuse = |reason: String| TrainError::Out { folder: out.into(), reason };
-    let model =
-        out.file_name().and_then(|name| name.to_str()).ok_or_else(|| refuse("names no model".into()))?;
+    let model = model_name(out)?;
     let entries = match fs::read_dir(out) {
         Ok(entries) => entries.flatten().collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -237,7 +244,13 @@ fn names(out: &Path) -> Result<(String, String), TrainError> {
         .unwrap_or(0)
         .checked_add(1)
         .ok_or_else(|| refuse("has no number left for a version".into()))?;
-    Ok((model.to_owned(), next.to_string()))
+    Ok((model, next.to_string()))
+}
+
+/// The model whose versions stand in a folder.
+pub(super) fn model_name(out: &Path) -> Result<String, TrainError> {
+    let name = out.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    name.ok_or_else(|| TrainError::Out { folder: out.into(), reason: "names no model".into() })
 }
 
 /// A file's name without its folder, which would say too much of the machine.

@@ -160,6 +160,8 @@ fn lineage(options: &ImportOptions, source: &Source, data: &Dataset) -> Lineage 
         target: options.target.clone(),
         dropped: options.dropped(),
         source: options.source.clone(),
+        snapshot: None,
+        left_out: Vec::new(),
     }
 }
 

@@ -51,6 +51,8 @@ pub fn write_small_model(models: &Path) {
             target: None,
             dropped: Vec::new(),
             source: None,
+            snapshot: None,
+            left_out: Vec::new(),
         },
     };
     write(&models.join("lead/1"), &manifest, &[(WEIGHTS, &weights)]).unwrap();
