@@ -22,19 +22,24 @@ use crate::{
     admin::{self, Admin, Look, Token},
     config::Config,
     demo::{DemoOptions, Ledgered, Logged, Scene, Summary},
-    lead::{ModelId, TripReason},
+    lead::{ModelId, Sides, TripReason},
     leadlog::{self, Known, Queue, Store, Told, Writer},
-    ledger::{self, Keys, LedgerCommand},
+    ledger::{self, Field, Fields, Keys, Ledger, LedgerCommand},
     monitor::{Journal, Rollouts, Sources},
     proxy::{
         self, BindModelError, Listeners, Proxy, Recording, Rehearsal, ShadowScorer, Shadows, Shared,
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{
-        self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch,
+        self, GateVerdict, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError,
+        Watch,
     },
-    rollout::{Desk, Guards, Settled},
+    rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
+    train::{
+        RetrainOptions, RetrainReport,
+        retrain::{self, Hands, Job, Progress, Stand},
+    },
 };
 
 /// How to run.
@@ -612,6 +617,91 @@ enum LoadError {
     Version(#[from] VersionError),
     #[error(transparent)]
     Features(#[from] BindModelError),
+}
+
+/// Retrains a model of a configuration, for a person or for a trigger that fired. `trigger` is `manual`, `schedule` or
+/// `drift`.
+pub fn retrain(
+    config: &Config,
+    options: &RetrainOptions,
+    (actor, trigger): (&str, &str),
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> anyhow::Result<RetrainReport> {
+    let desk = Desk::of(config)?;
+    let model = options.model.as_str();
+    let order = |action| Order { model: model.to_owned(), action, actor: actor.to_owned(), why: options.why.clone() };
+    let carry_out = |action, grounds: Grounds| -> anyhow::Result<Vec<String>> {
+        let done = desk.carry_out(&order(action), &grounds, now_ms())?;
+        done.unwritten.map_or(Ok(done.said), |error| Err(error.into()))
+    };
+    let state = |version: &str| -> anyhow::Result<State> {
+        let life = Life::fold(&ledger::read(&desk.state)?);
+        Ok(life.model(model).map_or(State::Trained, |life| life.state(version)))
+    };
+    let hands = Hands {
+        stand: &|| stand(&desk, model),
+        seat: &|| Ok(desk.seat(model, now_ms()).map(|_| ())?),
+        judged: &|version, verdict, p99| match state(version)? {
+            State::Trained => {
+                let action = Action::Judge { version: version.to_owned(), passed: verdict.passed };
+                carry_out(action, Grounds { numbers: numbers(verdict, p99), ..Grounds::default() })
+            }
+            // A run before came so far.
+            _ => Ok(Vec::new()),
+        },
+        shadow: &|version| match state(version)? {
+            State::Validated => carry_out(Action::Shadow(version.to_owned()), Grounds::default()),
+            _ => Ok(Vec::new()),
+        },
+        record: &|event| Ok(Ledger::open(&desk.state)?.lock()?.append(event, now_ms()).map(|_| ())?),
+    };
+    let job = Job {
+        options,
+        models: &config.models,
+        state: &config.state,
+        trust: &desk.trust,
+        actor,
+        trigger,
+        live: config.features.iter().map(|feature| feature.name.to_string()).collect(),
+        fast: config.rollout.p99,
+    };
+    Ok(retrain::run(&job, &hands, progress)?)
+}
+
+/// Who serves and who is on trial, by the slots as they stand.
+fn stand(desk: &Desk, model: &str) -> anyhow::Result<Stand> {
+    if !desk.models.join(model).is_dir() {
+        return Ok(Stand::default());
+    }
+    let Some(status) = rollout::statuses(desk, Some(model), now_ms())?.pop() else { return Ok(Stand::default()) };
+    let canary = status.challenger.iter();
+    let canary = canary.map(|trial| format!("version {} answers {}% of the leads", trial.version, trial.percent));
+    let shadows = status.shadows.iter().map(|version| format!("version {version} is a shadow"));
+    Ok(Stand { champion: status.champion, on_trial: canary.chain(shadows).collect() })
+}
+
+/// A verdict as a record holds it: `quality_gain_e6`, and the names of the checks that failed.
+fn numbers(verdict: &GateVerdict, p99: Option<Sides<Duration>>) -> Fields {
+    let mut fields = Fields::from([
+        ("mode".to_owned(), verdict.mode.as_str().into()),
+        ("champion".to_owned(), verdict.champion.clone().into()),
+        ("rows".to_owned(), verdict.rows.into()),
+        ("positives".to_owned(), verdict.positives.into()),
+    ]);
+    for check in &verdict.checks {
+        let named = |(name, number): (&String, &f64)| (format!("{}_{name}_e6", check.name), Field::micro(*number));
+        fields.extend(check.numbers.iter().map(named));
+    }
+    let failed: Vec<&str> = verdict.failed().map(|check| check.name.as_str()).collect();
+    if !failed.is_empty() {
+        fields.insert("failed".to_owned(), failed.join(" ").into());
+    }
+    if let Some(Sides { champion, challenger }) = p99 {
+        let nanos = |time: Duration| Field::from(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        fields.insert("p99_ns".to_owned(), nanos(challenger));
+        fields.insert("champion_p99_ns".to_owned(), nanos(champion));
+    }
+    fields
 }
 
 /// SIGTERM and Ctrl-C, heard from [`Signals::install`] on.

@@ -90,7 +90,7 @@ const TREES: boost::Recipe = boost::Recipe {
 const TREES_NAME: &str = "trees";
 
 /// The trees' file in a version's folder.
-const TREES_FILE: &str = "model.txt";
+pub(super) const TREES_FILE: &str = "model.txt";
 
 /// Rounds between two that are reported.
 const REPORTED: usize = 10;

@@ -23,6 +23,7 @@ mod card; // what a version says of itself to people
 mod publish; // model -> version: calibration, baseline, golden samples
 mod progress; // epochs as a bar or as lines
 mod command; // the whole, as `leadwire train` runs it
+pub mod retrain; // the whole, against the champion
 pub mod import; // a model of another tool -> version
 
 pub use self::{
@@ -35,4 +36,5 @@ pub use self::{
     input::{InputOptions, InputReport, LogOptions, Split},
     leakage::Alone,
     progress::{console, steps},
+    retrain::{RetrainOptions, RetrainReport},
 };

@@ -110,8 +110,14 @@ fn segments(schema: &Schema, scores: &[f64], judged: &Dataset) -> Vec<Segment> {
 
 impl Draft<'_> {
     /// Where it will be.
-    pub(super) fn folder(&self, out: &Path) -> PathBuf {
+    fn folder(&self, out: &Path) -> PathBuf {
         out.join(&self.manifest.version)
+    }
+
+    /// The same under another number.
+    pub(super) fn numbered(&self, version: &str) -> Self {
+        let manifest = Manifest { version: version.to_owned(), ..self.manifest.clone() };
+        Self { manifest, ..*self }
     }
 
     /// The bytes of its manifest.
