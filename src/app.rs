@@ -31,8 +31,8 @@ use crate::{
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{
-        self, GateVerdict, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError,
-        Watch,
+        self, GateVerdict, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version,
+        VersionError, Watch,
     },
     rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
@@ -629,7 +629,8 @@ pub fn retrain(
 ) -> anyhow::Result<RetrainReport> {
     let desk = Desk::of(config)?;
     let model = options.model.as_str();
-    let order = |action| Order { model: model.to_owned(), action, actor: actor.to_owned(), why: options.why.clone() };
+    let order =
+        |action| Order { model: model.to_owned(), action, actor: actor.to_owned(), why: options.why.clone() };
     let carry_out = |action, grounds: Grounds| -> anyhow::Result<Vec<String>> {
         let done = desk.carry_out(&order(action), &grounds, now_ms())?;
         done.unwritten.map_or(Ok(done.said), |error| Err(error.into()))
@@ -673,9 +674,12 @@ fn stand(desk: &Desk, model: &str) -> anyhow::Result<Stand> {
     if !desk.models.join(model).is_dir() {
         return Ok(Stand::default());
     }
-    let Some(status) = rollout::statuses(desk, Some(model), now_ms())?.pop() else { return Ok(Stand::default()) };
+    let Some(status) = rollout::statuses(desk, Some(model), now_ms())?.pop() else {
+        return Ok(Stand::default());
+    };
     let canary = status.challenger.iter();
-    let canary = canary.map(|trial| format!("version {} answers {}% of the leads", trial.version, trial.percent));
+    let canary =
+        canary.map(|trial| format!("version {} answers {}% of the leads", trial.version, trial.percent));
     let shadows = status.shadows.iter().map(|version| format!("version {version} is a shadow"));
     Ok(Stand { champion: status.champion, on_trial: canary.chain(shadows).collect() })
 }
@@ -689,7 +693,8 @@ fn numbers(verdict: &GateVerdict, p99: Option<Sides<Duration>>) -> Fields {
         ("positives".to_owned(), verdict.positives.into()),
     ]);
     for check in &verdict.checks {
-        let named = |(name, number): (&String, &f64)| (format!("{}_{name}_e6", check.name), Field::micro(*number));
+        let named =
+            |(name, number): (&String, &f64)| (format!("{}_{name}_e6", check.name), Field::micro(*number));
         fields.extend(check.numbers.iter().map(named));
     }
     let failed: Vec<&str> = verdict.failed().map(|check| check.name.as_str()).collect();

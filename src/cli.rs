@@ -443,7 +443,8 @@ fn retrain(command: &RetrainCommand) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => return Ok(invalid(error)),
     };
-    let actor = options.who.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
+    let actor =
+        options.who.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
     let (mut epochs, mut steps) = (train::console(), train::steps());
     let mut progress = |going: Progress<'_>| match going {
         Progress::Epoch(epoch) => epochs(epoch),

@@ -71,7 +71,15 @@ impl Told<'_> {
         let mut row = |name: &str, text: String| rows.push(format!("| {name} | {} |\n", cell(&text)));
         let described = if lineage.imported.is_some() { "described by" } else { "fitted on" };
         row(described, format!("{}, {} rows", lineage.dataset, lineage.rows));
-        row("digest", format!("SHA-256 {}", lineage.digest));
+        row("digest of these", format!("SHA-256 {}", lineage.digest));
+        if let Some(snapshot) = &lineage.snapshot {
+            row("all rows", format!("{}, of which {} converted", snapshot.rows, snapshot.positives));
+            if let (Some(first), Some(last)) = (&snapshot.first_event, &snapshot.last_event) {
+                row("from", format!("{first} to {last}"));
+            }
+            snapshot.label_cutoff.iter().for_each(|cutoff| row("labels final up to", cutoff.clone()));
+            row("digest of all rows", format!("SHA-256 {}", snapshot.digest));
+        }
         if let Some(imported) = &lineage.imported {
             row("imported from", format!("{}, SHA-256 {}", imported.file, imported.sha256));
         }
@@ -81,7 +89,15 @@ impl Told<'_> {
         }
         row("figures below", format!("{} {}", self.scores.len(), self.rows));
         row("target", lineage.target.clone().unwrap_or_else(|| "not known".into()));
-        row("left out", if lineage.dropped.is_empty() { "nothing".into() } else { lineage.dropped.join(", ") });
+        row(
+            "left out",
+            if lineage.dropped.is_empty() { "nothing".into() } else { lineage.dropped.join(", ") },
+        );
+        let held_nothing: Vec<_> =
+            lineage.left_out.iter().map(|out| format!("{} ({})", out.column, out.note)).collect();
+        if !held_nothing.is_empty() {
+            row("nothing to learn from", held_nothing.join(", "));
+        }
         lineage.seed.iter().for_each(|seed| row("seed", seed.to_string()));
         lineage.commit.iter().for_each(|commit| row("commit", commit.clone()));
         lineage.source.iter().for_each(|source| row("source", source.clone()));
@@ -98,7 +114,9 @@ impl Told<'_> {
             }
             _ => "not known: one kind of end is missing".into(),
         };
-        let mut text = "## Quality\n\nIn brackets the 95% interval: DeLong's for the AUC, Wilson's for shares.\n\n".to_owned();
+        let mut text =
+            "## Quality\n\nIn brackets the 95% interval: DeLong's for the AUC, Wilson's for shares.\n\n"
+                .to_owned();
         let table = stats::reliability(scores, labels, PARTS);
         let _ = write!(
             text,
@@ -156,7 +174,8 @@ impl Told<'_> {
                         typical one (in/out).\n\n| feature | effect |\n|---|---|\n"
             .to_owned();
         for (name, effect) in effects.iter().take(FEATURES) {
-            let is_protected = manifest.schema.features.iter().any(|spec| spec.name == *name && spec.protected);
+            let is_protected =
+                manifest.schema.features.iter().any(|spec| spec.name == *name && spec.protected);
             let protected = if is_protected { " (protected: never named as a reason)" } else { "" };
             let _ = writeln!(text, "| {}{protected} | {effect:.3} |", cell(name));
         }
@@ -191,7 +210,10 @@ impl Told<'_> {
             limits.push(format!("{positives} conversions are few: read the intervals, not the figures."));
         }
         if manifest.lineage.imported.is_none() && self.rows.starts_with("validation") {
-            limits.push("The rows that the figures rest on also chose and calibrated it, which flatters it a little.".to_owned());
+            limits.push(
+                "The rows that the figures rest on also chose and calibrated it, which flatters it a little."
+                    .to_owned(),
+            );
         }
         if manifest.gate.is_none() {
             limits.push("It was not compared with the version that served when it was made.".to_owned());
@@ -219,7 +241,8 @@ fn segments(segments: &[Segment]) -> String {
     if segments.is_empty() {
         return String::new();
     }
-    let mut text = "## Segments\n\n| feature | word | leads | converted | AUC |\n|---|---|---|---|---|\n".to_owned();
+    let mut text =
+        "## Segments\n\n| feature | word | leads | converted | AUC |\n|---|---|---|---|---|\n".to_owned();
     for Segment { feature, word, rows, positives, auc } in segments {
         let auc = auc.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.3}"));
         let own = rate(Proportion { conversions: *positives, leads: *rows });
@@ -229,7 +252,9 @@ fn segments(segments: &[Segment]) -> String {
 }
 
 fn gate(gate: Option<&GateVerdict>) -> String {
-    let Some(GateVerdict { mode, passed, champion, rows, positives, checks }) = gate else { return String::new() };
+    let Some(GateVerdict { mode, passed, champion, rows, positives, checks }) = gate else {
+        return String::new();
+    };
     let passed = if *passed { "passed" } else { "failed" };
     let mut text = format!(
         "## The gate\n\nCompared with version {champion} on {rows} leads that neither was fitted on, {positives} of which \

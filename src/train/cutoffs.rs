@@ -49,7 +49,9 @@ fn by_capacity(scores: &[f64], capacity: Capacity, over: Duration) -> Result<Cut
     let wanted = capacity.leads * over.as_secs_f64() / capacity.per.as_secs_f64();
     let leads = scores.len() as f64;
     if wanted >= leads {
-        return Err(format!("--capacity: {wanted:.0} leads could be called in the time, and {leads} came: all would be A"));
+        return Err(format!(
+            "--capacity: {wanted:.0} leads could be called in the time, and {leads} came: all would be A"
+        ));
     }
     if wanted < 1.0 {
         return Err(format!("--capacity: {wanted:.2} leads could be called in the time, which is none"));
@@ -66,7 +68,8 @@ fn by_capacity(scores: &[f64], capacity: Capacity, over: Duration) -> Result<Cut
 /// The score that as near as possible to `rank` leads reach: leads of one score are not to be parted.
 fn nearest(falling: &[f32], rank: usize) -> f32 {
     let Some(score) = falling.get(rank.saturating_sub(1)).copied() else { return 0.0 };
-    let (above, reach) = (falling.partition_point(|other| *other > score), falling.partition_point(|other| *other >= score));
+    let (above, reach) =
+        (falling.partition_point(|other| *other > score), falling.partition_point(|other| *other >= score));
     match above.checked_sub(1).and_then(|last| falling.get(last)) {
         Some(higher) if rank - above < reach - rank => *higher,
         _ => score,
@@ -77,7 +80,8 @@ fn nearest(falling: &[f32], rank: usize) -> f32 {
 fn capacity(text: &str) -> Result<Capacity, String> {
     let wrong = || "expected LEADS/TIME, such as 50/day".to_owned();
     let (leads, unit) = text.split_once('/').ok_or_else(wrong)?;
-    let leads = leads.parse::<f64>().ok().filter(|leads| leads.is_finite() && *leads > 0.0).ok_or_else(wrong)?;
+    let leads =
+        leads.parse::<f64>().ok().filter(|leads| leads.is_finite() && *leads > 0.0).ok_or_else(wrong)?;
     let seconds = match unit {
         "hour" => 3600,
         "day" => DAY,
@@ -128,9 +132,11 @@ mod tests {
         ] {
             assert_eq!(graded(&scores, &options(leads, over)), Ok(expected), "{leads} over {over}");
         }
-        for (leads, over, expected) in
-            [("100/day", "10d", "all would be A"), ("0.01/day", "10d", "which is none"), ("1/day", "1h", "none")]
-        {
+        for (leads, over, expected) in [
+            ("100/day", "10d", "all would be A"),
+            ("0.01/day", "10d", "which is none"),
+            ("1/day", "1h", "none"),
+        ] {
             assert!(graded(&scores, &options(leads, over)).unwrap_err().ends_with(expected), "{leads}");
         }
     }

@@ -134,7 +134,8 @@ fn enough(positives: u64, policy: &GatePolicy) -> GateCheck {
 fn quality(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
     let Sides { champion, challenger } = exam.scores;
     let Some(test) = Delong::new(champion, challenger, exam.labels) else {
-        let said = "nothing can be compared: a score is missing, or fewer than two leads converted or did not";
+        let said =
+            "nothing can be compared: a score is missing, or fewer than two leads converted or did not";
         return check("quality", false, said.into(), []);
     };
     let ([low, high], p, gain) = (test.interval(), test.p_second_better(), test.delta());
@@ -199,7 +200,8 @@ struct Part<'a> {
 fn segments(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
     let large = exam.segments.iter().filter(|(_, rows)| rows.len() as u64 >= policy.segment_rows);
     let parts: Vec<Part<'_>> = large.filter_map(|(name, rows)| part(exam, name, rows)).collect();
-    let alpha = if policy.segment_alpha >= 1.0 { 1.0 } else { policy.segment_alpha / parts.len().max(1) as f64 };
+    let alpha =
+        if policy.segment_alpha >= 1.0 { 1.0 } else { policy.segment_alpha / parts.len().max(1) as f64 };
     let lower = parts.iter().filter(|part| part.loss > policy.segment_loss);
     let mut worse: Vec<&Part<'_>> = lower.clone().filter(|part| part.p <= alpha).collect();
     worse.sort_by(|a, b| b.loss.total_cmp(&a.loss));
@@ -216,13 +218,18 @@ fn segments(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
     let named = worse.iter().map(|part| format!("{} by {:.3} (p {:.4})", part.name, part.loss, part.p));
     said += &named.collect::<Vec<_>>().join(", ");
     let most = parts.iter().map(|part| part.loss).fold(f64::NAN, f64::max);
-    let numbers =
-        [("judged", judged as f64), ("lower", lower as f64), ("worse", worse.len() as f64), ("greatest_loss", most)];
+    let numbers = [
+        ("judged", judged as f64),
+        ("lower", lower as f64),
+        ("worse", worse.len() as f64),
+        ("greatest_loss", most),
+    ];
     check("segments", worse.is_empty(), said, numbers)
 }
 
 fn part<'a>(exam: &Exam<'_>, name: &'a str, rows: &[usize]) -> Option<Part<'a>> {
-    let of = |scores: &[f64]| -> Vec<f64> { rows.iter().filter_map(|row| scores.get(*row).copied()).collect() };
+    let of =
+        |scores: &[f64]| -> Vec<f64> { rows.iter().filter_map(|row| scores.get(*row).copied()).collect() };
     let labels: Vec<bool> = rows.iter().filter_map(|row| exam.labels.get(*row).copied()).collect();
     // The champion second: how likely is it that it is no better.
     let test = Delong::new(&of(exam.scores.challenger), &of(exam.scores.champion), &labels)?;
@@ -244,7 +251,12 @@ fn top_tenth(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
         GateMode::NotWorse => k >= champion_k || p >= policy.alpha,
     };
     let said = format!("{k} of the {n} leads that it puts first convert, of the champion's {champion_k}");
-    let numbers = [("leads", n as f64), ("conversions", k as f64), ("champion_conversions", champion_k as f64), ("p", p)];
+    let numbers = [
+        ("leads", n as f64),
+        ("conversions", k as f64),
+        ("champion_conversions", champion_k as f64),
+        ("p", p),
+    ];
     check("top_tenth", passed, said, numbers)
 }
 
@@ -268,8 +280,17 @@ fn latency(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
     let limit = champion.mul_f64(policy.slowdown).max(policy.fast);
     let fast = challenger <= limit;
     let bound = format!("{} times as long as the champion, or {:?}", policy.slowdown, policy.fast);
-    let said = if fast { format!("scoring takes at most {bound}") } else { format!("scoring takes more than {bound}") };
-    check("latency", fast, said, [("slowdown", policy.slowdown), ("fast_us", policy.fast.as_secs_f64() * 1e6)])
+    let said = if fast {
+        format!("scoring takes at most {bound}")
+    } else {
+        format!("scoring takes more than {bound}")
+    };
+    check(
+        "latency",
+        fast,
+        said,
+        [("slowdown", policy.slowdown), ("fast_us", policy.fast.as_secs_f64() * 1e6)],
+    )
 }
 
 fn schema(unmapped: &[String]) -> GateCheck {
@@ -353,7 +374,8 @@ mod tests {
         check(1000, [0.1, 0.9], Gain, "positives");
         check(1000, [0.1, 0.9], NotWorse, "");
         check(0, [0.1, 0.9], Gain, "positives quality bootstrap calibration");
-        check(10, [0.1, 0.9], NotWorse, "quality calibration");
+        // One conversion: nothing can be said.
+        check(10, [0.1, 0.9], NotWorse, "quality");
     }
 
     #[test]
@@ -385,7 +407,11 @@ mod tests {
         for (shift, expected) in [(0.005, true), (0.2, false)] {
             let off: Vec<f64> = champion.iter().map(|score| score + shift).collect();
             let exam = Exam { scores: Sides { champion: &champion, challenger: &off }, ..exam };
-            assert_eq!(named(&gate(&exam, &GatePolicy::default()), "calibration").passed, expected, "{shift}");
+            assert_eq!(
+                named(&gate(&exam, &GatePolicy::default()), "calibration").passed,
+                expected,
+                "{shift}"
+            );
         }
         let millis = Duration::from_millis;
         let p99 = |challenger| Sides { champion: millis(10), challenger };
@@ -398,7 +424,8 @@ mod tests {
         // The first tenth: the conversions that it held are put last.
         let mut last = challenger.clone();
         top(&challenger).iter().for_each(|row| last[*row] = -last[*row]);
-        let verdict = gate(&Exam { scores: Sides { champion: &champion, challenger: &last }, ..exam }, &policy);
+        let verdict =
+            gate(&Exam { scores: Sides { champion: &champion, challenger: &last }, ..exam }, &policy);
         assert!(failed(&verdict).contains("top_tenth"), "{verdict:#?}");
     }
 
@@ -441,6 +468,9 @@ mod tests {
         let verdict = gate(&leads.exam(&scores, &leads.scores(0.9)), &policy());
         let json = serde_json::to_string(&verdict).unwrap();
         assert_eq!(serde_json::from_str::<GateVerdict>(&json).unwrap(), verdict);
-        assert!(json.starts_with(r#"{"mode":"gain","passed":true,"champion":"3","rows":2000,"positives":200,"#), "{json}");
+        assert!(
+            json.starts_with(r#"{"mode":"gain","passed":true,"champion":"3","rows":2000,"positives":200,"#),
+            "{json}"
+        );
     }
 }

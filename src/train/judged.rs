@@ -90,11 +90,14 @@ impl<'a> View<'a> {
     /// The mean absolute effect of each feature in logits, the strongest first.
     pub(super) fn effects(&self, version: &Version) -> Vec<(String, f64)> {
         let step = self.data.rows().div_ceil(EXPLAINED).max(1);
-        let (mut scratch, mut sums, mut leads) = (ReasonScratch::default(), vec![0.0; self.places.len()], 0u32);
+        let (mut scratch, mut sums, mut leads) =
+            (ReasonScratch::default(), vec![0.0; self.places.len()], 0u32);
         for row in (0..self.data.rows()).step_by(step) {
             let lead = self.lead(row);
             let feature = |i: usize| lead.get(i).unwrap_or(&Value::Missing);
-            let Some(explained) = version.explainer.explain(self.model, feature, &mut scratch) else { continue };
+            let Some(explained) = version.explainer.explain(self.model, feature, &mut scratch) else {
+                continue;
+            };
             sums.iter_mut().zip(explained.phi).for_each(|(sum, phi)| *sum += f64::from(phi.abs()));
             leads += 1;
         }
@@ -119,7 +122,8 @@ pub(super) fn kinds(schema: &Schema, data: &Dataset) -> Vec<(String, String, Vec
         }
     });
     let kinds = |(column, words): (&Column, Vec<String>)| {
-        let mut rows: BTreeMap<String, Vec<usize>> = words.into_iter().map(|word| (word, Vec::new())).collect();
+        let mut rows: BTreeMap<String, Vec<usize>> =
+            words.into_iter().map(|word| (word, Vec::new())).collect();
         for (row, word) in words_of(&column.cells).into_iter().enumerate() {
             if let Some(rows) = word.and_then(|word| rows.get_mut(&word)) {
                 rows.push(row);
@@ -140,7 +144,11 @@ fn words_of(cells: &Cells) -> Vec<Option<String>> {
 }
 
 /// How good the scores are within each kind.
-pub(super) fn segments(kinds: &[(String, String, Vec<usize>)], scores: &[f64], labels: &[bool]) -> Vec<Segment> {
+pub(super) fn segments(
+    kinds: &[(String, String, Vec<usize>)],
+    scores: &[f64],
+    labels: &[bool],
+) -> Vec<Segment> {
     let segment = |(feature, word, rows): &(String, String, Vec<usize>)| {
         let own: Vec<f64> = rows.iter().filter_map(|row| scores.get(*row).copied()).collect();
         let labels: Vec<bool> = rows.iter().filter_map(|row| labels.get(*row).copied()).collect();

@@ -72,7 +72,8 @@ pub(super) fn draft<'a>(origin: Origin<'_>, artefact: Artefact<'a>) -> Result<Dr
     let logits = logits(&Model::new(spec.clone(), bytes)?, judged)?;
     spec.calibration = fit_calibration(calibration, &logits, &judged.labels);
     let scores: Vec<f64> = logits.iter().map(|logit| spec.calibration.probability(*logit)).collect();
-    spec.cutoffs = cutoffs::cutoffs(&scores, grades).map_err(|reason| TrainError::data(judged.path(), reason))?;
+    spec.cutoffs =
+        cutoffs::cutoffs(&scores, grades).map_err(|reason| TrainError::data(judged.path(), reason))?;
     let golden = golden(&Model::new(spec.clone(), bytes)?, judged)?;
     let (model, version) = names(out)?;
     let columns = || described.columns.iter();
@@ -122,7 +123,8 @@ impl Draft<'_> {
 
     /// The bytes of its manifest.
     pub(super) fn manifest_bytes(&self, out: &Path) -> Result<Vec<u8>, TrainError> {
-        let refuse = |error: serde_json::Error| TrainError::Out { folder: out.into(), reason: error.to_string() };
+        let refuse =
+            |error: serde_json::Error| TrainError::Out { folder: out.into(), reason: error.to_string() };
         self.manifest.to_bytes().map_err(refuse)
     }
 

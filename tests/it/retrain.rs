@@ -67,7 +67,8 @@ impl Place {
         let place = Self::new();
         let out = place.path("models/lead").display().to_string();
         let data = place.path("old.csv").display().to_string();
-        let line = ["train", "--data", &data, "--target", "won", "--time", "day", "--kind", "linear", "--out", &out];
+        let line =
+            ["train", "--data", &data, "--target", "won", "--time", "day", "--kind", "linear", "--out", &out];
         let trained = leadwire(&line);
         assert!(trained.status.success(), "{}", text(&trained.stderr));
         place
@@ -80,7 +81,8 @@ impl Place {
     fn line(&self, data: &str, more: &[&str]) -> Vec<String> {
         let named = |name: &str| self.path(name).display().to_string();
         let (data, config) = (named(data), named("leadwire.yaml"));
-        let line = ["lead", "-c", &config, "--data", &data, "--target", "won", "--time", "day", "--kind", "linear"];
+        let line =
+            ["lead", "-c", &config, "--data", &data, "--target", "won", "--time", "day", "--kind", "linear"];
         line.iter().chain(more).map(|word| (*word).to_owned()).collect()
     }
 
@@ -190,7 +192,16 @@ fn what_is_better_is_registered_and_scores_along() {
     assert!(verdict.passed && verdict.champion == "1" && verdict.positives >= 150, "{verdict:?}");
     assert!(!version.manifest.segments.is_empty());
     let card = fs::read_to_string(folder.join("model-card.md")).unwrap();
-    for part in ["# lead/2", "## Data", "## Quality", "## Lift", "## What moves the score", "## Segments", "## The gate", "## Limits"] {
+    for part in [
+        "# lead/2",
+        "## Data",
+        "## Quality",
+        "## Lift",
+        "## What moves the score",
+        "## Segments",
+        "## The gate",
+        "## Limits",
+    ] {
         assert!(card.contains(part), "{part} in {card}");
     }
     assert!(!card.contains(place.folder.path().to_str().unwrap()), "no path of this machine");
@@ -236,7 +247,11 @@ fn a_dry_run_leaves_nothing_behind() {
 fn the_first_version_serves() {
     let place = Place::new();
     let done = place.run("old.csv", &[]);
-    assert!(text(&done.stdout).ends_with("lead/1 is the first version, and serves\n"), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stdout).ends_with("lead/1 is the first version, and serves\n"),
+        "{}",
+        text(&done.stderr)
+    );
     assert_eq!(&*place.slots().champion, "1");
     let again = place.run("old.csv", &[]);
     assert!(text(&again.stderr).contains("nothing is new: version 1"), "{}", text(&again.stderr));
@@ -250,7 +265,11 @@ fn what_cannot_be_judged_is_refused_with_its_reason() {
     let data = place.path("new.csv").display().to_string();
     let line = ["retrain", "lead", "-c", &config, "--data", &data, "--target", "won", "--kind", "linear"];
     let done = leadwire(&line);
-    assert!(text(&done.stderr).contains("name the column of their time with --time"), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stderr).contains("name the column of their time with --time"),
+        "{}",
+        text(&done.stderr)
+    );
     fs::write(place.path("models/lead/1/weights.safetensors"), "broken").unwrap();
     let done = place.run("new.csv", &[]);
     assert!(text(&done.stderr).contains("error: the champion: "), "{}", text(&done.stderr));
@@ -305,9 +324,21 @@ impl Broken<'_> {
 #[test]
 fn a_run_that_was_broken_off_is_taken_up() {
     for (at, versions, again) in [
-        ("seat", vec!["1"], "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2"),
-        ("judged", vec!["1", "2"], "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2"),
-        ("shadow", vec!["1", "2"], "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2"),
+        (
+            "seat",
+            vec!["1"],
+            "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2",
+        ),
+        (
+            "judged",
+            vec!["1", "2"],
+            "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2",
+        ),
+        (
+            "shadow",
+            vec!["1", "2"],
+            "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2",
+        ),
     ] {
         let place = Place::with_champion();
         let broken = Broken { at, is_mended: Cell::new(false), heard: RefCell::default() };
@@ -328,7 +359,8 @@ fn two_at_once_are_one_too_many() {
     let lock = fs::File::create(folder.join("lock")).unwrap();
     lock.lock().unwrap();
     let options = place.options("new.csv", &[]);
-    let error = app::retrain(&place.config(), &options, ("jo", "manual"), &mut |_| {}).unwrap_err().to_string();
+    let error =
+        app::retrain(&place.config(), &options, ("jo", "manual"), &mut |_| {}).unwrap_err().to_string();
     assert_eq!(error, "lead is being retrained by another process");
 }
 

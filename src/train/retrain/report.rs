@@ -60,7 +60,11 @@ impl fmt::Display for RetrainReport {
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         if let Some(gate) = &self.gate {
             let GateVerdict { rows, positives, champion, checks, .. } = gate;
-            writeln!(f, "against {}/{champion}, on {rows} newest leads, {positives} of them converted:", self.model)?;
+            writeln!(
+                f,
+                "against {}/{champion}, on {rows} newest leads, {positives} of them converted:",
+                self.model
+            )?;
             for check in checks {
                 let mark = if check.passed { "passed" } else { "FAILED" };
                 writeln!(f, "  {mark} {}: {}", check.name, check.said)?;

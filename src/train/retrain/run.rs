@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,8 +14,8 @@ use super::{
     work::{Kept, Work, Written},
 };
 use crate::{
-    ledger::{Event, Kind},
     lead::Sides,
+    ledger::{Event, Kind},
     registry::{self, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
     train::{
         Epoch, Exam, GatePolicy, TrainError, TrainOptions,
@@ -156,10 +155,14 @@ pub enum RetrainError {
         model: String,
     },
     /// Nothing newer than what was trained on can be set apart.
-    #[error("the gate needs the newest leads: name the column of their time with --time, and leave --valid out")]
+    #[error(
+        "the gate needs the newest leads: name the column of their time with --time, and leave --valid out"
+    )]
     NoHoldout,
     /// The champion was trained on the same leads.
-    #[error("nothing is new: version {champion} was trained on the very same leads; --force goes on all the same")]
+    #[error(
+        "nothing is new: version {champion} was trained on the very same leads; --force goes on all the same"
+    )]
     NothingNew {
         /// The champion.
         champion: String,
@@ -206,7 +209,8 @@ pub fn run(
     })?;
     run.all().inspect_err(|error| {
         // The error itself is what the caller must hear of.
-        let failed = |event: Event| event.with("why", error.to_string().chars().take(1000).collect::<String>());
+        let failed =
+            |event: Event| event.with("why", error.to_string().chars().take(1000).collect::<String>());
         _ = run.record(Kind::RetrainFailed, failed);
     })
 }
@@ -253,8 +257,13 @@ impl Run<'_> {
         }
         notes.extend(self.begin(&options, &prepared)?);
         let (kept, bytes) = self.fitted(&options, &prepared)?;
-        let artefact =
-            Artefact { kind: kept.kind, objective: None, schema: kept.schema, name: file(&kept.file), bytes: &bytes };
+        let artefact = Artefact {
+            kind: kept.kind,
+            objective: None,
+            schema: kept.schema,
+            name: file(&kept.file),
+            bytes: &bytes,
+        };
         self.step("calibrating");
         let mut draft = publish::draft(command::origin(&options, &prepared), artefact)?;
         let metrics = draft.manifest.metrics;
@@ -417,8 +426,11 @@ impl Run<'_> {
             Some(verdict) => {
                 let p99 = report.p99_ns.map(|[champion, challenger]| Sides { champion, challenger });
                 let nanos = |ns: u128| Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX));
-                let p99 = p99.map(|p99| Sides { champion: nanos(p99.champion), challenger: nanos(p99.challenger) });
-                report.said.extend((self.hands.judged)(&version, verdict, p99).map_err(desk("recording the gate"))?);
+                let p99 =
+                    p99.map(|p99| Sides { champion: nanos(p99.champion), challenger: nanos(p99.challenger) });
+                report
+                    .said
+                    .extend((self.hands.judged)(&version, verdict, p99).map_err(desk("recording the gate"))?);
                 if verdict.passed {
                     report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
                 }
@@ -458,7 +470,10 @@ impl Run<'_> {
 fn absent(champion: &Version, holdout: &Dataset) -> Option<String> {
     let absent = View::new(&champion.model, holdout).absent();
     (!absent.is_empty()).then(|| {
-        format!("the champion reads {}, which these leads do not have: it is scored without", absent.join(", "))
+        format!(
+            "the champion reads {}, which these leads do not have: it is scored without",
+            absent.join(", ")
+        )
     })
 }
 

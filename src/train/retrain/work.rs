@@ -90,7 +90,8 @@ impl Work {
             (true, Some(_), None) => Some("going on with a run that was broken off after fitting".to_owned()),
             (false, ..) if before.is_empty() => None,
             (false, _, written) => {
-                let stays = written.as_ref().map(|written| format!("; version {} of it stays", written.version));
+                let stays =
+                    written.as_ref().map(|written| format!("; version {} of it stays", written.version));
                 let dropped = "a run over other leads or options was broken off, and is dropped";
                 Some(format!("{dropped}{}", stays.unwrap_or_default()))
             }
