@@ -20,9 +20,9 @@ use tokio::{
 
 use crate::{
     admin::{self, Admin, Look, Token},
-    config::Config,
+    config::{Config, Rollout},
     demo::{DemoOptions, Ledgered, Logged, Scene, Summary},
-    lead::{ModelId, Sides, TripReason},
+    lead::{ModelId, TripReason},
     leadlog::{self, Known, Queue, Store, Told, Writer},
     ledger::{self, Field, Fields, Keys, Ledger, LedgerCommand},
     monitor::{Journal, Rollouts, Sources},
@@ -31,14 +31,14 @@ use crate::{
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{
-        self, GateVerdict, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version,
+        self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version,
         VersionError, Watch,
     },
     rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
     train::{
-        RetrainOptions, RetrainReport,
-        retrain::{self, Hands, Job, Progress, Stand},
+        GatePolicy, RetrainOptions, RetrainReport,
+        retrain::{self, Hands, Job, Outcome, Progress, Stand},
     },
 };
 
@@ -642,10 +642,10 @@ pub fn retrain(
     let hands = Hands {
         stand: &|| stand(&desk, model),
         seat: &|| Ok(desk.seat(model, now_ms()).map(|_| ())?),
-        judged: &|version, verdict, p99| match state(version)? {
+        judged: &|version, outcome| match state(version)? {
             State::Trained => {
-                let action = Action::Judge { version: version.to_owned(), passed: verdict.passed };
-                carry_out(action, Grounds { numbers: numbers(verdict, p99), ..Grounds::default() })
+                let action = Action::Judge { version: version.to_owned(), passed: outcome.verdict.passed };
+                carry_out(action, Grounds { numbers: numbers(outcome), ..Grounds::default() })
             }
             // A run before came so far.
             _ => Ok(Vec::new()),
@@ -664,9 +664,22 @@ pub fn retrain(
         actor,
         trigger,
         live: config.features.iter().map(|feature| feature.name.to_string()).collect(),
-        fast: config.rollout.p99,
+        policy: policy(config),
     };
     Ok(retrain::run(&job, &hands, progress)?)
+}
+
+/// What the training gate asks for under a configuration.
+fn policy(config: &Config) -> GatePolicy {
+    let Rollout { p99, training, .. } = &config.rollout;
+    GatePolicy {
+        min_gain: training.gain,
+        positives: training.positives,
+        ece: training.ece,
+        segment_loss: training.segment,
+        fast: *p99,
+        ..GatePolicy::default()
+    }
 }
 
 /// Who serves and who is on trial, by the slots as they stand.
@@ -685,7 +698,7 @@ fn stand(desk: &Desk, model: &str) -> anyhow::Result<Stand> {
 }
 
 /// A verdict as a record holds it: `quality_gain_e6`, and the names of the checks that failed.
-fn numbers(verdict: &GateVerdict, p99: Option<Sides<Duration>>) -> Fields {
+fn numbers(Outcome { verdict, p99_ns }: &Outcome<'_>) -> Fields {
     let mut fields = Fields::from([
         ("mode".to_owned(), verdict.mode.as_str().into()),
         ("champion".to_owned(), verdict.champion.clone().into()),
@@ -701,10 +714,9 @@ fn numbers(verdict: &GateVerdict, p99: Option<Sides<Duration>>) -> Fields {
     if !failed.is_empty() {
         fields.insert("failed".to_owned(), failed.join(" ").into());
     }
-    if let Some(Sides { champion, challenger }) = p99 {
-        let nanos = |time: Duration| Field::from(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-        fields.insert("p99_ns".to_owned(), nanos(challenger));
-        fields.insert("champion_p99_ns".to_owned(), nanos(champion));
+    if let Some([champion, own]) = *p99_ns {
+        fields.insert("p99_ns".to_owned(), own.into());
+        fields.insert("champion_p99_ns".to_owned(), champion.into());
     }
     fields
 }

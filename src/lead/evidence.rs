@@ -178,7 +178,7 @@ impl Labelled {
             positives: u64::from(won),
             mean: difference,
             squares: 0.0,
-            expected: scores.clone(),
+            expected: *scores,
         };
         self.add(&one);
     }

@@ -7,7 +7,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Output,
-    time::Duration,
 };
 
 use clap::Parser;
@@ -17,7 +16,7 @@ use leadwire::{
     ledger,
     registry::{Deployment, Trust, Version},
     train::{
-        RetrainOptions,
+        GatePolicy, RetrainOptions,
         retrain::{self, Hands, Job, Progress, RetrainError, Stand},
     },
 };
@@ -297,7 +296,7 @@ impl Broken<'_> {
         let hands = Hands {
             stand: &|| Ok(Stand { champion: Some("1".into()), on_trial: Vec::new() }),
             seat: &|| self.pass("seat"),
-            judged: &|version, _, _| self.pass("judged").map(|()| vec![format!("judged {version}")]),
+            judged: &|version, _| self.pass("judged").map(|()| vec![format!("judged {version}")]),
             shadow: &|version| self.pass("shadow").map(|()| vec![format!("shadow {version}")]),
             record: &|_| Ok(()),
         };
@@ -309,7 +308,7 @@ impl Broken<'_> {
             actor: "jo",
             trigger: "manual",
             live: ["budget", "size", "channel"].map(String::from).into(),
-            fast: Duration::from_millis(1),
+            policy: GatePolicy::default(),
         };
         let mut steps = Vec::new();
         let mut progress = |going: Progress<'_>| {

@@ -32,7 +32,7 @@ pub struct RetrainReport {
     /// The verdict; `None` without a champion, and where an earlier run had reached it.
     pub gate: Option<GateVerdict>,
     /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
-    pub p99_ns: Option<[u128; 2]>,
+    pub p99_ns: Option<[u64; 2]>,
     /// Whether it may be tried.
     pub passed: bool,
     /// What a person should know.
@@ -46,7 +46,8 @@ impl RetrainReport {
     pub(super) fn judged(&mut self, verdict: Option<&GateVerdict>, p99: Option<Sides<Duration>>) {
         self.gate = verdict.cloned();
         self.passed = verdict.is_none_or(|verdict| verdict.passed);
-        self.p99_ns = p99.map(|p99| [p99.champion, p99.challenger].map(|time| time.as_nanos()));
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.p99_ns = p99.map(|p99| [p99.champion, p99.challenger].map(nanos));
     }
 }
 

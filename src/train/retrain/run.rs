@@ -43,12 +43,6 @@ pub struct RetrainOptions {
     /// What is asked for: a gain by the margin, or that it is not worse; that takes a person, and a reason.
     #[arg(long, value_enum, default_value_t = ModeChoice::Gain)]
     pub mode: ModeChoice,
-    /// By how much the AUC must be higher, absolute.
-    #[arg(long, value_name = "AUC", default_value_t = GatePolicy::default().min_gain)]
-    pub min_gain: f64,
-    /// Least conversions among the newest leads.
-    #[arg(long, value_name = "LEADS", default_value_t = GatePolicy::default().positives)]
-    pub positives: u64,
     /// Why.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub why: String,
@@ -89,8 +83,8 @@ pub struct Job<'j> {
     pub trigger: &'j str,
     /// The features that live leads have.
     pub live: BTreeSet<String>,
-    /// How fast scoring must be whatever the champion takes.
-    pub fast: Duration,
+    /// What the gate asks for; the mode is the options'.
+    pub policy: GatePolicy,
 }
 
 /// The desk, as far as it is needed.
@@ -100,11 +94,20 @@ pub struct Hands<'h> {
     /// Has the slots say who serves, before and after a new version comes.
     pub seat: &'h dyn Fn() -> anyhow::Result<()>,
     /// Records a version and its verdict, unless that is done; what was said.
-    pub judged: &'h dyn Fn(&str, &GateVerdict, Option<Sides<Duration>>) -> anyhow::Result<Vec<String>>,
+    pub judged: &'h dyn Fn(&str, &Outcome<'_>) -> anyhow::Result<Vec<String>>,
     /// Has a version score along, unless it does; what was said.
     pub shadow: &'h dyn Fn(&str) -> anyhow::Result<Vec<String>>,
     /// Records an event.
     pub record: &'h dyn Fn(Event) -> anyhow::Result<()>,
+}
+
+/// What the gate found.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<'o> {
+    /// The verdict.
+    pub verdict: &'o GateVerdict,
+    /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
+    pub p99_ns: Option<[u64; 2]>,
 }
 
 impl fmt::Debug for Hands<'_> {
@@ -286,7 +289,7 @@ impl Run<'_> {
         };
         report.judged(verdict.as_ref(), p99);
         if !self.job.options.dry_run {
-            self.register(&options, draft, holdout, &mut report)?;
+            self.register(&options, &draft, holdout, &mut report)?;
         }
         Ok(report)
     }
@@ -397,40 +400,31 @@ impl Run<'_> {
             // It was loaded just now, as whatever serves is.
             goldens: true,
         };
-        let verdict = gate(&exam, &self.policy());
+        let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
+        let verdict = gate(&exam, &policy);
         draft.manifest.gate = Some(verdict.clone());
         Ok((Some(verdict), Some(p99)))
-    }
-
-    fn policy(&self) -> GatePolicy {
-        let RetrainOptions { mode, min_gain, positives, .. } = *self.job.options;
-        let (mode, fast) = (run_mode(mode), self.job.fast);
-        GatePolicy { mode, min_gain, positives, fast, ..GatePolicy::default() }
     }
 
     /// Writes the version, has it recorded, and has it score along where it may.
     fn register(
         &mut self,
         options: &TrainOptions,
-        draft: Draft<'_>,
+        draft: &Draft<'_>,
         holdout: &Dataset,
         report: &mut RetrainReport,
     ) -> Result<(), RetrainError> {
         self.step("registering");
         // Without slots the highest version serves, and that would be the new one.
         (self.hands.seat)().map_err(desk("naming the champion"))?;
-        let version = self.written(options, &draft, holdout)?;
+        let version = self.written(options, draft, holdout)?;
         report.id = format!("{}/{version}", report.model);
         match &draft.manifest.gate {
             None => (self.hands.seat)().map_err(desk("naming the champion"))?,
             Some(verdict) => {
-                let p99 = report.p99_ns.map(|[champion, challenger]| Sides { champion, challenger });
-                let nanos = |ns: u128| Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX));
-                let p99 =
-                    p99.map(|p99| Sides { champion: nanos(p99.champion), challenger: nanos(p99.challenger) });
-                report
-                    .said
-                    .extend((self.hands.judged)(&version, verdict, p99).map_err(desk("recording the gate"))?);
+                let outcome = Outcome { verdict, p99_ns: report.p99_ns };
+                let said = (self.hands.judged)(&version, &outcome).map_err(desk("recording the gate"))?;
+                report.said.extend(said);
                 if verdict.passed {
                     report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
                 }
