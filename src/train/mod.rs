@@ -15,6 +15,7 @@ mod leakage; // features that know too much
 mod input; // all of that: leads, ready to fit
 mod schema; // columns -> the encoder's numbers
 mod fit; // gradient descent, early stopping
+mod boost; // trees instead of networks
 mod publish; // model -> version: calibration, cut-offs, baseline, golden samples
 mod progress; // epochs as a bar or as lines
 mod command; // the whole, as `leadwire train` runs it
