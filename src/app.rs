@@ -31,8 +31,7 @@ use crate::{
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{
-        self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version,
-        VersionError, Watch,
+        self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch,
     },
     rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},

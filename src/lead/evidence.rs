@@ -173,13 +173,8 @@ impl Histogram {
 impl Labelled {
     /// One more lead: `difference` is log-loss(champion) - log-loss(challenger). Welford's way, so that nothing cancels.
     pub fn count(&mut self, won: bool, difference: f64, scores: &Sides<f64>) {
-        let one = Self {
-            leads: 1,
-            positives: u64::from(won),
-            mean: difference,
-            squares: 0.0,
-            expected: *scores,
-        };
+        let one =
+            Self { leads: 1, positives: u64::from(won), mean: difference, squares: 0.0, expected: *scores };
         self.add(&one);
     }
 

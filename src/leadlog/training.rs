@@ -78,3 +78,108 @@ impl Store {
 /// When the first thing became of the lead.
 const CLOSED: &str = "coalesce((SELECT min(min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)))
     FROM outcomes AS told WHERE told.lead = met.lead), 9223372036854775807)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        lead::{Arm, Grade, ModelId, Outcome, Score, Value},
+        leadlog::{Decision, Entry, OutcomeRecord, Packed, ScoreRecord},
+    };
+
+    const HORIZON: Horizon = Horizon { ms: 100, now_ms: 1_000 };
+
+    /// A score of model `lead`, whose feature says when.
+    fn score(time_ms: i64, lead: &str) -> ScoreRecord {
+        let id = ModelId { model: "lead".into(), version: "1".into(), digest: "ab".into() };
+        ScoreRecord {
+            time_ms,
+            route: "r".into(),
+            lead: Some(lead.into()),
+            arm: Arm::Champion,
+            model: id.into(),
+            names: ["at".into()].into(),
+            features: Packed::new(&[Value::Number(time_ms as f64)]),
+            score: Score::new(0.5).unwrap(),
+            grade: Grade::B,
+            latency_ns: 900,
+            decision: Decision::Headers,
+            exposure: None,
+            fell: None,
+        }
+    }
+
+    fn told(time_ms: i64, occurred_ms: Option<i64>, won: bool) -> Entry {
+        let outcome = Outcome { time_ms: occurred_ms, ..Outcome::new("a", won) };
+        Entry::Outcome(OutcomeRecord { time_ms, route: "r".into(), outcome })
+    }
+
+    fn rows(entries: &[Entry], since_ms: i64) -> (Vec<(i64, bool)>, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.write(entries).unwrap();
+        let wanted = Wanted { model: "lead", since_ms, horizon: HORIZON };
+        let mut rows = Vec::new();
+        let each = |Scored { time_ms, features, won }: Scored<'_>| {
+            assert_eq!(features, format!("{{\"at\":{time_ms}.0}}"));
+            rows.push((time_ms, won));
+            true
+        };
+        store.training(&wanted, each).unwrap();
+        (rows, store.young(&wanted).unwrap())
+    }
+
+    #[test]
+    fn the_last_score_counts_that_is_old_enough_and_before_the_outcome() {
+        let check = |scores: &[i64], outcomes: Vec<Entry>, expected: &[(i64, bool)]| {
+            let scores = scores.iter().map(|time| Entry::Score(score(*time, "a")));
+            let entries: Vec<Entry> = scores.chain(outcomes).collect();
+            assert_eq!(rows(&entries, 100).0, expected, "{entries:?}");
+        };
+        check(&[500], vec![], &[(500, false)]);
+        check(&[500, 600, 700], vec![], &[(700, false)]);
+        check(&[500, 600, 700], vec![told(650, None, true)], &[(600, true)]);
+        check(&[500], vec![told(600, None, true)], &[(500, true)]);
+        check(&[500], vec![told(601, None, true)], &[(500, false)]);
+        check(&[500], vec![told(550, None, true), told(560, None, false)], &[(500, false)]);
+        check(&[500], vec![told(550, None, true), told(700, None, false)], &[(500, true)]);
+        // It happened before it was told of.
+        check(&[500, 600], vec![told(650, Some(550), true)], &[(500, true)]);
+        // Closed when it came.
+        check(&[500], vec![told(500, None, true)], &[]);
+        check(&[500, 600], vec![told(400, None, false), told(650, None, true)], &[]);
+        // Too young, converted or not; an older score of the lead still counts.
+        check(&[901], vec![], &[]);
+        check(&[901], vec![told(950, None, true)], &[]);
+        check(&[900], vec![told(950, None, true)], &[(900, true)]);
+        check(&[500, 950], vec![told(960, None, true)], &[(500, false)]);
+        // Too old.
+        check(&[99], vec![told(150, None, true)], &[]);
+    }
+
+    #[test]
+    fn rows_come_oldest_first_and_stop_when_told() {
+        let other = ModelId { model: "other".into(), version: "1".into(), digest: "ab".into() };
+        let entries = [
+            Entry::Score(score(300, "b")),
+            Entry::Score(score(400, "a")),
+            Entry::Score(ScoreRecord { lead: None, ..score(450, "x") }),
+            Entry::Score(ScoreRecord { model: other.into(), ..score(500, "b") }),
+            Entry::Score(score(950, "c")),
+            Entry::Score(score(960, "a")),
+        ];
+        assert_eq!(rows(&entries, 0), (vec![(300, false), (400, false)], 1));
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::open(folder.path()).unwrap();
+        store.write(&entries).unwrap();
+        let mut count = 0;
+        let wanted = Wanted { model: "lead", since_ms: 0, horizon: HORIZON };
+        store
+            .training(&wanted, |_| {
+                count += 1;
+                false
+            })
+            .unwrap();
+        assert_eq!(count, 1);
+    }
+}

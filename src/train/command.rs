@@ -598,6 +598,14 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_is_too_good_is_told_of() {
+        let of = |auc| too_good(Metrics { auc, log_loss: 0.1, brier: 0.1, rows: 9, positives: 3 });
+        assert_eq!(of(0.95), None);
+        let expected = "an AUC of 0.951 is too good for leads: look at the features that alone rank best";
+        assert_eq!(of(0.951).as_deref(), Some(expected));
+    }
+
+    #[test]
     fn every_epoch_is_heard_of() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("leads.csv"), leads()).unwrap();

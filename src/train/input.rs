@@ -184,7 +184,7 @@ impl Leads {
         let mut told = self.report(split, [&train, &valid, &test].map(Vec::len));
         let kinds = self.kinds(options, &train, &mut told)?;
         let judged = other.as_ref().unwrap_or(&self);
-        judged.check_alike(&kinds, &valid)?;
+        other.iter().try_for_each(|other| other.check_alike(&kinds, &valid))?;
         let parts = [
             self.dataset(&kinds, &train, "training rows")?,
             judged.dataset(&kinds, &valid, "validation rows")?,
@@ -274,7 +274,7 @@ impl Leads {
         Ok(kinds)
     }
 
-    /// A column of numbers must not hold something else in rows that come later.
+    /// A column of numbers must not hold something else in another file.
     fn check_alike(&self, kinds: &[Kind], rows: &[usize]) -> Result<(), TrainError> {
         for kind in kinds {
             if let Some(row) = kind.stranger(self.table.column(kind.name())?, rows) {
@@ -353,3 +353,6 @@ impl fmt::Display for InputReport {
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

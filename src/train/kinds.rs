@@ -35,7 +35,10 @@ pub(super) struct Kind {
 
 #[derive(Clone, Debug)]
 enum Form {
-    Numbers,
+    /// Of the filled cells, the share that holds something else.
+    Numbers {
+        strays: f64,
+    },
     Booleans,
     /// Those that the model knows. Of codes, `3.0` and `3` are one.
     Words {
@@ -102,7 +105,7 @@ impl Kind {
         }
         if seen.are_numbers() {
             let notes = seen.numbers()?;
-            return Ok((kind(Form::Numbers), notes));
+            return Ok((kind(Form::Numbers { strays: seen.strays() }), notes));
         }
         let (form, notes) = seen.texts()?;
         Ok((kind(form), notes))
@@ -124,7 +127,7 @@ impl Kind {
             rows.iter().map(|row| values.get(texts.code(*row) as usize).cloned().flatten()).collect()
         }
         let cells = match &self.form {
-            Form::Numbers => Cells::Numbers(gather(texts, rows, |word| number(word))),
+            Form::Numbers { .. } => Cells::Numbers(gather(texts, rows, |word| number(word))),
             Form::Booleans => Cells::Booleans(gather(texts, rows, |word| truth(word))),
             Form::Words { known, codes } => {
                 let word = |word: &String| known.get(&*shown(word, *codes)).cloned();
@@ -139,14 +142,11 @@ impl Kind {
         Column { name: self.name.clone(), cells, complete }
     }
 
-    /// The first row of another table that holds no number, where too many do.
+    /// The first row of another file that holds no number, where many more do than in the training rows.
     pub(super) fn stranger(&self, texts: &Texts, rows: &[usize]) -> Option<usize> {
-        if !matches!(self.form, Form::Numbers) {
-            return None;
-        }
-        let seen = Seen::new(texts, rows);
+        let Form::Numbers { strays } = self.form else { return None };
         let odd = |row: &&usize| texts.word(**row).is_some_and(|word| number(word).is_none());
-        if seen.numeric() * 10 >= seen.filled * 9 { None } else { rows.iter().find(odd).copied() }
+        if Seen::new(texts, rows).strays() <= strays + 0.1 { None } else { rows.iter().find(odd).copied() }
     }
 }
 
@@ -183,11 +183,16 @@ impl<'t> Seen<'t> {
         self.count(|word| number(word).is_some())
     }
 
+    /// The share of the filled rows that hold no number.
+    fn strays(&self) -> f64 {
+        1.0 - self.numeric() as f64 / self.filled.max(1) as f64
+    }
+
     /// All, or nearly all beside a few words; or half, beside a single word, which then means that the number is missing.
     fn are_numbers(&self) -> bool {
         let strays = self.words.iter().filter(|(word, _)| number(word).is_none()).count();
         let numeric = self.numeric();
-        let is_code = self.words.iter().any(|(word, _)| leads_with_zero(word));
+        let is_code = self.words.iter().any(|(word, _)| leads_with_zero(word) || has_commas(word));
         let most = numeric * 10 >= self.filled * 9 && strays <= MOST_STRAYS;
         !is_code && (most || (strays == 1 && numeric * 2 >= self.filled))
     }
@@ -282,4 +287,102 @@ fn leads_with_zero(text: &str) -> bool {
 fn has_commas(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     text.contains(',') && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::table;
+
+    /// What 200 rows of a column are: its form with the words it knows and what is noted, or why it is left out.
+    fn told(cell: impl Fn(usize) -> String, is_category: bool) -> String {
+        let cells: Vec<String> = (0..200).map(cell).collect();
+        let texts = table::texts("a", &cells);
+        match Kind::of(&texts, &(0..200).collect::<Vec<_>>(), is_category) {
+            Ok((Kind { form: Form::Words { known, .. }, .. }, notes)) => {
+                format!("{} {}", known.into_iter().collect::<Vec<_>>().join(","), notes.join("; "))
+            }
+            Ok((Kind { form: Form::Numbers { .. }, .. }, notes)) => format!("numbers {}", notes.join("; ")),
+            Ok((Kind { form: Form::Booleans, .. }, _)) => "booleans".to_owned(),
+            Err(out) => out.reason().to_owned(),
+        }
+    }
+
+    fn check(cell: impl Fn(usize) -> String, expected: &str) {
+        assert_eq!(told(cell, false).trim_end(), expected);
+    }
+
+    /// One text in the first so many of ten rows, another in the rest.
+    fn mixed(tenths: usize, one: impl Fn(usize) -> String, other: &str) -> impl Fn(usize) -> String {
+        move |i| if i % 10 < tenths { one(i) } else { other.to_owned() }
+    }
+
+    fn decimal(i: usize) -> String {
+        format!("{}.5", i * 7 % 90)
+    }
+
+    #[test]
+    fn columns_with_nothing_to_learn_from_are_left_out() {
+        check(|_| String::new(), "is empty");
+        check(|i| ["", "NA", "n/a", "NULL", "NaN", "none"][i % 6].to_owned(), "is empty");
+        check(|_| "x".into(), "is always the same");
+        check(|i| ["5", "5.0"][i % 2].into(), "is always the same");
+        check(|i| format!("2026-11-{:02}", i % 28 + 1), "holds dates");
+        check(|i| format!("2026-11-02T10:{:02}:00Z", i % 60), "holds dates");
+        check(|i| format!("1,{i:03}"), "holds numbers with commas; write 1200 or 1.2");
+        check(|i| (i + 1000).to_string(), "counts the rows: an id");
+        check(|i| format!("id-{i}"), "differs in nearly every row: an id, a name or free text");
+        check(|i| format!("w{}", i % 60), "has no word that enough rows share");
+    }
+
+    #[test]
+    fn numbers_may_have_a_few_words_beside_them() {
+        check(decimal, "numbers");
+        check(|i| (i % 3).to_string(), "numbers");
+        check(mixed(5, |_| "5".into(), ""), "numbers");
+        check(mixed(9, decimal, "-"), "numbers 20 cells that are no numbers are read as missing");
+        check(mixed(6, decimal, "unknown"), "numbers 80 cells that are no numbers are read as missing");
+        check(|i| ["1", "2", "1,5"][i % 3].into(), "holds numbers with commas; write 1200 or 1.2");
+        check(mixed(9, |i| format!("{:03}", i % 9), "x"), "000,001,002,003,004,005,006,007,008,x");
+        let floors = |i: usize| ["1", "2", "G", "B"][i % 4].to_owned();
+        check(floors, "1,2,B,G");
+    }
+
+    #[test]
+    fn words_are_those_that_enough_rows_have() {
+        check(|i| ["True", "false"][i % 2].into(), "booleans");
+        check(|i| ["yes", "no"][i % 2].into(), "no,yes");
+        check(mixed(9, |_| "web".into(), ""), "web");
+        check(
+            |i| if i < 4 { "rare".into() } else { "web".into() },
+            "web 1 of 2 words are known, the rest are read as unseen",
+        );
+        check(
+            mixed(9, |_| "web".into(), &"x".repeat(257)),
+            "web 1 of 2 words are known, the rest are read as unseen",
+        );
+        assert_eq!(told(|i| ["3", "3.0", "4"][i % 3].into(), true), "3,4 ");
+        let cells: Vec<String> =
+            (0..6000).map(|i| format!("w{:04}", if i < 5 { 0 } else { i % 600 })).collect();
+        let rows: Vec<usize> = (0..6000).collect();
+        let (kind, notes) = Kind::of(&table::texts("a", &cells), &rows, false).unwrap();
+        let Form::Words { known, .. } = kind.form else { panic!("words") };
+        assert_eq!((known.len(), known.first().unwrap().as_str()), (MOST_WORDS, "w0000"));
+        assert_eq!(notes, ["500 of 600 words are known, the rest are read as unseen"]);
+    }
+
+    #[test]
+    fn other_rows_are_read_as_the_training_rows_say() {
+        let texts = table::texts("a", &["1", "2", "x", "", "3"]);
+        let kind = Kind { name: "a".into(), form: Form::Numbers { strays: 0.25 } };
+        let Column { cells, complete, .. } = kind.column(&texts, &[4, 3, 2, 0]);
+        assert!(matches!(cells, Cells::Numbers(all) if all == [Some(3.0), None, None, Some(1.0)]));
+        assert!(!complete);
+        assert_eq!((kind.stranger(&texts, &[0, 1, 2]), kind.stranger(&texts, &[3, 4])), (None, None));
+        assert_eq!(kind.stranger(&texts, &[0, 2, 3]), Some(2));
+        let words = Form::Words { known: ["x".to_owned()].into(), codes: false };
+        let Column { cells, complete, .. } = Kind { name: "a".into(), form: words }.column(&texts, &[0, 2]);
+        assert!(matches!(cells, Cells::Words(all) if all == [None, Some("x".to_owned())]));
+        assert!(complete, "a rare word is a value");
+    }
 }

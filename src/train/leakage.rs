@@ -211,3 +211,101 @@ fn cross_fit(levels: &[usize], labels: &[bool]) -> f64 {
     };
     f64::midpoint(half(0), half(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const ROWS: usize = 2000;
+
+    /// A fifth of the leads converts; a number that tells nothing of it, another one each time.
+    fn is_won(i: usize) -> bool {
+        noise(i, 1) % 5 == 0
+    }
+
+    fn noise(i: usize, seed: u64) -> u64 {
+        let mixed = (i as u64 + 1)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(seed.wrapping_mul(0xbf58_476d_1ce4_e5b9));
+        (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33
+    }
+
+    fn checked(cells: Cells, allowed: &[String]) -> Result<Checked, TrainError> {
+        let labels = (0..ROWS).map(is_won).collect();
+        let column = Column { name: "a".into(), cells, complete: false };
+        check(&Dataset::new(Path::new("leads.csv"), vec![column], labels), allowed)
+    }
+
+    /// Stopped with this, told of with this, or neither.
+    fn expect(cells: Cells, stopped: &str, warned: &str) {
+        match checked(cells.clone(), &[]) {
+            Ok(Checked { warnings, .. }) => {
+                assert_eq!((warnings.len(), stopped), (usize::from(!warned.is_empty()), ""), "{warnings:?}");
+                assert!(warnings.concat().contains(warned), "{warnings:?}");
+            }
+            Err(error) => {
+                assert!(!stopped.is_empty() && error.to_string().contains(stopped), "{error}");
+                let allowed = checked(cells, &["a".into()]).unwrap();
+                assert!(allowed.warnings.concat().contains(stopped), "it is told of all the same");
+            }
+        }
+    }
+
+    fn numbers(of: impl Fn(usize) -> Option<f64>) -> Cells {
+        Cells::Numbers((0..ROWS).map(of).collect())
+    }
+
+    fn words(of: impl Fn(usize) -> Option<String>) -> Cells {
+        Cells::Words((0..ROWS).map(of).collect())
+    }
+
+    #[test]
+    fn a_feature_that_knows_the_label_is_found() {
+        let won = |i| f64::from(is_won(i));
+        let spread = |i| (noise(i, 2) % 1000) as f64 / 1000.0;
+        expect(numbers(|i| Some(spread(i))), "", "");
+        expect(numbers(|i| Some(won(i))), "column `a` alone ranks leads with an AUC of 1.000", "");
+        expect(numbers(|i| Some(-won(i))), "column `a` alone", "");
+        expect(numbers(|i| Some(spread(i) + 0.75 * won(i))), "column `a` alone", "");
+        expect(numbers(|i| Some(spread(i) + 0.6 * won(i))), "", "column `a` alone");
+        expect(numbers(|i| Some(spread(i) + 0.3 * won(i))), "", "");
+        // The middle one of three codes: no order finds it.
+        expect(
+            numbers(|i| Some(if is_won(i) { 2.0 } else { 1.0 + 2.0 * (noise(i, 2) % 2) as f64 })),
+            "column `a` alone",
+            "",
+        );
+        let stage = |i| if is_won(i) { "closed" } else { ["open", "lost"][noise(i, 2) as usize % 2] };
+        expect(words(|i| Some(stage(i).into())), "column `a` alone", "");
+        expect(words(|i| Some(format!("w{}", noise(i, 2) % 300))), "", "");
+        expect(Cells::Booleans((0..ROWS).map(|i| Some(is_won(i))).collect()), "column `a` alone", "");
+    }
+
+    #[test]
+    fn a_feature_that_is_filled_in_by_the_outcome_is_found() {
+        let filled = |is: &dyn Fn(usize) -> bool| numbers(|i| is(i).then_some(noise(i, 3) as f64));
+        expect(filled(&is_won), "filled in for one label only", "");
+        expect(filled(&|i| !is_won(i)), "filled in for one label only", "");
+        expect(filled(&|i| is_won(i) && noise(i, 2) % 2 == 0), "filled in for one label only", "");
+        expect(filled(&|i| is_won(i) || noise(i, 2) % 25 == 0), "column `a`", "");
+        expect(filled(&|i| is_won(i) || noise(i, 2) % 8 == 0), "", "column `a`");
+        expect(filled(&|i| noise(i, 2) % 3 == 0), "", "");
+        expect(filled(&|i| is_won(i) && noise(i, 2) % 20 == 0), "", "");
+    }
+
+    #[test]
+    fn too_few_leads_are_not_checked_and_a_stranger_is_not_allowed() {
+        let labels: Vec<bool> = (0..300).map(|i| i < 19).collect();
+        let cells = Cells::Numbers((0..300).map(|i| Some(f64::from(i < 19))).collect());
+        let column = Column { name: "a".into(), cells, complete: true };
+        let leads = Dataset::new(Path::new("leads.csv"), vec![column], labels);
+        assert_eq!(
+            check(&leads, &[]).unwrap().warnings,
+            ["fewer than 20 training leads of one label: leakage is not checked"]
+        );
+        let error = check(&leads, &["b".into()]).unwrap_err().to_string();
+        assert_eq!(error, "leads.csv: --allow-leakage: column `b` is no feature");
+    }
+}

@@ -60,3 +60,53 @@ fn cell(name: &str, word: &str) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn digest_of(files: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |i: usize| -> PathBuf { folder.path().join(i.to_string()) };
+        files.iter().enumerate().for_each(|(i, text)| std::fs::write(path(i), text).unwrap());
+        let table = Table::read(&(0..files.len()).map(path).collect::<Vec<_>>()).unwrap();
+        digest(&row_hashes(&table, |_, _| {}))
+    }
+
+    #[test]
+    fn rows_are_the_same_in_whatever_order_and_files() {
+        let one = digest_of(&["a,b\n1,x\n2,y\n2,y\n,z\n"]);
+        for same in [
+            &["a,b\n2,y\n,z\n1,x\n2,y\n"][..],
+            &["b,a\nx,1\ny,2\ny,2\nz,\n"],
+            &["a,b\n2,y\n,z\n", "a,b\n1,x\n2,y\n"],
+            &["a,b\n2,y\n1,x\n", "b,a\nz,NA\ny,2\n"],
+            &["a,b\n2.0,y\n,z\n1e0,x\n2,y\n"],
+            &["a,b,c\n1,x,\n2,y,\n2,y,null\n,z,\n"],
+            &["{\"a\":1,\"b\":\"x\"}\n{\"b\":\"z\"}\n{\"a\":2,\"b\":\"y\"}\n{\"b\":\"y\",\"a\":\"2\"}"],
+        ] {
+            assert_eq!(digest_of(same), one, "{same:?}");
+        }
+    }
+
+    #[test]
+    fn other_rows_are_another_digest() {
+        let digests = [
+            &["a,b\n1,x\n2,y\n"][..],
+            &["a,b\n1,x\n"],
+            &["a,b\n1,x\n2,y\n2,y\n"],
+            &["a,b\n1,y\n2,x\n"],
+            &["b,a\n1,x\n2,y\n"],
+            &["a,c\n1,x\n2,y\n"],
+            &["ab,\n1,x\n2,y\n"],
+            &["a,b\n1,X\n2,y\n"],
+            &["a,b\n90071992547409931,x\n2,y\n"],
+            &["a,b\n90071992547409932,x\n2,y\n"],
+        ]
+        .map(digest_of);
+        let different: std::collections::BTreeSet<&String> = digests.iter().collect();
+        assert_eq!(different.len(), digests.len());
+    }
+}

@@ -278,3 +278,74 @@ fn check_header(file: &Path, header: &csv::StringRecord) -> Result<(), TrainErro
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) fn texts<T: AsRef<str>>(name: &str, cells: &[T]) -> Texts {
+    let mut texts = Texts { name: name.into(), ..Texts::default() };
+    cells.iter().enumerate().for_each(|(row, cell)| texts.set(row, cell.as_ref()));
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files of one table, by their names.
+    fn read(files: &[(&str, &str)]) -> Result<Table, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.path().join(name)).collect();
+        files.iter().zip(&paths).for_each(|((_, text), path)| std::fs::write(path, text).unwrap());
+        Table::read(&paths).map_err(|error| error.to_string())
+    }
+
+    /// Cells by row, columns in the order of their names, `.` for none.
+    fn check(files: &[(&str, &str)], names: &str, expected: &[&str]) {
+        let table = read(files).unwrap();
+        let columns = table.columns();
+        assert_eq!(columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(" "), names);
+        let row =
+            |row| columns.iter().map(|column| column.word(row).unwrap_or(".")).collect::<Vec<_>>().join(" ");
+        assert_eq!((0..table.rows()).map(row).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn csv_and_json_lines_become_texts() {
+        check(
+            &[("a.csv", "b,a\n1, x \n,NaN\nN/A,None\n2,\"x,y\"\n")],
+            "a b",
+            &["x 1", ". .", ". .", "x,y 2"],
+        );
+        let lines =
+            "{\"b\":1,\"a\":\" x \"}\n\n{\"c\":true,\"b\":null}\n{\"b\":2.50,\"a\":\"null\",\"d\":[1]}\n";
+        check(&[("a.jsonl", lines)], "a b c d", &["x 1 . .", ". . true .", ". 2.5 . ."]);
+        assert!(read(&[("a", lines)]).unwrap().columns()[3].nested);
+        check(&[("a", "\u{feff}a,b\n1,2\n")], "a b", &["1 2"]);
+    }
+
+    #[test]
+    fn files_of_one_table_are_read_in_the_order_of_their_names() {
+        check(&[("2.csv", "a,b\n3,4\n"), ("1.csv", "b,a\n2,1\n")], "a b", &["1 2", "3 4"]);
+        check(&[("2.csv", "a,b\n3,4\n"), ("1.jsonl", "{\"a\":1,\"b\":2}")], "a b", &["1 2", "3 4"]);
+        assert_eq!(read(&[("2", "a\n1\n"), ("1", "a\n")]).unwrap().source(), "1, 2");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_line() {
+        let refused = |files: &[(&str, &str)], expected: &str| {
+            let error = read(files).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(&[("a", "a,b\n1\n")], "line: 2");
+        refused(&[("a", "a;b\n1;2\n")], "cells must be separated by commas");
+        refused(&[("a", "a,a\n")], "two columns have one name");
+        refused(&[("a", "{\"a\":1}\n[1]\n")], "line 2: no JSON object");
+        refused(&[("a", "{\"a\":1}\n{\"a\":")], "line 2: no JSON object");
+        refused(&[("1", "a,b\n1,2\n"), ("2", "a\n1\n")], "2: column `b` is missing");
+        refused(&[("1", "a\n1\n"), ("2", "a,b\n1,2\n")], "2: column `b` stands in no file before it");
+        let many: String = (0..5000).map(|i| format!("{{\"k{i}\":1}}\n")).collect();
+        refused(&[("a", &many)], "more than 4096 columns");
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(LONGEST as usize));
+        refused(&[("a", &long)], "line 1: longer than 16 MiB");
+        assert!(Table::read(&["absent.csv".into()]).unwrap_err().to_string().starts_with("absent.csv: "));
+    }
+}

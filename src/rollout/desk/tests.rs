@@ -515,7 +515,8 @@ fn a_retrained_version_comes_behind_a_champion_that_is_named_first() {
     let judge = |version: &str, passed| {
         let action = Action::Judge { version: version.into(), passed };
         let order = Order { model: "lead".into(), action, actor: "jo".into(), why: "drift".into() };
-        let grounds = Grounds { numbers: [("gain_e6".to_owned(), 30_000.into())].into(), ..Grounds::default() };
+        let grounds =
+            Grounds { numbers: [("gain_e6".to_owned(), 30_000.into())].into(), ..Grounds::default() };
         let done = office.desk.carry_out(&order, &grounds, HOUR).map_err(|error| error.to_string())?;
         Ok::<_, String>(done.said.join(", "))
     };
