@@ -118,10 +118,10 @@ fn problems_of_the_whole() {
         ),
         (
             &with("rollout: {training: {gain: -0.1, positives: 19, ece: 0.6, segmnt: 1}}"),
-            "2:30: rollout.training.gain: must be from 0 to 0.5\n\
-             2:47: rollout.training.positives: 19 is less than 20\n\
-             2:56: rollout.training.ece: must be from 0 to 0.5\n\
-             2:61: rollout.training.segmnt: unknown key; did you mean \"segment\"?",
+            "2:28: rollout.training.gain: must be from 0 to 0.5\n\
+             2:45: rollout.training.positives: 19 is less than 20\n\
+             2:54: rollout.training.ece: must be from 0 to 0.5\n\
+             2:59: rollout.training.segmnt: unknown key; did you mean \"segment\"?",
         ),
         (&with("rollout: {steps: [100]}"), "2:18: rollout.steps: expected at least 2 values, found 1"),
         (
