@@ -149,8 +149,9 @@ fn quality(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
     };
     let [before, now] = test.auc;
     let said = format!(
-        "AUC {now:.4}, the champion's {before:.4}: {gain:+.4} (95% interval {low:+.4} to {high:+.4}, one-sided p {p:.4}); \
-         asked for is {asked}"
+        "AUC {now:.4}, the champion's {before:.4}: {gain:+.4} (95% interval {low:+.4} to {high:+.4}, one-sided p {}); \
+         asked for is {asked}",
+        chance(p)
     );
     let numbers = [
         ("champion_auc", before),
@@ -162,6 +163,11 @@ fn quality(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
         ("p", p),
     ];
     check("quality", passed, said, numbers)
+}
+
+/// `0.0031`, or that it is less than what four places show.
+fn chance(p: f64) -> String {
+    if p < 0.0001 { "below 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 /// With few conversions DeLong's normal approximation is not to be trusted alone.
@@ -215,7 +221,7 @@ fn segments(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
         (true, _) => ", which chance explains",
         (false, _) => ", and not by chance: ",
     };
-    let named = worse.iter().map(|part| format!("{} by {:.3} (p {:.4})", part.name, part.loss, part.p));
+    let named = worse.iter().map(|part| format!("{} by {:.3} (p {})", part.name, part.loss, chance(part.p)));
     said += &named.collect::<Vec<_>>().join(", ");
     let most = parts.iter().map(|part| part.loss).fold(f64::NAN, f64::max);
     let numbers = [
