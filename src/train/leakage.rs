@@ -18,8 +18,9 @@ const STOP: f64 = 0.95;
 /// A feature that alone has a greater AUC is told of.
 const WARN: f64 = 0.9;
 
-/// The whole model's AUC above which something leaks, though no feature does alone.
-pub(super) const WHOLE: f64 = 0.95;
+/// The whole model's AUC above which something may leak though no feature does alone: the length of the call takes the bank
+/// data from .80 to .95, and alone has .82.
+pub(super) const WHOLE: f64 = 0.9;
 
 /// With fewer leads of one kind, chance ranks well.
 const LEAST: usize = 20;
