@@ -60,7 +60,7 @@ impl Table {
         files.sort_by_key(|file| (file.file_name().map(ToOwned::to_owned), file.clone()));
         let mut table = Self::default();
         for file in files {
-            table.read_file(file)?;
+            table.read_file(&file)?;
         }
         Ok(table)
     }
@@ -122,13 +122,13 @@ impl Table {
         Ok(true)
     }
 
-    fn read_file(&mut self, file: PathBuf) -> Result<(), TrainError> {
-        let opened = File::open(&file).map_err(|reason| TrainError::data(&file, reason.to_string()))?;
+    fn read_file(&mut self, file: &Path) -> Result<(), TrainError> {
+        let opened = File::open(file).map_err(|reason| TrainError::data(file, reason.to_string()))?;
         let mut reader = BufReader::new(opened);
         let is_json =
-            starts_with_brace(&mut reader).map_err(|reason| TrainError::data(&file, reason.to_string()))?;
-        self.files.push(file.clone());
-        if is_json { self.read_lines(&file, reader) } else { self.read_csv(&file, reader) }
+            starts_with_brace(&mut reader).map_err(|reason| TrainError::data(file, reason.to_string()))?;
+        self.files.push(file.to_owned());
+        if is_json { self.read_lines(file, reader) } else { self.read_csv(file, reader) }
     }
 
     fn read_csv(&mut self, file: &Path, reader: impl Read) -> Result<(), TrainError> {
