@@ -23,6 +23,6 @@ pub use self::{
         AliasRecord, Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, ScoreRecord, ShadowRecord,
     },
     store::{Store, StoreError, StoredOutcome, StoredScore},
-    training::{Scored, Wanted},
+    training::{Scored, Wanted, is_withheld},
     writer::{Told, Writer},
 };

@@ -75,6 +75,15 @@ impl Store {
     }
 }
 
+/// Whether a logged value stands for one that the log may not keep: a null, or a hash such as `hash:0123456789abcdef`.
+pub fn is_withheld(value: &serde_json::Value) -> bool {
+    let is_hash = |text: &str| {
+        let digits = text.strip_prefix("hash:").unwrap_or_default();
+        digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    value.is_null() || value.as_str().is_some_and(is_hash)
+}
+
 /// When the first thing became of the lead.
 const CLOSED: &str = "coalesce((SELECT min(min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)))
     FROM outcomes AS told WHERE told.lead = met.lead), 9223372036854775807)";

@@ -15,7 +15,7 @@ use super::{
     dataset::Dataset,
     fit::{Fitted, Matrix, Recipe, fit},
     input::{self, InputOptions, InputReport, Prepared},
-    leakage,
+    leakage::{self, Alone},
     publish::{self, Artefact, Origin},
     schema,
 };
@@ -271,7 +271,7 @@ pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<Tr
     let version = publish::publish(origin(options, &prepared), best.artefact(), "validation rows")?;
     let test = prepared.test.as_ref().map(|test| publish::judge(&version, test)).transpose()?.flatten();
     let (rows, mut input) = (prepared.train.rows(), prepared.told);
-    input.warnings.extend(version.manifest.metrics.and_then(too_good));
+    input.warnings.extend(version.manifest.metrics.and_then(|metrics| too_good(metrics, &input.strongest)));
     Ok(TrainReport {
         folder: options.out.join(&*version.id.version),
         id: version.id.to_string(),
@@ -319,10 +319,13 @@ pub(super) fn choose(
     Ok((best, candidates))
 }
 
-/// A warning, where the whole ranks better than leads can be ranked.
-fn too_good(Metrics { auc, .. }: Metrics) -> Option<String> {
-    let warning =
-        format!("an AUC of {auc:.3} is too good for leads: look at the features that alone rank best");
+/// A warning, where the whole ranks better than leads mostly can be ranked.
+fn too_good(Metrics { auc, .. }: Metrics, strongest: &[Alone]) -> Option<String> {
+    let names: Vec<&str> = strongest.iter().map(|alone| alone.column.as_str()).collect();
+    let names = names.join(", ");
+    let warning = format!(
+        "an AUC of {auc:.3} is rare for leads: is all of it known when a lead comes? Look at {names}"
+    );
     (auc > leakage::WHOLE).then_some(warning)
 }
 
@@ -599,10 +602,20 @@ mod tests {
 
     #[test]
     fn a_model_that_is_too_good_is_told_of() {
-        let of = |auc| too_good(Metrics { auc, log_loss: 0.1, brier: 0.1, rows: 9, positives: 3 });
-        assert_eq!(of(0.95), None);
-        let expected = "an AUC of 0.951 is too good for leads: look at the features that alone rank best";
-        assert_eq!(of(0.951).as_deref(), Some(expected));
+        let strongest = ["duration", "age"].map(|column| Alone {
+            column: column.into(),
+            auc: 0.8,
+            filled_auc: 0.5,
+            one_label_only: false,
+        });
+        let of = |auc| {
+            let metrics = Metrics { auc, log_loss: 0.1, brier: 0.1, rows: 9, positives: 3 };
+            too_good(metrics, &strongest)
+        };
+        assert_eq!(of(0.9), None);
+        let expected =
+            "an AUC of 0.948 is rare for leads: is all of it known when a lead comes? Look at duration, age";
+        assert_eq!(of(0.948).as_deref(), Some(expected));
     }
 
     #[test]

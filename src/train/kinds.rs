@@ -52,6 +52,7 @@ enum Form {
 pub(super) enum Out {
     Unnamed,
     Nested,
+    Withheld,
     Empty,
     Constant,
     Dates,
@@ -66,6 +67,7 @@ impl Out {
         match self {
             Out::Unnamed => "has no name",
             Out::Nested => "holds objects or lists",
+            Out::Withheld => "is not kept by the lead log as it was",
             Out::Empty => "is empty",
             Out::Constant => "is always the same",
             Out::Dates => "holds dates",
@@ -165,6 +167,10 @@ impl<'t> Seen<'t> {
         }
         if self.column.nested {
             return Err(Out::Nested);
+        }
+        // Some rows may hold it from before that was asked for; what a lead brings is not like what is left.
+        if self.column.withheld {
+            return Err(Out::Withheld);
         }
         match self.words.as_slice() {
             [] => Err(Out::Empty),

@@ -18,8 +18,9 @@ const STOP: f64 = 0.95;
 /// A feature that alone has a greater AUC is told of.
 const WARN: f64 = 0.9;
 
-/// The whole model's AUC above which something leaks, though no feature does alone.
-pub(super) const WHOLE: f64 = 0.95;
+/// The whole model's AUC above which something may leak though no feature does alone: the length of the call takes the bank
+/// data from .80 to .95, and alone has .82.
+pub(super) const WHOLE: f64 = 0.9;
 
 /// With fewer leads of one kind, chance ranks well.
 const LEAST: usize = 20;
@@ -222,7 +223,7 @@ mod tests {
 
     /// A fifth of the leads converts; a number that tells nothing of it, another one each time.
     fn is_won(i: usize) -> bool {
-        noise(i, 1) % 5 == 0
+        noise(i, 1).is_multiple_of(5)
     }
 
     fn noise(i: usize, seed: u64) -> u64 {
@@ -288,11 +289,11 @@ mod tests {
         let filled = |is: &dyn Fn(usize) -> bool| numbers(|i| is(i).then_some(noise(i, 3) as f64));
         expect(filled(&is_won), "filled in for one label only", "");
         expect(filled(&|i| !is_won(i)), "filled in for one label only", "");
-        expect(filled(&|i| is_won(i) && noise(i, 2) % 2 == 0), "filled in for one label only", "");
-        expect(filled(&|i| is_won(i) || noise(i, 2) % 25 == 0), "column `a`", "");
-        expect(filled(&|i| is_won(i) || noise(i, 2) % 8 == 0), "", "column `a`");
-        expect(filled(&|i| noise(i, 2) % 3 == 0), "", "");
-        expect(filled(&|i| is_won(i) && noise(i, 2) % 20 == 0), "", "");
+        expect(filled(&|i| is_won(i) && noise(i, 2).is_multiple_of(2)), "filled in for one label only", "");
+        expect(filled(&|i| is_won(i) || noise(i, 2).is_multiple_of(25)), "column `a`", "");
+        expect(filled(&|i| is_won(i) || noise(i, 2).is_multiple_of(8)), "", "column `a`");
+        expect(filled(&|i| noise(i, 2).is_multiple_of(3)), "", "");
+        expect(filled(&|i| is_won(i) && noise(i, 2).is_multiple_of(20)), "", "");
     }
 
     #[test]

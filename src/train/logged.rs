@@ -124,11 +124,11 @@ mod tests {
         let id: Box<str> = format!("{days}-{n}").into();
         let (time_ms, names) = (NOW - days * DAY, ["age", "job", "vip", "zip"].map(Arc::from));
         let text = |text: &'static str| Value::Text(text.into());
-        let job = if n % 3 == 0 { Value::Missing } else { text(["chef", "clerk"][n % 2]) };
+        let job = if n.is_multiple_of(3) { Value::Missing } else { text(["chef", "clerk"][n % 2]) };
         let features = Packed::new(&[
             Value::Number(n as f64),
             job,
-            Value::Boolean(n % 2 == 0),
+            Value::Boolean(n.is_multiple_of(2)),
             text(["10", "20"][n % 2]),
         ]);
         let scored = ScoreRecord {

@@ -13,6 +13,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::TrainError;
+use crate::leadlog;
 
 /// More are no columns but keys that hold data, and each costs memory for every row.
 const MOST_COLUMNS: usize = 4096;
@@ -48,6 +49,8 @@ pub(super) struct Texts {
     pub(super) quoted: bool,
     /// Holds objects or lists.
     pub(super) nested: bool,
+    /// Values that the lead log may not keep stood here.
+    pub(super) withheld: bool,
 }
 
 impl Table {
@@ -57,7 +60,7 @@ impl Table {
         files.sort_by_key(|file| (file.file_name().map(ToOwned::to_owned), file.clone()));
         let mut table = Self::default();
         for file in files {
-            table.read_file(file)?;
+            table.read_file(&file)?;
         }
         Ok(table)
     }
@@ -108,20 +111,24 @@ impl Table {
             return Ok(false);
         };
         for (name, value) in &object {
-            let column = self.place(name)?;
-            self.set(column, value, true);
+            let place = self.place(name)?;
+            if leadlog::is_withheld(value) {
+                self.columns.get_mut(place).into_iter().for_each(|column| column.withheld = true);
+            } else {
+                self.set(place, value, true);
+            }
         }
         self.rows.push((0, self.rows.len() as u64 + 1));
         Ok(true)
     }
 
-    fn read_file(&mut self, file: PathBuf) -> Result<(), TrainError> {
-        let opened = File::open(&file).map_err(|reason| TrainError::data(&file, reason.to_string()))?;
+    fn read_file(&mut self, file: &Path) -> Result<(), TrainError> {
+        let opened = File::open(file).map_err(|reason| TrainError::data(file, reason.to_string()))?;
         let mut reader = BufReader::new(opened);
         let is_json =
-            starts_with_brace(&mut reader).map_err(|reason| TrainError::data(&file, reason.to_string()))?;
-        self.files.push(file.clone());
-        if is_json { self.read_lines(&file, reader) } else { self.read_csv(&file, reader) }
+            starts_with_brace(&mut reader).map_err(|reason| TrainError::data(file, reason.to_string()))?;
+        self.files.push(file.to_owned());
+        if is_json { self.read_lines(file, reader) } else { self.read_csv(file, reader) }
     }
 
     fn read_csv(&mut self, file: &Path, reader: impl Read) -> Result<(), TrainError> {
@@ -320,6 +327,22 @@ mod tests {
         check(&[("a.jsonl", lines)], "a b c d", &["x 1 . .", ". . true .", ". 2.5 . ."]);
         assert!(read(&[("a", lines)]).unwrap().columns()[3].nested);
         check(&[("a", "\u{feff}a,b\n1,2\n")], "a b", &["1 2"]);
+    }
+
+    #[test]
+    fn what_the_log_may_not_keep_is_marked() {
+        let mut table = Table::of(Path::new("log"));
+        for row in
+            [r#"{"a":1.0,"b":"hash:0123456789abcdef","c":null,"d":"x"}"#, r#"{"b":"y","d":"hash: no"}"#]
+        {
+            assert!(table.push_scored(row).unwrap());
+        }
+        assert!(!table.push_scored("[1]").unwrap(), "somebody edited it");
+        let told: Vec<_> = table.columns().iter().map(|c| (&*c.name, c.withheld, c.quoted)).collect();
+        assert_eq!(told, [("a", false, false), ("b", true, true), ("c", true, false), ("d", false, true)]);
+        let rows = [0, 1];
+        let reason = crate::train::kinds::Kind::of(table.columns()[1], &rows, false).err().unwrap();
+        assert_eq!(reason.note("b").note, "is not kept by the lead log as it was");
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn the_same_leads_in_another_order_give_the_same_bytes() {
     rows.lines()
         .rev()
         .enumerate()
-        .for_each(|(i, row)| if i % 3 == 0 { odd.push(row) } else { even.push(row) });
+        .for_each(|(i, row)| if i.is_multiple_of(3) { odd.push(row) } else { even.push(row) });
     let file = |rows: &[&str]| format!("{header}\n{}\n", rows.join("\n"));
     let bytes = |files: &[&str], more: &str| {
         let (folder, options) = with(files, &format!("--target won --kind linear {more}"));
@@ -245,7 +245,8 @@ fn wide(rows: usize) -> String {
             };
             cells.push(cell);
         }
-        let drive = at(10) % 1000 + 400 * usize::from(at(15) % 4 == 0) + 20 * (city(13) % 20) + at(7) % 300;
+        let drive =
+            at(10) % 1000 + 400 * usize::from(at(15).is_multiple_of(4)) + 20 * (city(13) % 20) + at(7) % 300;
         cells.push(if drive > 1050 { "yes" } else { "no" }.to_owned());
         csv.push_str(&cells.join(","));
         csv.push('\n');
