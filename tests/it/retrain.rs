@@ -130,7 +130,7 @@ impl Place {
 fn leads(from: u32, count: u32, is_new: bool) -> String {
     let mut csv = "day,budget,size,channel,won\n".to_owned();
     for i in from..from + count {
-        let (budget, size, web) = (noise(i, 1), noise(i, 2), noise(i, 3) % 3 == 0);
+        let (budget, size, web) = (noise(i, 1), noise(i, 2), noise(i, 3).is_multiple_of(3));
         let telling = if is_new { size } else { budget };
         let won = telling + noise(i, 4) > 120;
         let channel = if web { "web" } else { "phone" };
