@@ -20,11 +20,11 @@ use tokio::{
 
 use crate::{
     admin::{self, Admin, Look, Token},
-    config::Config,
+    config::{Config, Rollout},
     demo::{DemoOptions, Ledgered, Logged, Scene, Summary},
     lead::{ModelId, TripReason},
     leadlog::{self, Known, Queue, Rules, Store, Told, Writer},
-    ledger::{self, Keys, LedgerCommand},
+    ledger::{self, Field, Fields, Keys, Ledger, LedgerCommand},
     monitor::{Journal, Rollouts, Sources},
     proxy::{
         self, BindModelError, Listeners, Proxy, Recording, Rehearsal, ShadowScorer, Shadows, Shared,
@@ -33,8 +33,12 @@ use crate::{
     registry::{
         self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch,
     },
-    rollout::{Desk, Guards, Settled},
+    rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
+    train::{
+        GatePolicy, RetrainOptions, RetrainReport,
+        retrain::{self, Hands, Job, Outcome, Progress, Stand},
+    },
 };
 
 /// How to run.
@@ -631,6 +635,108 @@ enum LoadError {
     Version(#[from] VersionError),
     #[error(transparent)]
     Features(#[from] BindModelError),
+}
+
+/// Retrains a model of a configuration, for a person or for a trigger that fired. `trigger` is `manual`, `schedule` or
+/// `drift`.
+pub fn retrain(
+    config: &Config,
+    options: &RetrainOptions,
+    (actor, trigger): (&str, &str),
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> anyhow::Result<RetrainReport> {
+    let desk = Desk::of(config)?;
+    let model = options.model.as_str();
+    let order =
+        |action| Order { model: model.to_owned(), action, actor: actor.to_owned(), why: options.why.clone() };
+    let carry_out = |action, grounds: Grounds| -> anyhow::Result<Vec<String>> {
+        let done = desk.carry_out(&order(action), &grounds, now_ms())?;
+        done.unwritten.map_or(Ok(done.said), |error| Err(error.into()))
+    };
+    let state = |version: &str| -> anyhow::Result<State> {
+        let life = Life::fold(&ledger::read(&desk.state)?);
+        Ok(life.model(model).map_or(State::Trained, |life| life.state(version)))
+    };
+    let hands = Hands {
+        stand: &|| stand(&desk, model),
+        seat: &|| Ok(desk.seat(model, now_ms()).map(|_| ())?),
+        judged: &|version, outcome| match state(version)? {
+            State::Trained => {
+                let action = Action::Judge { version: version.to_owned(), passed: outcome.verdict.passed };
+                carry_out(action, Grounds { numbers: numbers(outcome), ..Grounds::default() })
+            }
+            // A run before came so far.
+            _ => Ok(Vec::new()),
+        },
+        shadow: &|version| match state(version)? {
+            State::Validated => carry_out(Action::Shadow(version.to_owned()), Grounds::default()),
+            _ => Ok(Vec::new()),
+        },
+        record: &|event| Ok(Ledger::open(&desk.state)?.lock()?.append(event, now_ms()).map(|_| ())?),
+    };
+    let job = Job {
+        options,
+        models: &config.models,
+        state: &config.state,
+        trust: &desk.trust,
+        actor,
+        trigger,
+        live: config.features.iter().map(|feature| feature.name.to_string()).collect(),
+        policy: policy(config),
+    };
+    Ok(retrain::run(&job, &hands, progress)?)
+}
+
+/// What the training gate asks for under a configuration.
+fn policy(config: &Config) -> GatePolicy {
+    let Rollout { p99, training, .. } = &config.rollout;
+    GatePolicy {
+        min_gain: training.gain,
+        positives: training.positives,
+        ece: training.ece,
+        segment_loss: training.segment,
+        fast: *p99,
+        ..GatePolicy::default()
+    }
+}
+
+/// Who serves and who is on trial, by the slots as they stand.
+fn stand(desk: &Desk, model: &str) -> anyhow::Result<Stand> {
+    if !desk.models.join(model).is_dir() {
+        return Ok(Stand::default());
+    }
+    let Some(status) = rollout::statuses(desk, Some(model), now_ms())?.pop() else {
+        return Ok(Stand::default());
+    };
+    let canary = status.challenger.iter();
+    let canary =
+        canary.map(|trial| format!("version {} answers {}% of the leads", trial.version, trial.percent));
+    let shadows = status.shadows.iter().map(|version| format!("version {version} is a shadow"));
+    Ok(Stand { champion: status.champion, on_trial: canary.chain(shadows).collect() })
+}
+
+/// A verdict as a record holds it: `quality_gain_e6`, and the names of the checks that failed.
+fn numbers(Outcome { verdict, p99_ns }: &Outcome<'_>) -> Fields {
+    let mut fields = Fields::from([
+        ("mode".to_owned(), verdict.mode.as_str().into()),
+        ("champion".to_owned(), verdict.champion.clone().into()),
+        ("rows".to_owned(), verdict.rows.into()),
+        ("positives".to_owned(), verdict.positives.into()),
+    ]);
+    for check in &verdict.checks {
+        let named =
+            |(name, number): (&String, &f64)| (format!("{}_{name}_e6", check.name), Field::micro(*number));
+        fields.extend(check.numbers.iter().map(named));
+    }
+    let failed: Vec<&str> = verdict.failed().map(|check| check.name.as_str()).collect();
+    if !failed.is_empty() {
+        fields.insert("failed".to_owned(), failed.join(" ").into());
+    }
+    if let Some([champion, own]) = *p99_ns {
+        fields.insert("p99_ns".to_owned(), own.into());
+        fields.insert("champion_p99_ns".to_owned(), champion.into());
+    }
+    fields
 }
 
 /// SIGTERM and Ctrl-C, heard from [`Signals::install`] on.

@@ -32,7 +32,7 @@ use crate::{
     rollout::{self, Counted, Desk, Order, RolloutOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging, now_ms},
-    train::{self, ImportOptions, TrainOptions},
+    train::{self, ImportOptions, RetrainOptions, TrainError, TrainOptions, retrain::Progress},
 };
 
 /// Scores leads on the wire: a transparent HTTP sidecar for CRMs.
@@ -53,8 +53,11 @@ enum Command {
     Demo(DemoOptions),
     /// Score a table with a model, or encoded rows with a model file.
     Score(ScoreOptions),
-    /// Train a model on a table of past leads and write it as a new version.
+    /// Train a model on a table of past leads, or on the lead log, and write it as a new version.
     Train(TrainCommand),
+    /// Train a model anew, compare it with the one that serves, and have it score along if it is better. Exit code 1 if it
+    /// is not.
+    Retrain(RetrainCommand),
     /// Make a version of a model that was trained elsewhere.
     Import(ImportCommand),
     /// Look at the versions on disk, compare and sign them.
@@ -160,6 +163,16 @@ struct TrainCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("out", |out| out.hide(true)), mut_arg("state", |state| state.hide(true)))]
+struct RetrainCommand {
+    #[command(flatten)]
+    options: RetrainOptions,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct ImportCommand {
     #[command(flatten)]
     options: ImportOptions,
@@ -241,6 +254,7 @@ impl Cli {
             Command::Demo(options) => demo(&options),
             Command::Score(options) => score(&options),
             Command::Train(command) => train(&command),
+            Command::Retrain(command) => retrain(&command),
             Command::Import(command) => import(&command),
             Command::Models(options) => models(&options),
             Command::Rollout(command) => rollout(&command),
@@ -474,8 +488,28 @@ fn score_bare(options: &ScoreOptions, file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn train(command: &TrainCommand) -> anyhow::Result<ExitCode> {
-    let report = train::run(&command.options, train::console())?;
-    print(&report, command.json)
+    match train::run(&command.options, train::console()) {
+        Err(TrainError::Config(error)) => Ok(invalid(error)),
+        report => print(&report?, command.json),
+    }
+}
+
+fn retrain(command: &RetrainCommand) -> anyhow::Result<ExitCode> {
+    let options = &command.options;
+    let config = match Config::load(&options.train.input.log.config) {
+        Ok(config) => config,
+        Err(error) => return Ok(invalid(error)),
+    };
+    let actor =
+        options.who.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
+    let (mut epochs, mut steps) = (train::console(), train::steps());
+    let mut progress = |going: Progress<'_>| match going {
+        Progress::Epoch(epoch) => epochs(epoch),
+        Progress::Step(step) => steps(step),
+    };
+    let report = app::retrain(&config, options, (&actor, "manual"), &mut progress)?;
+    print(&report, command.json)?;
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn import(command: &ImportCommand) -> anyhow::Result<ExitCode> {

@@ -27,7 +27,7 @@ pub use self::{
     parse::schema,
     preset::presets,
     problem::{LoadError, Problem, Problems},
-    rollout::{Conversion, Paired, Rollout, Shadow, Stage},
+    rollout::{Conversion, Paired, Rollout, Shadow, Stage, Training},
     route::{
         Action, BodyTarget, Content, Field, Format, HeaderTarget, Id, IdSource, Inject, Pairing, Route,
         WriteAs,

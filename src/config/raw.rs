@@ -372,6 +372,8 @@ pub(super) struct RawRollout {
     pub(super) harm: RawConversion,
     /// When log-loss on the same leads counts as better or worse.
     pub(super) paired: RawPaired,
+    /// What a retrained version must show, on leads that neither it nor the champion was trained on, before it is tried.
+    pub(super) training: RawTraining,
 }
 
 impl Default for RawRollout {
@@ -395,6 +397,7 @@ impl Default for RawRollout {
             benefit: RawConversion { alpha: 0.05, leads: 5000, conversions: 50 },
             harm: RawConversion { alpha: 0.01, leads: 5000, conversions: 20 },
             paired: RawPaired::default(),
+            training: RawTraining::default(),
         }
     }
 }
@@ -461,6 +464,28 @@ pub(super) struct RawPaired {
 impl Default for RawPaired {
     fn default() -> Self {
         Self { alpha: 0.05, leads: 2000, promote: 50, reject: 20 }
+    }
+}
+
+/// What a retrained version must show, on leads that neither it nor the champion was trained on, before it is tried.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Training")]
+pub(super) struct RawTraining {
+    /// By how much its AUC must be higher, absolute, 0 to 0.5; chance must not explain it either.
+    pub(super) gain: f64,
+    /// Least conversions among those leads.
+    #[schemars(range(min = 20, max = 1_000_000_000))]
+    pub(super) positives: u32,
+    /// By how much its calibration error may be higher, 0 to 0.5.
+    pub(super) ece: f64,
+    /// By how much its AUC may be lower for leads of one kind, 0 to 0.5.
+    pub(super) segment: f64,
+}
+
+impl Default for RawTraining {
+    fn default() -> Self {
+        Self { gain: 0.02, positives: 150, ece: 0.01, segment: 0.03 }
     }
 }
 

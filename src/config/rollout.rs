@@ -44,6 +44,8 @@ pub struct Rollout {
     pub harm: Conversion,
     /// When one version is better than another on the same leads.
     pub paired: Paired,
+    /// What a retrained version must show before it is tried.
+    pub training: Training,
 }
 
 /// A transition that may need an approval.
@@ -113,6 +115,20 @@ pub struct Paired {
     pub reject: u64,
 }
 
+/// What a retrained version must show, on leads that neither it nor the champion was trained on, before it is tried. Each
+/// is a difference from the champion, 0..=0.5.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Training {
+    /// By how much its AUC must be higher.
+    pub gain: f64,
+    /// Least conversions among those leads.
+    pub positives: u64,
+    /// By how much its calibration error may be higher.
+    pub ece: f64,
+    /// By how much its AUC may be lower for leads of one kind.
+    pub segment: f64,
+}
+
 impl Default for Rollout {
     fn default() -> Self {
         let hour = Duration::from_secs(3600);
@@ -141,6 +157,7 @@ impl Default for Rollout {
             benefit: Conversion { alpha: 0.05, leads: 5000, conversions: 50 },
             harm: Conversion { alpha: 0.01, leads: 5000, conversions: 20 },
             paired: Paired { alpha: 0.05, leads: 2000, promote: 50, reject: 20 },
+            training: Training { gain: 0.02, positives: 150, ece: 0.01, segment: 0.03 },
         }
     }
 }

@@ -116,6 +116,13 @@ fn problems_of_the_whole() {
              2:51: rollout.shadow.max: must be more than min\n\
              2:70: rollout.harm.alpha: must be more than 0 and at most 0.2",
         ),
+        (
+            &with("rollout: {training: {gain: -0.1, positives: 19, ece: 0.6, segmnt: 1}}"),
+            "2:28: rollout.training.gain: must be from 0 to 0.5\n\
+             2:45: rollout.training.positives: 19 is less than 20\n\
+             2:54: rollout.training.ece: must be from 0 to 0.5\n\
+             2:59: rollout.training.segmnt: unknown key; did you mean \"segment\"?",
+        ),
         (&with("rollout: {steps: [100]}"), "2:18: rollout.steps: expected at least 2 values, found 1"),
         (
             &with("rollout: {steps: [0, 100], paired: {alpha: 0.3}, benefit: {alpha: 0.05}}"),

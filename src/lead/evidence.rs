@@ -9,7 +9,7 @@
 const BINS: u16 = 1024;
 
 /// One of a kind for either side of a comparison.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sides<T> {
     /// Of the version that serves.
     pub champion: T,
@@ -173,13 +173,8 @@ impl Histogram {
 impl Labelled {
     /// One more lead: `difference` is log-loss(champion) - log-loss(challenger). Welford's way, so that nothing cancels.
     pub fn count(&mut self, won: bool, difference: f64, scores: &Sides<f64>) {
-        let one = Self {
-            leads: 1,
-            positives: u64::from(won),
-            mean: difference,
-            squares: 0.0,
-            expected: scores.clone(),
-        };
+        let one =
+            Self { leads: 1, positives: u64::from(won), mean: difference, squares: 0.0, expected: *scores };
         self.add(&one);
     }
 

@@ -53,7 +53,7 @@ pub struct Horizon {
 
 impl Horizon {
     /// What is older than this has had its time.
-    fn settled_ms(self) -> i64 {
+    pub fn settled_ms(self) -> i64 {
         self.now_ms.saturating_sub(self.ms)
     }
 }
@@ -214,12 +214,12 @@ const BOTH: &str = "model = ?1 AND version IN (?2, ?3) AND time_ms >= ?4
 
 /// What became of the lead that a version met, within the horizon `?6`: of its outcomes that of the highest revision, of
 /// those the last. What came later is no part of it, so a deal that is saved again long after it was won is still won.
-const LABEL: &str = "(SELECT won FROM outcomes AS told
+pub(super) const LABEL: &str = "(SELECT won FROM outcomes AS told
     WHERE told.lead = met.lead AND coalesce(told.occurred_ms, told.time_ms) <= met.time_ms + ?6
     ORDER BY coalesce(told.revision, 0) DESC, coalesce(told.occurred_ms, told.time_ms) DESC, told.seq DESC LIMIT 1)";
 
 /// Nothing had become of the lead yet, nor did just then.
-const WAS_OPEN: &str = "NOT EXISTS (SELECT 1 FROM outcomes AS told
+pub(super) const WAS_OPEN: &str = "NOT EXISTS (SELECT 1 FROM outcomes AS told
     WHERE told.lead = met.lead AND min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)) <= met.time_ms)";
 
 /// What the experiment and the version beside it took for each lead that both scored. The index begins with the version,

@@ -31,6 +31,7 @@ mod retention; // what is forgotten
 mod tally; // a version's day: leads by score, and what became of them
 mod counted; // which score of a lead counts, and for what
 mod cohorts; // what that adds up to, by day
+mod training; // leads to learn from
 mod writer; // the thread between them
 #[cfg(test)]
 mod fixture; // records for tests
@@ -58,5 +59,6 @@ pub use self::{
     status::LogStatus,
     store::{Store, StoreError, StoredOutcome, StoredScore},
     tally::{Group, Tally},
+    training::{Scored, Wanted, is_withheld},
     writer::{Told, Writer},
 };

@@ -12,6 +12,12 @@ pub type Fields = BTreeMap<String, Field>;
 /// What sort of thing happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// Somebody, or something, wants a model trained anew.
+    RetrainRequested,
+    /// It is being trained, on these rows.
+    RetrainStarted,
+    /// It came to nothing.
+    RetrainFailed,
     /// A version came, and every file's digest held.
     ModelRegistered,
     /// It was good enough to be tried.
@@ -74,7 +80,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that is known.
-    pub const KNOWN: [Kind; 28] = [
+    pub const KNOWN: [Kind; 31] = [
+        Kind::RetrainRequested,
+        Kind::RetrainStarted,
+        Kind::RetrainFailed,
         Kind::ModelRegistered,
         Kind::GatePassed,
         Kind::GateFailed,
@@ -108,6 +117,9 @@ impl Kind {
     /// The record's `type`.
     pub fn as_str(&self) -> &str {
         match self {
+            Kind::RetrainRequested => "retrain.requested",
+            Kind::RetrainStarted => "retrain.started",
+            Kind::RetrainFailed => "retrain.failed",
             Kind::ModelRegistered => "model.registered",
             Kind::GatePassed => "gate.passed",
             Kind::GateFailed => "gate.failed",

@@ -55,6 +55,8 @@ pub(crate) fn manifest(model: &str, version: &str, weight: f32) -> Manifest {
         .into(),
         golden: (0..8).map(|i| golden(weight, f64::from(i))).collect(),
         metrics: Some(Metrics { auc: 0.75, log_loss: 0.5, brier: 0.25, rows: 100, positives: 50 }),
+        segments: Vec::new(),
+        gate: None,
         lineage: Lineage {
             imported: None,
             dataset: "leads.csv".into(),
@@ -66,6 +68,8 @@ pub(crate) fn manifest(model: &str, version: &str, weight: f32) -> Manifest {
             target: Some("won".into()),
             dropped: vec!["id".into()],
             source: None,
+            snapshot: None,
+            left_out: Vec::new(),
         },
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{GateVerdict, Segment};
 use crate::{
     lead::{Cutoffs, Value},
     score::{Bands, Calibration, Encoding, FeatureSpec, Kind, Objective, Schema, Spec, Typical},
@@ -47,6 +48,12 @@ pub struct Manifest {
     /// How good it was on the validation data; `None` where nobody said which leads converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
+    /// How good it was for leads of one kind, by the features that have a handful of words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+    /// How it did against the champion of its day; `None` where it was never compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateVerdict>,
     /// Where it came from.
     pub lineage: Lineage,
 }
@@ -170,6 +177,45 @@ pub struct Lineage {
     /// The citation of the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The rows that it was made of, all parts of the split together, where it was trained here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
+    /// Columns that held nothing to learn from, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<ColumnNote>,
+}
+
+/// A table as it stood when a version was made of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// The names of its files, or the lead log.
+    pub source: String,
+    /// Leads.
+    pub rows: u64,
+    /// Of them converted.
+    pub positives: u64,
+    /// When the first came; a plain number where the time column only gives an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_event: Option<String>,
+    /// When the last came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_event: Option<String>,
+    /// Younger leads were left out, converted or not, for their labels were not final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_cutoff: Option<String>,
+    /// SHA-256 in hex over the rows, whatever their order and the files they stand in.
+    pub digest: String,
+}
+
+/// What is to be said of a column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnNote {
+    /// Its name.
+    pub column: String,
+    /// A few words.
+    pub note: String,
 }
 
 /// A model file of another tool.

@@ -5,6 +5,7 @@
 //! or golden samples do not hold, and nothing that goes wrong on disk takes a serving version away. The directory is the
 //! truth: whatever changes what is served changes files, and a watcher does the rest.
 
+mod quality; // how good it was shown to be, part by part and against the champion
 mod manifest; // what a version says of itself
 mod poison; // versions that panic
 mod version; // a folder -> a checked, compiled model; and back
@@ -21,11 +22,15 @@ mod tree_tests; // versions of LightGBM and XGBoost
 pub use self::{
     deployment::{Applied, Challenger, Deployment, DeploymentError, DeploymentFile, Late},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
-    manifest::{Background, Baseline, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain},
+    manifest::{
+        Background, Baseline, ColumnNote, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain,
+        Snapshot,
+    },
     poison::Poison,
+    quality::{GateCheck, GateMode, GateVerdict, Segment},
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
     trust::{KeyError, SIGNATURE, Trust, keygen, private_key, public_key, sign},
-    version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write},
+    version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write, write_with},
     watch::{POLL, Watch},
 };
 pub(crate) use self::{

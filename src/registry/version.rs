@@ -188,6 +188,17 @@ impl Version {
 /// manifest names. It is checked as if loaded, written beside under a hidden name and renamed in, so that nobody ever sees
 /// half of it.
 pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Result<Version, VersionError> {
+    write_with(folder, manifest, files, &[])
+}
+
+/// The same, with files for people that the manifest does not name: nobody needs them to serve, so no loss or edit of one
+/// takes a version out of service.
+pub fn write_with(
+    folder: &Path,
+    manifest: &Manifest,
+    files: &[(&str, &[u8])],
+    beside_it: &[(&str, &[u8])],
+) -> Result<Version, VersionError> {
     if folder.exists() {
         return Err(VersionError::Exists { path: folder.into() });
     }
@@ -206,7 +217,8 @@ pub fn write(folder: &Path, manifest: &Manifest, files: &[(&str, &[u8])]) -> Res
     fs::create_dir_all(parent).map_err(in_folder)?;
     let beside = tempfile::Builder::new().prefix(".writing-").tempdir_in(parent).map_err(in_folder)?;
     share(beside.path()).map_err(in_folder)?;
-    for (name, bytes) in files.iter().filter(|(name, _)| manifest.files.contains_key(*name)) {
+    let named = files.iter().filter(|(name, _)| manifest.files.contains_key(*name));
+    for (name, bytes) in named.chain(beside_it) {
         create(beside.path(), name, bytes).map_err(file_error(folder, name))?;
     }
     create(beside.path(), MANIFEST, &bytes).map_err(file_error(folder, MANIFEST))?;

@@ -127,6 +127,27 @@ impl Desk {
         }
     }
 
+    /// Has a record and the file say who serves, before a new version's folder comes: without them the highest version
+    /// serves. Returns the model's life then; `None` where there is no version yet, nor a folder.
+    pub fn seat(&self, model: &str, now_ms: i64) -> Result<Option<ModelLife>, OrderError> {
+        let folder = self.models.join(model);
+        if registry::is_name(model) && registry::versions(&folder, None).is_empty() {
+            return Ok(None);
+        }
+        let folder = self.model(model)?;
+        DeploymentFile::is_ours(&folder)?;
+        let mut ledger = Ledger::open(&self.state)?;
+        let mut writing = ledger.lock()?;
+        self.settled(&mut writing, (model, &folder), now_ms)?;
+        if slots::life(writing.records(), model).champion.is_none() {
+            for event in self.first(model)? {
+                writing.append(event, now_ms)?;
+            }
+            self.settled(&mut writing, (model, &folder), now_ms)?;
+        }
+        Ok(Some(slots::life(writing.records(), model)))
+    }
+
     /// Brings a model's file and the ledger together: records what a person put into the file, and puts into the file what
     /// was recorded.
     pub fn settle(&self, model: &str, now_ms: i64) -> Result<Settled, OrderError> {

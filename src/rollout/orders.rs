@@ -35,6 +35,13 @@ pub struct Order {
 /// What can be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// A version that was trained has come through the training gate, or has not.
+    Judge {
+        /// Which.
+        version: String,
+        /// Whether it has.
+        passed: bool,
+    },
     /// The version scores along.
     Shadow(String),
     /// It does not any more, for no fault of its own.
@@ -121,6 +128,7 @@ impl Action {
     /// As the command line has it.
     pub fn as_str(&self) -> &'static str {
         match self {
+            Action::Judge { .. } => "judge",
             Action::Shadow(_) => "shadow",
             Action::Unshadow(_) => "unshadow",
             Action::Reject(_) => "reject",
@@ -147,7 +155,8 @@ impl Action {
     fn needs_reason(&self) -> bool {
         match self {
             Action::Approve(..) | Action::Deny(..) | Action::Rollback { .. } | Action::Clear(_) => true,
-            Action::Shadow(_) | Action::Unshadow(_) | Action::Reject(_) | Action::Ask(..) => false,
+            Action::Judge { .. } | Action::Shadow(_) | Action::Unshadow(_) => false,
+            Action::Reject(_) | Action::Ask(..) => false,
             Action::Canary(..) | Action::Promote(_) | Action::Archive(_) => false,
             Action::Pause | Action::Freeze | Action::Resume => false,
         }
@@ -177,6 +186,7 @@ impl Bench<'_> {
             return Err(Refused(format!("{} needs a reason: say why", action.as_str())));
         }
         match action {
+            Action::Judge { version, passed } => self.judge_trained(version, *passed),
             Action::Shadow(version) => self.shadow(version),
             Action::Unshadow(version) => {
                 let moved = self.moved(version, Move::Withdraw)?;
@@ -193,6 +203,19 @@ impl Bench<'_> {
             Action::Rollback { from, to } => self.roll_back(from.as_deref(), to.as_deref()),
             Action::Pause | Action::Freeze | Action::Resume => self.hold(action),
         }
+    }
+
+    /// The record by which a trained version becomes known, the gate's numbers, and where it stands then.
+    fn judge_trained(&self, version: &str, passed: bool) -> Result<Vec<Event>, Refused> {
+        let (kind, step) =
+            if passed { (Kind::GatePassed, Move::Pass) } else { (Kind::GateFailed, Move::Fail) };
+        let moved = self.moved(version, step)?;
+        let admitted = self.admitted(version)?;
+        let mut events = self.registered(version, &admitted);
+        let judged = self.cause(kind).version(version).with("gate", "training");
+        events.push(judged.with("golden", admitted.golden as u64));
+        events.push(moved.with("digest", admitted.digest));
+        Ok(events)
     }
 
     fn shadow(&self, version: &str) -> Result<Vec<Event>, Refused> {

@@ -1,18 +1,14 @@
-//! A CSV file becomes typed columns and labels.
+//! Typed columns and labels; and a sample whose columns a model names, as it is read for an import.
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use sha2::{Digest, Sha256};
 
 use super::TrainError;
 use crate::{lead::Value, registry};
-
-/// More words than that are names or free text: useless as one-hots, and perhaps personal data.
-const MAX_WORDS: usize = 256;
 
 /// Past leads and what became of them.
 #[derive(Clone, Debug)]
@@ -31,8 +27,6 @@ pub(super) struct Roles<'a> {
     pub(super) target: Option<&'a str>,
     /// Left out.
     pub(super) dropped: &'a [String],
-    /// Words, though they may look like numbers.
-    pub(super) category: &'a [String],
 }
 
 /// One feature of every lead.
@@ -40,9 +34,11 @@ pub(super) struct Roles<'a> {
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) cells: Cells,
+    /// No row is without a value. A word that is too rare for the model to know is one, though its cell is `None`.
+    pub(super) complete: bool,
 }
 
-/// A column's values, `None` where the cell is empty.
+/// A column's values, `None` where there is none.
 #[derive(Clone, Debug)]
 pub(super) enum Cells {
     Numbers(Vec<Option<f64>>),
@@ -51,60 +47,9 @@ pub(super) enum Cells {
 }
 
 impl Dataset {
-    /// Reads a file. Columns whose every value is a finite number are numbers, the rest are words.
-    pub(super) fn read(path: &Path, roles: Roles<'_>) -> Result<Self, TrainError> {
-        let mut raw = Raw::read(path, roles)?;
-        let column = |(name, cells): (String, Vec<String>)| {
-            let coded = roles.category.contains(&name);
-            Column { name, cells: if coded { Cells::codes(cells) } else { Cells::infer(cells) } }
-        };
-        let columns = std::mem::take(&mut raw.columns).into_iter().map(column).collect();
-        let dataset = raw.dataset(path, columns, roles)?;
-        for column in &dataset.columns {
-            dataset.check(column)?;
-        }
-        Ok(dataset)
-    }
-
-    /// Reads a file that must have this one's columns, and read as its types.
-    pub(super) fn read_alike(&self, path: &Path, roles: Roles<'_>) -> Result<Self, TrainError> {
-        let mut raw = Raw::read(path, roles)?;
-        if raw.columns.len() != self.columns.len() {
-            let reason = format!(
-                "{} feature columns, the training file has {}",
-                raw.columns.len(),
-                self.columns.len()
-            );
-            return Err(TrainError::data(path, reason));
-        }
-        let mut columns = Vec::new();
-        for Column { name, cells } in &self.columns {
-            let Some(at) = raw.columns.iter().position(|(other, _)| other == name) else {
-                return Err(TrainError::data(path, format!("column `{name}` is missing")));
-            };
-            let values = raw.columns.swap_remove(at).1;
-            let cells = match cells {
-                Cells::Words(_) if roles.category.contains(name) => Cells::codes(values),
-                Cells::Words(_) => Cells::words(values),
-                _ => Cells::numbers(&values).map_err(|row| {
-                    let reason = "not a finite number, as in the training file";
-                    TrainError::cell(path, raw.line(row), name, reason)
-                })?,
-            };
-            columns.push(Column { name: name.clone(), cells });
-        }
-        raw.dataset(path, columns, roles)
-    }
-
-    /// Splits off a fifth of the rows, drawn by the seed.
-    pub(super) fn split(self, seed: u64, target: &str) -> Result<(Self, Self), TrainError> {
-        let mut rows: Vec<usize> = (0..self.rows()).collect();
-        rows.shuffle(&mut StdRng::seed_from_u64(seed));
-        let (valid, train) = rows.split_at(self.rows() / 5);
-        let (train, valid) = (self.select(train), self.select(valid));
-        train.check_classes(target)?;
-        valid.check_classes(target)?;
-        Ok((train, valid))
+    /// Rows whose columns are read.
+    pub(super) fn new(path: &Path, columns: Vec<Column>, labels: Vec<bool>) -> Self {
+        Self { path: path.into(), rows: labels.len(), columns, labels }
     }
 
     /// The file, for errors.
@@ -150,29 +95,6 @@ impl Dataset {
         registry::hex(&hash.finalize())
     }
 
-    fn select(&self, rows: &[usize]) -> Self {
-        let columns = self
-            .columns
-            .iter()
-            .map(|column| Column { name: column.name.clone(), cells: column.cells.select(rows) });
-        let labels = rows.iter().filter_map(|row| self.labels.get(*row).copied()).collect();
-        Self { path: self.path.clone(), rows: rows.len(), columns: columns.collect(), labels }
-    }
-
-    fn check(&self, column: &Column) -> Result<(), TrainError> {
-        let refuse =
-            |reason: &str| Err(TrainError::data(&self.path, format!("column `{}` {reason}", column.name)));
-        match &column.cells {
-            Cells::Numbers(numbers) if numbers.iter().all(Option::is_none) => refuse("is empty; drop it"),
-            Cells::Words(words) if words.iter().flatten().collect::<BTreeSet<_>>().len() > MAX_WORDS => {
-                refuse(&format!(
-                    "has more than {MAX_WORDS} different words: an id, a name or free text; drop it"
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn check_classes(&self, target: &str) -> Result<(), TrainError> {
         match self.positives() {
             0 => Err(TrainError::data(&self.path, format!("target `{target}` is never yes"))),
@@ -185,36 +107,16 @@ impl Dataset {
 }
 
 impl Cells {
-    fn infer(cells: Vec<String>) -> Self {
-        Self::numbers(&cells).unwrap_or_else(|_| Self::words(cells))
-    }
-
     /// Finite numbers; `Err` is the row that holds something else.
     pub(super) fn numbers(cells: &[String]) -> Result<Self, usize> {
         let numbers = cells.iter().enumerate().map(|(row, cell)| number(cell).ok_or(row));
         Ok(Cells::Numbers(numbers.collect::<Result<_, _>>()?))
     }
 
-    /// Cells as they are.
-    pub(super) fn words(cells: Vec<String>) -> Self {
-        Cells::Words(cells.into_iter().map(word).collect())
-    }
-
-    /// Cells as they are, but `3.0` and `3` are one code: the encoder looks numbers up by their shortest text.
-    pub(super) fn codes(cells: Vec<String>) -> Self {
-        let short = |cell: String| match number(&cell) {
-            Some(Some(number)) => number.to_string(),
-            _ => cell,
-        };
-        Self::words(cells.into_iter().map(short).collect())
-    }
-
     /// Yes and no in any form; `Err` is the row that holds something else.
     pub(super) fn booleans(cells: &[String]) -> Result<Self, usize> {
         let boolean = |(row, cell): (usize, &String)| match cell.as_str() {
             "" => Ok(None),
-            "1.0" => Ok(Some(true)),
-            "0.0" => Ok(Some(false)),
             cell => label(cell).map(Some).ok_or(row),
         };
         Ok(Cells::Booleans(cells.iter().enumerate().map(boolean).collect::<Result<_, _>>()?))
@@ -226,17 +128,6 @@ impl Cells {
             Cells::Numbers(all) => all.iter().all(Option::is_some),
             Cells::Words(all) => all.iter().all(Option::is_some),
             Cells::Booleans(all) => all.iter().all(Option::is_some),
-        }
-    }
-
-    fn select(&self, rows: &[usize]) -> Self {
-        fn of<T: Clone>(all: &[T], rows: &[usize]) -> Vec<T> {
-            rows.iter().filter_map(|row| all.get(*row).cloned()).collect()
-        }
-        match self {
-            Cells::Numbers(all) => Cells::Numbers(of(all, rows)),
-            Cells::Words(all) => Cells::Words(of(all, rows)),
-            Cells::Booleans(all) => Cells::Booleans(of(all, rows)),
         }
     }
 
@@ -262,7 +153,7 @@ pub(super) struct Raw {
 impl Raw {
     /// Reads every column that is neither the target nor dropped.
     pub(super) fn read(path: &Path, roles: Roles<'_>) -> Result<Self, TrainError> {
-        let Roles { target, dropped, category } = roles;
+        let Roles { target, dropped } = roles;
         let unreadable = |reason| TrainError::Csv { file: path.into(), reason };
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
@@ -277,7 +168,7 @@ impl Raw {
         if names.len() != header.len() {
             return Err(TrainError::data(path, "two columns have one name".into()));
         }
-        for name in dropped.iter().chain(category).map(String::as_str).chain(target) {
+        for name in dropped.iter().map(String::as_str).chain(target) {
             if !names.contains(name) {
                 return Err(TrainError::data(path, format!("column `{name}` is missing")));
             }
@@ -330,16 +221,13 @@ impl Raw {
     }
 }
 
-fn label(cell: &str) -> Option<bool> {
+/// Whether the lead converted.
+pub(super) fn label(cell: &str) -> Option<bool> {
     match cell.to_ascii_lowercase().as_str() {
-        "1" | "yes" | "true" => Some(true),
-        "0" | "no" | "false" => Some(false),
+        "1" | "1.0" | "yes" | "true" => Some(true),
+        "0" | "0.0" | "no" | "false" => Some(false),
         _ => None,
     }
-}
-
-fn word(cell: String) -> Option<String> {
-    (!cell.is_empty()).then_some(cell)
 }
 
 /// `Some(None)` for an empty cell, `None` for one that is no finite number.
@@ -355,48 +243,32 @@ fn number(cell: &str) -> Option<Option<f64>> {
 mod tests {
     use super::*;
 
-    fn read(csv: &str) -> Result<Dataset, TrainError> {
+    fn read(csv: &str) -> Result<Raw, TrainError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), csv).unwrap();
-        Dataset::read(file.path(), roles(&["id".into()]))
-    }
-
-    fn roles(dropped: &[String]) -> Roles<'_> {
-        Roles { target: Some("y"), dropped, category: &[] }
+        let roles = Roles { target: Some("y"), dropped: &["id".into()] };
+        let raw = Raw::read(file.path(), roles)?;
+        raw.dataset(file.path(), Vec::new(), roles)?;
+        Raw::read(file.path(), roles)
     }
 
     fn refused(csv: &str, expected: &str) {
-        let error = read(csv).unwrap_err().to_string();
+        let error = read(csv).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
 
     #[test]
-    fn types_are_inferred() {
-        let dataset =
-            read("id,age,job,vip,code,y\n1,38, clerk ,yes,7,yes\n2,,,no,x,0\n3,1e1,chef,yes,inf,TRUE\n")
-                .unwrap();
-        assert_eq!(dataset.labels, [true, false, true]);
-        let text = |word: &'static str| Value::Text(word.into());
-        assert_eq!(dataset.lead(0), [Value::Number(38.0), text("clerk"), text("yes"), text("7")]);
-        assert_eq!(dataset.lead(1), [Value::Missing, Value::Missing, text("no"), text("x")]);
-        assert_eq!(dataset.lead(2)[3], text("inf"));
-    }
-
-    #[test]
-    fn codes_are_words_by_their_shortest_text() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "code,y\n3,1\n3.0,0\n,1\nx,1\n").unwrap();
-        let category = ["code".to_owned()];
-        let roles = Roles { category: &category, ..roles(&[]) };
-        let dataset = Dataset::read(file.path(), roles).unwrap();
-        for dataset in [&dataset, &dataset.read_alike(file.path(), roles).unwrap()] {
-            let three = || Value::Text("3".into());
-            let codes: Vec<_> = (0..4).map(|row| dataset.lead(row).remove(0)).collect();
-            assert_eq!(codes, [three(), three(), Value::Missing, Value::Text("x".into())]);
-        }
-        let absent = ["kind".to_owned()];
-        let error = Dataset::read(file.path(), Roles { category: &absent, ..roles }).unwrap_err();
-        assert!(error.to_string().contains("column `kind` is missing"), "{error}");
+    fn cells_come_as_they_stand() {
+        let raw = read("id,age,job,y\n1,38, clerk ,yes\n2,,,0\n3,1e1,chef,TRUE\n").unwrap();
+        assert_eq!(raw.labels, [true, false, true]);
+        let column = |name: &str, cells: [&str; 3]| (name.to_owned(), cells.map(String::from).to_vec());
+        assert_eq!(raw.columns, [column("age", ["38", "", "1e1"]), column("job", ["clerk", "", "chef"])]);
+        let cells = |at: usize| raw.columns[at].1.clone();
+        assert!(
+            matches!(Cells::numbers(&cells(0)), Ok(Cells::Numbers(all)) if all == [Some(38.0), None, Some(10.0)])
+        );
+        assert_eq!(Cells::numbers(&cells(1)).unwrap_err(), 0);
+        assert_eq!((raw.rows(), raw.line(1)), (3, 3));
     }
 
     #[test]
@@ -409,23 +281,5 @@ mod tests {
         refused("id,a,a,y\n", "two columns");
         refused("id,a,y\n1,2,no\n", "`y` is never yes");
         refused("id,a,y\n1,2,yes\n", "`y` is always yes");
-        refused("id,a,y\n1,,yes\n1,,no\n", "column `a` is empty");
-        let ids: String = (0..300).map(|i| format!("1,id-{i},{}\n", i % 2)).collect();
-        refused(&format!("id,a,y\n{ids}"), "column `a` has more than 256 different words");
-    }
-
-    #[test]
-    fn a_validation_file_must_be_alike() {
-        let train = read("id,a,b,y\n1,2,x,yes\n1,2,x,no\n").unwrap();
-        let check = |csv: &str| {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), csv).unwrap();
-            train.read_alike(file.path(), roles(&["id".into()])).map_err(|error| error.to_string())
-        };
-        let valid = check("b,a,id,y\nw,3,1,yes\n,4,1,no\n").unwrap();
-        assert_eq!(valid.lead(0), [Value::Number(3.0), Value::Text("w".into())]);
-        assert!(check("id,a,y\n1,2,yes\n1,2,no\n").unwrap_err().contains("1 feature columns"));
-        assert!(check("id,a,c,y\n1,2,x,yes\n1,2,x,no\n").unwrap_err().contains("`b` is missing"));
-        assert!(check("id,a,b,y\n1,2,x,yes\n1,two,x,no\n").unwrap_err().contains("line 3, column `a`"));
     }
 }

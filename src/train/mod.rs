@@ -1,22 +1,41 @@
 //! Train: a table of past leads becomes a version; and a model that was trained elsewhere, with such a table, too.
 //!
-//! Reads a CSV file, fits a linear network, a small MLP and an ensemble, keeps the one that ranks validation leads
-//! best, calibrates it, and writes it with everything a version must say of itself. The same data and seed give the same bytes.
+//! Reads a table or the lead log, fits a linear network, a small MLP and an ensemble, keeps the one that ranks validation
+//! leads best, calibrates it, and writes it with everything a version must say of itself. The same leads and seed give the
+//! same bytes, in whatever order the leads come.
 
 mod columns; // what a person says of columns
-mod dataset; // CSV -> typed columns and labels
+mod table; // files -> texts by column
+mod times; // when leads came
+mod kinds; // what a column is, and which hold nothing to learn from
+mod dataset; // typed columns and labels
+mod snapshot; // a digest of rows in whatever order
+mod logged; // the lead log as a table
+mod leakage; // features that know too much
+mod input; // all of that: leads, ready to fit
 mod schema; // columns -> the encoder's numbers
 mod fit; // gradient descent, early stopping
-mod publish; // model -> version: calibration, cut-offs, baseline, golden samples
+mod boost; // trees instead of networks
+mod cutoffs; // scores -> where grades begin
+mod judged; // a version over leads whose ends are known
+mod gate; // what a version must show against the champion
+mod card; // what a version says of itself to people
+mod publish; // model -> version: calibration, baseline, golden samples
 mod progress; // epochs as a bar or as lines
 pub mod search; // which settings to train with: Optuna's ways
 mod command; // the whole, as `leadwire train` runs it
+pub mod retrain; // the whole, against the champion
 pub mod import; // a model of another tool -> version
 
 pub use self::{
     columns::ColumnOptions,
     command::{CalibrationChoice, Candidate, KindChoice, TrainError, TrainOptions, TrainReport, run},
+    cutoffs::{Capacity, GradeOptions},
     fit::Epoch,
+    gate::{Exam, GatePolicy, gate},
     import::{ImportOptions, ImportReport},
+    input::{InputOptions, InputReport, LogOptions, Split},
+    leakage::Alone,
     progress::{console, steps},
+    retrain::{RetrainOptions, RetrainReport},
 };

@@ -1,14 +1,25 @@
 //! A model becomes a version: calibrated, graded, described, and written. What was trained here and what was trained
 //! elsewhere go the same way.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use candle_core::{Device, Tensor};
 
-use super::{CalibrationChoice, TrainError, dataset::Dataset, schema};
+use super::{
+    CalibrationChoice, GradeOptions, TrainError,
+    card::{self, Told},
+    cutoffs,
+    dataset::Dataset,
+    judged::{self, View},
+    schema,
+};
 use crate::{
     lead::{Cutoffs, Value},
-    registry::{self, Baseline, Golden, Lineage, Manifest, Metrics, Plain, Version},
+    registry::{self, Baseline, Golden, Lineage, Manifest, Metrics, Plain, Segment, Version},
     score::{Calibration, Encoder, KernelOp, Kind, Model, Objective, Schema, Scratch, Spec},
     stats,
 };
@@ -35,19 +46,34 @@ pub(super) struct Origin<'a> {
     /// What scores look like: calibration and metrics where it has labels, cut-offs, the score's baseline, golden samples.
     pub(super) judged: &'a Dataset,
     pub(super) calibration: CalibrationChoice,
+    pub(super) grades: &'a GradeOptions,
     pub(super) lineage: Lineage,
 }
 
-/// Writes the next version of the model.
-pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>) -> Result<Version, TrainError> {
-    let Origin { out, described, judged, calibration, lineage } = origin;
+/// A version that is not written yet.
+pub(super) struct Draft<'a> {
+    pub(super) manifest: Manifest,
+    name: &'static str,
+    bytes: &'a [u8],
+}
+
+/// Writes the next version of the model, with its card. `rows` says what the judged leads are.
+pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>, rows: &str) -> Result<Version, TrainError> {
+    let (out, judged) = (origin.out, origin.judged);
+    draft(origin, artefact)?.write(out, judged, rows)
+}
+
+/// Calibrates, grades and describes the next version of the model.
+pub(super) fn draft<'a>(origin: Origin<'_>, artefact: Artefact<'a>) -> Result<Draft<'a>, TrainError> {
+    let Origin { out, described, judged, calibration, grades, lineage } = origin;
     let Artefact { kind, objective, schema, name, bytes } = artefact;
     let cutoffs = Cutoffs { a: 0.0, b: 0.0, c: 0.0 };
     let mut spec = Spec { kind, objective, schema, calibration: Calibration::None, cutoffs };
     let logits = logits(&Model::new(spec.clone(), bytes)?, judged)?;
     spec.calibration = fit_calibration(calibration, &logits, &judged.labels);
     let scores: Vec<f64> = logits.iter().map(|logit| spec.calibration.probability(*logit)).collect();
-    spec.cutoffs = fit_cutoffs(&scores);
+    spec.cutoffs =
+        cutoffs::cutoffs(&scores, grades).map_err(|reason| TrainError::data(judged.path(), reason))?;
     let golden = golden(&Model::new(spec.clone(), bytes)?, judged)?;
     let (model, version) = names(out)?;
     let columns = || described.columns.iter();
@@ -66,13 +92,57 @@ pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>) -> Result<Vers
         background: columns().map(|c| (c.name.clone(), schema::background(&c.cells))).collect(),
         golden,
         metrics: metrics(&scores, judged),
+        segments: segments(&spec.schema, &scores, judged),
+        gate: None,
         lineage,
         schema: spec.schema,
         calibration: spec.calibration,
         cutoffs: spec.cutoffs,
     };
-    let folder = out.join(&manifest.version);
-    Ok(registry::write(&folder, &manifest, &[(name, bytes)])?)
+    Ok(Draft { manifest, name, bytes })
+}
+
+fn segments(schema: &Schema, scores: &[f64], judged: &Dataset) -> Vec<Segment> {
+    match judged.labels.as_slice() {
+        [] => Vec::new(),
+        labels => judged::segments(&judged::kinds(schema, judged), scores, labels),
+    }
+}
+
+impl Draft<'_> {
+    /// Where it will be.
+    fn folder(&self, out: &Path) -> PathBuf {
+        out.join(&self.manifest.version)
+    }
+
+    /// The same under another number.
+    pub(super) fn numbered(&self, version: &str) -> Self {
+        let manifest = Manifest { version: version.to_owned(), ..self.manifest.clone() };
+        Self { manifest, ..*self }
+    }
+
+    /// The bytes of its manifest.
+    pub(super) fn manifest_bytes(&self, out: &Path) -> Result<Vec<u8>, TrainError> {
+        let refuse =
+            |error: serde_json::Error| TrainError::Out { folder: out.into(), reason: error.to_string() };
+        self.manifest.to_bytes().map_err(refuse)
+    }
+
+    /// As it would be loaded: everything is checked, the golden samples too.
+    pub(super) fn version(&self, out: &Path) -> Result<Version, TrainError> {
+        let bytes = self.manifest_bytes(out)?;
+        Ok(Version::from_parts(&self.folder(out), &bytes, |_| Ok(self.bytes.to_vec()))?)
+    }
+
+    /// Writes it with its card, which tells how good it is on these leads.
+    pub(super) fn write(&self, out: &Path, judged: &Dataset, rows: &str) -> Result<Version, TrainError> {
+        let version = self.version(out)?;
+        let scores = View::new(&version.model, judged).scores()?;
+        let files = card::files(&Told { version: &version, judged, scores: &scores, rows });
+        let beside_it: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let folder = self.folder(out);
+        Ok(registry::write_with(&folder, &self.manifest, &[(self.name, self.bytes)], &beside_it)?)
+    }
 }
 
 /// One row through the encoder.
@@ -124,13 +194,6 @@ fn fit_calibration(choice: CalibrationChoice, logits: &[f64], labels: &[bool]) -
     }
 }
 
-/// A is the top tenth, B the next fifth, C the three tenths after.
-fn fit_cutoffs(scores: &[f64]) -> Cutoffs {
-    let sorted = stats::sorted(scores.to_vec());
-    let at = |q| stats::quantile(&sorted, q).unwrap_or_default() as f32;
-    Cutoffs { a: at(0.9), b: at(0.7), c: at(0.4) }
-}
-
 fn metrics(scores: &[f64], judged: &Dataset) -> Option<Metrics> {
     (!judged.labels.is_empty()).then(|| Metrics {
         auc: stats::auc(scores, &judged.labels).unwrap_or(0.5),
@@ -139,6 +202,14 @@ fn metrics(scores: &[f64], judged: &Dataset) -> Option<Metrics> {
         rows: judged.rows() as u64,
         positives: judged.positives() as u64,
     })
+}
+
+/// The quality of a version on rows that had no part in it.
+pub(super) fn judge(version: &Version, rows: &Dataset) -> Result<Option<Metrics>, TrainError> {
+    let calibration = &version.manifest.calibration;
+    let logits = logits(&version.model, rows)?;
+    let scores: Vec<f64> = logits.iter().map(|logit| calibration.probability(*logit)).collect();
+    Ok(metrics(&scores, rows))
 }
 
 /// Leads at even distances, and one of which nothing is known.
@@ -169,8 +240,7 @@ fn golden(model: &Model, valid: &Dataset) -> Result<Vec<Golden>, TrainError> {
 /// The model's name, and the version after the highest in its folder.
 fn names(out: &Path) -> Result<(String, String), TrainError> {
     let refuse = |reason: String| TrainError::Out { folder: out.into(), reason };
-    let model =
-        out.file_name().and_then(|name| name.to_str()).ok_or_else(|| refuse("names no model".into()))?;
+    let model = model_name(out)?;
     let entries = match fs::read_dir(out) {
         Ok(entries) => entries.flatten().collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -182,7 +252,13 @@ fn names(out: &Path) -> Result<(String, String), TrainError> {
         .unwrap_or(0)
         .checked_add(1)
         .ok_or_else(|| refuse("has no number left for a version".into()))?;
-    Ok((model.to_owned(), next.to_string()))
+    Ok((model, next.to_string()))
+}
+
+/// The model whose versions stand in a folder.
+pub(super) fn model_name(out: &Path) -> Result<String, TrainError> {
+    let name = out.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    name.ok_or_else(|| TrainError::Out { folder: out.into(), reason: "names no model".into() })
 }
 
 /// A file's name without its folder, which would say too much of the machine.

@@ -14,9 +14,8 @@ const BINS: usize = 10;
 
 /// The schema of the training columns, numbers piecewise in at most so many `parts` if any.
 pub(super) fn schema(dataset: &Dataset, parts: usize) -> Schema {
-    let feature = |column: &Column| {
-        FeatureSpec::new(&column.name, column.cells.is_complete(), encoding(&column.cells, parts))
-    };
+    let feature =
+        |column: &Column| FeatureSpec::new(&column.name, column.complete, encoding(&column.cells, parts));
     Schema { features: dataset.columns.iter().map(feature).collect() }
 }
 

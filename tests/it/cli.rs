@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use leadwire::registry::Version;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::support::{CONFIG, copy_folder, leadwire, shipped_model, text, write_version};
 
@@ -71,6 +71,15 @@ fn what_cannot_be_used_says_so_with_the_right_exit_code() {
     assert_eq!(code(&["run", "-c", "absent.yaml"]), Some(2));
     assert_eq!(code(&["fly"]), Some(2));
     assert_eq!(code(&["train", "--data", "absent.csv", "--target", "y"]), Some(1));
+    assert_eq!(code(&["train", "--data", "absent.csv"]), Some(2), "no target");
+    assert_eq!(
+        code(&["train", "--data", "absent.csv", "--target", "y", "--from-log"]),
+        Some(2),
+        "two sources"
+    );
+    assert_eq!(code(&["train", "--from-log", "-c", "absent.yaml"]), Some(2));
+    assert_eq!(code(&["train", "--from-log", "--state", "absent"]), Some(2), "no horizon");
+    assert_eq!(code(&["train", "--from-log", "--state", "absent", "--horizon", "30d"]), Some(1));
     let schema = leadwire(&["check", "--print-schema"]);
     let schema: Json = serde_json::from_slice(&schema.stdout).unwrap();
     assert!(schema["properties"]["upstream"]["description"].is_string());
@@ -98,6 +107,14 @@ fn train_writes_a_version_that_loads_and_the_same_one_for_the_same_seed() {
     let report = train(&a);
     train(&b);
     assert!(report["metrics"]["auc"].as_f64().unwrap() > 0.9, "{report}");
+    let input = &report["input"];
+    assert_eq!((&input["split"], &input["parts"]), (&json!("random"), &json!([480, 120, 0])));
+    assert_eq!(
+        (&input["snapshot"]["rows"], &input["snapshot"]["source"]),
+        (&json!(600), &json!("leads.csv"))
+    );
+    assert_eq!(input["snapshot"]["digest"].as_str().unwrap().len(), 64);
+    assert_eq!((&input["left_out"], input["warnings"].as_array().unwrap().len()), (&json!([]), 2));
     let version = Version::load(&a.join("1")).unwrap();
     assert_eq!((&*version.id.model, &*version.id.version), ("lead", "1"));
     for file in std::fs::read_dir(a.join("1")).unwrap() {

@@ -38,6 +38,7 @@ mod crm; // what every CRM's traffic asks for
 mod guides; // what the guides to presets say
 mod cli; // what people and scripts see
 mod orders; // versions are moved, and by whom
+mod retrain; // and made anew
 mod journal; // changed files in the ledger
 mod ledger; // who changed what, and whether that still stands
 mod killed; // the lead log, whatever happens to its process

@@ -27,7 +27,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
         "monitor",
         &["lead", "config", "stats", "score", "registry", "ledger", "rollout", "telemetry", "leadlog"],
     ),
-    ("train", &["lead", "config", "stats", "score", "registry", "leadlog"]),
+    ("train", &["lead", "config", "stats", "score", "registry", "ledger", "leadlog"]),
     ("batch", &["lead", "config", "recognise", "score", "registry", "leadlog"]),
     (
         "admin",

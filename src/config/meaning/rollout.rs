@@ -3,8 +3,8 @@
 use super::text;
 use crate::config::{
     findings::{Complaint, Findings, KeyPath},
-    raw::{RawConversion, RawPaired, RawRollout, RawShadow},
-    rollout::{Conversion, Paired, Rollout, Shadow},
+    raw::{RawConversion, RawPaired, RawRollout, RawShadow, RawTraining},
+    rollout::{Conversion, Paired, Rollout, Shadow, Training},
 };
 
 /// Canary steps, tests and waiting times.
@@ -15,6 +15,7 @@ pub(super) fn rollout(raw: &RawRollout, findings: &mut Findings) -> Option<Rollo
     let benefit = conversion(&raw.benefit, &at.key("benefit"), findings);
     let harm = conversion(&raw.harm, &at.key("harm"), findings);
     let paired = paired(&raw.paired, &at.key("paired"), findings);
+    let training = training(&raw.training, &at.key("training"), findings);
     let mut time = |key, text, range| findings.take(&at.key(key), text::duration(text, range));
     let interval = time("interval", &raw.interval, ("1s", "1h"));
     let dwell = time("dwell", &raw.dwell, ("1s", "90d"));
@@ -46,6 +47,7 @@ pub(super) fn rollout(raw: &RawRollout, findings: &mut Findings) -> Option<Rollo
         benefit: benefit?,
         harm: harm?,
         paired: paired?,
+        training: training?,
     })
 }
 
@@ -78,6 +80,20 @@ fn paired(raw: &RawPaired, at: &KeyPath, findings: &mut Findings) -> Option<Pair
     let alpha = findings.take(&at.key("alpha"), alpha(raw.alpha))?;
     let (leads, promote, reject) = (raw.leads.into(), raw.promote.into(), raw.reject.into());
     Some(Paired { alpha, leads, promote, reject })
+}
+
+fn training(raw: &RawTraining, at: &KeyPath, findings: &mut Findings) -> Option<Training> {
+    let mut take = |key, value| findings.take(&at.key(key), difference(value));
+    let (gain, ece, segment) = (take("gain", raw.gain), take("ece", raw.ece), take("segment", raw.segment));
+    Some(Training { gain: gain?, positives: raw.positives.into(), ece: ece?, segment: segment? })
+}
+
+/// A difference between two shares or areas.
+fn difference(raw: f64) -> Result<f64, Complaint> {
+    match (0.0..=0.5).contains(&raw) {
+        true => Ok(raw),
+        false => Err("must be from 0 to 0.5".into()),
+    }
 }
 
 /// A chance of error that is one.

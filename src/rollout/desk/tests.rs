@@ -500,3 +500,42 @@ fn orders_given_at_once_are_carried_out_one_after_the_other() {
     verify(&office.desk.state, None).unwrap();
     assert_eq!((office.settle().unwrap(), office.slots()), (Settled::Agreed, "3 - [\"4\"] -".to_owned()));
 }
+
+#[test]
+fn a_retrained_version_comes_behind_a_champion_that_is_named_first() {
+    let office = Office::without_slots();
+    fs::remove_dir_all(office.lead().join("5")).unwrap();
+    let life = office.desk.seat("lead", HOUR).unwrap().unwrap();
+    assert_eq!((life.champion.as_deref(), office.slots()), (Some("4"), "4 - [] -".to_owned()));
+    let records = office.records().len();
+    office.desk.seat("lead", HOUR).unwrap();
+    assert_eq!(office.records().len(), records, "it is seated already");
+    // Now the highest version is another, and the champion stays.
+    fixture::write(&office.desk.models, "lead", "5", 0.9);
+    let judge = |version: &str, passed| {
+        let action = Action::Judge { version: version.into(), passed };
+        let order = Order { model: "lead".into(), action, actor: "jo".into(), why: "drift".into() };
+        let grounds =
+            Grounds { numbers: [("gain_e6".to_owned(), 30_000.into())].into(), ..Grounds::default() };
+        let done = office.desk.carry_out(&order, &grounds, HOUR).map_err(|error| error.to_string())?;
+        Ok::<_, String>(done.said.join(", "))
+    };
+    assert_eq!(judge("5", true).unwrap(), "lead/5: model.registered, lead/5: trained -> validated");
+    assert_eq!(judge("3", false).unwrap(), "lead/3: model.registered, lead/3: trained -> rejected");
+    assert!(judge("5", true).unwrap_err().contains("only a trained version goes through the gate"));
+    assert!(judge("9", true).unwrap_err().contains("lead/9 would not serve"));
+    let passed = office.records().into_iter().find(|record| record.kind == Kind::GatePassed).unwrap();
+    let field = |name: &str| passed.fields.get(name).cloned();
+    assert_eq!((field("gate"), field("gain_e6")), (Some("training".into()), Some(30_000.into())));
+    assert_eq!(office.slots(), "4 - [] -");
+    office.all(&["jo shadow 5"]);
+    assert_eq!(office.slots(), "4 - [\"5\"] -");
+}
+
+#[test]
+fn where_there_is_no_version_nobody_is_seated() {
+    let office = Office::without_slots();
+    assert_eq!(office.desk.seat("other", HOUR).unwrap(), None);
+    assert!(office.desk.seat("../lead", HOUR).is_err());
+    assert_eq!(office.records(), []);
+}

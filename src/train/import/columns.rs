@@ -40,7 +40,7 @@ pub(super) struct Described {
 pub(super) fn describe(source: &Source, options: &ImportOptions) -> Result<Described, TrainError> {
     let declared = options.schema.as_deref().map(declared::read).transpose()?;
     let dropped = options.dropped();
-    let roles = Roles { target: options.target.as_deref(), dropped: &dropped, category: &[] };
+    let roles = Roles { target: options.target.as_deref(), dropped: &dropped };
     let mut reader =
         Reader { source, options, raw: Raw::read(&options.sample, roles)?, words: 0, notes: Vec::new() };
     if reader.raw.rows() == 0 {
@@ -56,7 +56,7 @@ pub(super) fn describe(source: &Source, options: &ImportOptions) -> Result<Descr
         let Declared { name, required, label, protected, .. } = declared;
         let required = required.unwrap_or_else(|| cells.is_complete());
         features.push(FeatureSpec { name: name.clone(), required, encoding, label, protected });
-        columns.push(Column { name, cells });
+        columns.push(Column { name, complete: cells.is_complete(), cells });
     }
     let mut schema = Schema { features };
     options.columns.apply(&mut schema).map_err(|reason| TrainError::data(&source.file, reason))?;

@@ -13,7 +13,7 @@ use crate::{
     registry::{self, Imported, Lineage, Metrics, Version},
     score::{Kind, Network, Objective, trees::Trees},
     train::{
-        CalibrationChoice, ColumnOptions, TrainError,
+        CalibrationChoice, ColumnOptions, GradeOptions, TrainError,
         dataset::Dataset,
         publish::{self, Artefact, Origin},
     },
@@ -56,6 +56,9 @@ pub struct ImportOptions {
     /// What is said of columns.
     #[command(flatten)]
     pub columns: ColumnOptions,
+    /// Where grades begin.
+    #[command(flatten)]
+    pub grades: GradeOptions,
     /// Citation of the data, kept in the manifest.
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
@@ -109,7 +112,8 @@ pub fn run(options: &ImportOptions, mut progress: impl FnMut(&str)) -> Result<Im
     let Described { schema, data, mut notes } = columns::describe(&source, options)?;
     let lineage = lineage(options, &source, &data);
     let calibration = options.calibration.unwrap_or(CalibrationChoice::None);
-    let origin = Origin { out: &options.out, described: &data, judged: &data, calibration, lineage };
+    let grades = &options.grades;
+    let origin = Origin { out: &options.out, described: &data, judged: &data, calibration, grades, lineage };
     let (kind, name, bytes) = (source.kind, source.name(), &source.bytes);
     let layers = match source.trees {
         Some(_) => None,
@@ -121,7 +125,7 @@ pub fn run(options: &ImportOptions, mut progress: impl FnMut(&str)) -> Result<Im
     };
     let artefact = Artefact { kind, objective, schema, name, bytes };
     progress(&format!("scoring {} rows", data.rows()));
-    let version = publish::publish(origin, artefact).map_err(|error| match error {
+    let version = publish::publish(origin, artefact, "rows of the sample").map_err(|error| match error {
         TrainError::Model(reason) => source.refuse(&reason),
         other => other,
     })?;
@@ -156,6 +160,8 @@ fn lineage(options: &ImportOptions, source: &Source, data: &Dataset) -> Lineage 
         target: options.target.clone(),
         dropped: options.dropped(),
         source: options.source.clone(),
+        snapshot: None,
+        left_out: Vec::new(),
     }
 }
 

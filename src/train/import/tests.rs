@@ -17,7 +17,7 @@ use crate::{
     score::{Encoding, FeatureSpec, Kind, Scratch},
     train::{
         TrainError,
-        dataset::{Dataset, Roles},
+        dataset::{Cells, Column, Raw, Roles},
     },
 };
 
@@ -341,7 +341,15 @@ fn a_model_and_its_encoder_score_real_leads() {
         let report = import(folder.path(), &file, &sample, &more.concat()).unwrap();
         let version = Version::load(&report.folder).unwrap();
         let roles = Roles { target: Some("y"), ..Roles::default() };
-        let leads = Dataset::read(&folder.path().join("leads.csv"), roles).unwrap();
+        let path = folder.path().join("leads.csv");
+        let mut raw = Raw::read(&path, roles).unwrap();
+        let columns = std::mem::take(&mut raw.columns).into_iter().map(|(name, cells)| Column {
+            name,
+            complete: true,
+            cells: Cells::numbers(&cells)
+                .unwrap_or_else(|_| Cells::Words(cells.into_iter().map(Some).collect())),
+        });
+        let leads = raw.dataset(&path, columns.collect(), roles).unwrap();
         let place =
             |feature: &FeatureSpec| leads.columns.iter().position(|column| column.name == feature.name);
         let places: Vec<usize> = version.model.features().iter().map(|f| place(f).unwrap()).collect();

@@ -38,6 +38,8 @@ pub fn write_small_model(models: &Path) {
         .into(),
         golden: (0..8).map(|i| golden(f64::from(i) * 5_000.0)).collect(),
         metrics: None,
+        segments: Vec::new(),
+        gate: None,
         lineage: Lineage {
             imported: None,
             dataset: "leads.csv".into(),
@@ -49,6 +51,8 @@ pub fn write_small_model(models: &Path) {
             target: None,
             dropped: Vec::new(),
             source: None,
+            snapshot: None,
+            left_out: Vec::new(),
         },
     };
     write(&models.join("lead/1"), &manifest, &[(WEIGHTS, &weights)]).unwrap();

@@ -1,0 +1,85 @@
+//! What came of a retraining, for people and scripts.
+
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    lead::Sides,
+    registry::{GateVerdict, Metrics},
+    train::InputReport,
+};
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RetrainReport {
+    /// The model.
+    pub model: String,
+    /// `model/version`; in a dry run, as it would be called.
+    pub id: String,
+    /// Whether nothing was to be written.
+    pub dry_run: bool,
+    /// The champion's version; `None` where there was none to compare with.
+    pub champion: Option<String>,
+    /// Where the rows came from and how they were set apart.
+    pub input: InputReport,
+    /// The network or trees that were kept.
+    pub network: String,
+    /// Everything that was tried: name, validation AUC, best epoch.
+    pub candidates: Vec<(String, f64, usize)>,
+    /// Its quality on the validation rows.
+    pub metrics: Option<Metrics>,
+    /// The verdict; `None` without a champion, and where an earlier run had reached it.
+    pub gate: Option<GateVerdict>,
+    /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
+    pub p99_ns: Option<[u64; 2]>,
+    /// Whether it may be tried.
+    pub passed: bool,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// What happened to it, such as `lead/4: trained -> validated`.
+    pub said: Vec<String>,
+}
+
+impl RetrainReport {
+    /// Takes what the gate found.
+    pub(super) fn judged(&mut self, verdict: Option<&GateVerdict>, p99: Option<Sides<Duration>>) {
+        self.gate = verdict.cloned();
+        self.passed = verdict.is_none_or(|verdict| verdict.passed);
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.p99_ns = p99.map(|p99| [p99.champion, p99.challenger].map(nanos));
+    }
+}
+
+impl fmt::Display for RetrainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.input)?;
+        for (network, auc, epoch) in &self.candidates {
+            writeln!(f, "{network}: validation AUC {auc:.4} at epoch {epoch}")?;
+        }
+        writeln!(f, "kept {}", self.network)?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        if let Some(gate) = &self.gate {
+            let GateVerdict { rows, positives, champion, checks, .. } = gate;
+            writeln!(
+                f,
+                "against {}/{champion}, on {rows} newest leads, {positives} of them converted:",
+                self.model
+            )?;
+            for check in checks {
+                let mark = if check.passed { "passed" } else { "FAILED" };
+                writeln!(f, "  {mark} {}: {}", check.name, check.said)?;
+            }
+        }
+        if let Some([champion, own]) = self.p99_ns {
+            writeln!(f, "  scoring takes {own} ns at p99, the champion {champion} ns")?;
+        }
+        self.said.iter().try_for_each(|said| writeln!(f, "{said}"))?;
+        let would = if self.dry_run { "would be" } else { "is" };
+        match (self.passed, &self.champion) {
+            (false, _) => write!(f, "{} {would} rejected; the champion serves on", self.id),
+            (true, None) => write!(f, "{} {would} the first version, and serves", self.id),
+            (true, Some(_)) => write!(f, "{} {would} a shadow", self.id),
+        }
+    }
+}

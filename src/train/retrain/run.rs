@@ -1,0 +1,487 @@
+//! The steps of a retraining.
+
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    report::RetrainReport,
+    work::{Kept, Work, Written},
+};
+use crate::{
+    lead::Sides,
+    ledger::{Event, Kind},
+    registry::{self, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
+    train::{
+        Epoch, Exam, GatePolicy, TrainError, TrainOptions,
+        command::{self, TREES_FILE},
+        dataset::Dataset,
+        gate,
+        input::{self, Prepared},
+        judged::{self, View},
+        publish::{self, Artefact, Draft},
+    },
+};
+
+/// What the card calls the leads that the gate looked at.
+const NEWEST: &str = "newest leads, which neither it nor its calibration saw";
+
+/// Train a model anew on newer leads, compare it with the champion, and have it score along if it is better.
+#[derive(Clone, Debug, Args)]
+pub struct RetrainOptions {
+    /// The model.
+    #[arg(value_name = "MODEL", default_value = "lead")]
+    pub model: String,
+    /// The leads, and what to train.
+    #[command(flatten)]
+    pub train: TrainOptions,
+    /// What is asked for: a gain by the margin, or that it is not worse; that takes a person, and a reason.
+    #[arg(long, value_enum, default_value_t = ModeChoice::Gain)]
+    pub mode: ModeChoice,
+    /// Why.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub why: String,
+    /// Who asks; $USER without it.
+    #[arg(long, value_name = "NAME")]
+    pub who: Option<String>,
+    /// Everything up to the gate's verdict, and nothing is written or recorded.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Though another version is on trial, or nothing is new.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What the gate asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeChoice {
+    /// Better by the margin, and not by chance.
+    Gain,
+    /// Not worse.
+    NotWorse,
+}
+
+/// What is to be done, where, and for whom.
+#[derive(Clone, Debug)]
+pub struct Job<'j> {
+    /// As they were given; the model's folder is taken from below.
+    pub options: &'j RetrainOptions,
+    /// The directory of models.
+    pub models: &'j Path,
+    /// The directory of state.
+    pub state: &'j Path,
+    /// Who may sign versions.
+    pub trust: &'j Trust,
+    /// Who asks.
+    pub actor: &'j str,
+    /// What led to it: `manual`, `schedule` or `drift`.
+    pub trigger: &'j str,
+    /// The features that live leads have.
+    pub live: BTreeSet<String>,
+    /// What the gate asks for; the mode is the options'.
+    pub policy: GatePolicy,
+}
+
+/// The desk, as far as it is needed.
+pub struct Hands<'h> {
+    /// How the model stands. Nothing changes.
+    pub stand: &'h dyn Fn() -> anyhow::Result<Stand>,
+    /// Has the slots say who serves, before and after a new version comes.
+    pub seat: &'h dyn Fn() -> anyhow::Result<()>,
+    /// Records a version and its verdict, unless that is done; what was said.
+    pub judged: &'h dyn Fn(&str, &Outcome<'_>) -> anyhow::Result<Vec<String>>,
+    /// Has a version score along, unless it does; what was said.
+    pub shadow: &'h dyn Fn(&str) -> anyhow::Result<Vec<String>>,
+    /// Records an event.
+    pub record: &'h dyn Fn(Event) -> anyhow::Result<()>,
+}
+
+/// What the gate found.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome<'o> {
+    /// The verdict.
+    pub verdict: &'o GateVerdict,
+    /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
+    pub p99_ns: Option<[u64; 2]>,
+}
+
+impl fmt::Debug for Hands<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hands")
+    }
+}
+
+/// How a model stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stand {
+    /// Who serves.
+    pub champion: Option<String>,
+    /// What is on trial, in words such as `version 4 is a shadow`.
+    pub on_trial: Vec<String>,
+}
+
+/// What is going on.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress<'p> {
+    /// A step begins.
+    Step(&'p str),
+    /// A pass over the data is over.
+    Epoch(Epoch),
+}
+
+/// Why a retraining came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RetrainError {
+    /// Reading, fitting, or writing the version.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The champion cannot be loaded, so there is nothing to compare with.
+    #[error("the champion: {0}")]
+    Champion(VersionError),
+    /// Another version is on trial.
+    #[error("{model} waits: {}; a second trial at once would tell nothing of either; --force goes on all the same", on_trial.join(", "))]
+    Trial {
+        /// The model.
+        model: String,
+        /// What is on trial.
+        on_trial: Vec<String>,
+    },
+    /// Another process retrains the model.
+    #[error("{model} is being retrained by another process")]
+    Busy {
+        /// The model.
+        model: String,
+    },
+    /// Nothing newer than what was trained on can be set apart.
+    #[error(
+        "the gate needs the newest leads: name the column of their time with --time, and leave --valid out"
+    )]
+    NoHoldout,
+    /// The champion was trained on the same leads.
+    #[error(
+        "nothing is new: version {champion} was trained on the very same leads; --force goes on all the same"
+    )]
+    NothingNew {
+        /// The champion.
+        champion: String,
+    },
+    /// Not worse is a person's decision.
+    #[error("--mode not-worse is a person's decision: say who with --who and why with --why")]
+    Nobody,
+    /// The work folder.
+    #[error("{}: {reason}", path.display())]
+    Work {
+        /// The folder or file.
+        path: PathBuf,
+        /// What happened.
+        reason: io::Error,
+    },
+    /// The ledger or the slots.
+    #[error("{step}: {reason:#}")]
+    Desk {
+        /// What was to be done.
+        step: &'static str,
+        /// Why it was not.
+        reason: anyhow::Error,
+    },
+}
+
+/// Retrains a model. In a dry run everything up to the verdict.
+pub fn run(
+    job: &Job<'_>,
+    hands: &Hands<'_>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<RetrainReport, RetrainError> {
+    let options = job.options;
+    if options.mode == ModeChoice::NotWorse && (options.why.trim().is_empty() || !is_person(job.actor)) {
+        return Err(RetrainError::Nobody);
+    }
+    let stand = (hands.stand)().map_err(desk("looking at the slots"))?;
+    if !stand.on_trial.is_empty() && !options.force {
+        return Err(RetrainError::Trial { model: options.model.clone(), on_trial: stand.on_trial });
+    }
+    let work = if options.dry_run { None } else { Some(Work::open(job.state, &options.model)?) };
+    let mut run = Run { job, hands, progress, work, stand };
+    run.record(Kind::RetrainRequested, |event| {
+        event.with("trigger", job.trigger).with("mode", run_mode(options.mode).as_str())
+    })?;
+    run.all().inspect_err(|error| {
+        // The error itself is what the caller must hear of.
+        let failed =
+            |event: Event| event.with("why", error.to_string().chars().take(1000).collect::<String>());
+        _ = run.record(Kind::RetrainFailed, failed);
+    })
+}
+
+fn is_person(actor: &str) -> bool {
+    !actor.is_empty() && actor != "leadwire"
+}
+
+fn run_mode(mode: ModeChoice) -> GateMode {
+    match mode {
+        ModeChoice::Gain => GateMode::Gain,
+        ModeChoice::NotWorse => GateMode::NotWorse,
+    }
+}
+
+fn desk(step: &'static str) -> impl Fn(anyhow::Error) -> RetrainError {
+    move |reason| RetrainError::Desk { step, reason }
+}
+
+/// A retraining on its way.
+struct Run<'r> {
+    job: &'r Job<'r>,
+    hands: &'r Hands<'r>,
+    progress: &'r mut dyn FnMut(Progress<'_>),
+    /// None in a dry run.
+    work: Option<Work>,
+    stand: Stand,
+}
+
+/// What the gate found, and how long scoring took.
+type Judged = (Option<GateVerdict>, Option<Sides<Duration>>);
+
+impl Run<'_> {
+    fn all(&mut self) -> Result<RetrainReport, RetrainError> {
+        let options = self.options();
+        self.step("reading leads");
+        let prepared = input::prepare(&options.input, options.seed, &self.job.options.model)?;
+        let holdout = prepared.test.as_ref().ok_or(RetrainError::NoHoldout)?;
+        let champion = self.champion()?;
+        let mut notes = Vec::new();
+        if let Some(champion) = &champion {
+            self.is_new(champion, &prepared)?;
+            notes.extend(absent(champion, holdout));
+        }
+        notes.extend(self.begin(&options, &prepared)?);
+        let (kept, bytes) = self.fitted(&options, &prepared)?;
+        let artefact = Artefact {
+            kind: kept.kind,
+            objective: None,
+            schema: kept.schema,
+            name: file(&kept.file),
+            bytes: &bytes,
+        };
+        self.step("calibrating");
+        let mut draft = publish::draft(command::origin(&options, &prepared), artefact)?;
+        let metrics = draft.manifest.metrics;
+        let (verdict, p99) = self.judge(&options, &mut draft, champion.as_ref(), holdout)?;
+        let id = format!("{}/{}", self.job.options.model, draft.manifest.version);
+        let mut report = RetrainReport {
+            model: self.job.options.model.clone(),
+            id,
+            dry_run: self.job.options.dry_run,
+            champion: self.stand.champion.clone(),
+            input: prepared.told.clone(),
+            network: kept.network,
+            candidates: kept.candidates,
+            metrics,
+            gate: None,
+            p99_ns: None,
+            passed: true,
+            notes,
+            said: Vec::new(),
+        };
+        report.judged(verdict.as_ref(), p99);
+        if !self.job.options.dry_run {
+            self.register(&options, &draft, holdout, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    /// The options of training, into the model's folder.
+    fn options(&self) -> TrainOptions {
+        let out = self.job.models.join(&self.job.options.model);
+        TrainOptions { out, ..self.job.options.train.clone() }
+    }
+
+    fn step(&mut self, name: &str) {
+        (self.progress)(Progress::Step(name));
+    }
+
+    /// Records an event of the retraining itself; nothing in a dry run.
+    fn record(&self, kind: Kind, with: impl FnOnce(Event) -> Event) -> Result<(), RetrainError> {
+        let options = self.job.options;
+        if options.dry_run {
+            return Ok(());
+        }
+        let event = Event::new(kind, self.job.actor).model(&*options.model);
+        let event = if options.why.is_empty() { event } else { event.with("reason", &*options.why) };
+        (self.hands.record)(with(event)).map_err(desk("recording"))
+    }
+
+    fn champion(&self) -> Result<Option<Version>, RetrainError> {
+        let Some(version) = &self.stand.champion else { return Ok(None) };
+        let folder = self.job.models.join(&self.job.options.model).join(version);
+        Version::load_trusted(&folder, self.job.trust).map(Some).map_err(RetrainError::Champion)
+    }
+
+    fn is_new(&self, champion: &Version, prepared: &Prepared) -> Result<(), RetrainError> {
+        let known = champion.manifest.lineage.snapshot.as_ref().map(|snapshot| &snapshot.digest);
+        match known == Some(&prepared.snapshot.digest) && !self.job.options.force {
+            true => Err(RetrainError::NothingNew { champion: champion.id.version.to_string() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Goes on with what a run that was broken off left.
+    fn begin(&mut self, options: &TrainOptions, prepared: &Prepared) -> Result<Option<String>, RetrainError> {
+        let key = key(options, prepared);
+        let found = self.work.as_mut().and_then(|work| work.begin(&key));
+        let snapshot = &prepared.snapshot;
+        self.record(Kind::RetrainStarted, |event| {
+            let event = event.with("snapshot", &*snapshot.digest).with("rows", snapshot.rows);
+            let event = event.with("positives", snapshot.positives).with("seed", options.seed.to_string());
+            found.iter().fold(event, |event, found| event.with("found", &**found))
+        })?;
+        Ok(found)
+    }
+
+    /// The model that ranks best, fitted now or before.
+    fn fitted(
+        &mut self,
+        options: &TrainOptions,
+        prepared: &Prepared,
+    ) -> Result<(Kept, Vec<u8>), RetrainError> {
+        if let Some(found) = self.work.as_ref().and_then(Work::fitted) {
+            return Ok(found);
+        }
+        self.step("fitting");
+        let mut epochs = |epoch| (self.progress)(Progress::Epoch(epoch));
+        let (best, candidates) = command::choose(options, prepared, &mut epochs)?;
+        let candidates = candidates.iter().map(|tried| (tried.network.to_owned(), tried.auc, tried.epoch));
+        let kept = Kept {
+            kind: best.kind,
+            schema: best.schema,
+            file: best.name.to_owned(),
+            digest: registry::sha256(&best.bytes),
+            network: best.candidate.network.to_owned(),
+            candidates: candidates.collect(),
+        };
+        if let Some(work) = &mut self.work {
+            work.keep(kept.clone(), &best.bytes)?;
+        }
+        Ok((kept, best.bytes))
+    }
+
+    /// Compares with the champion, where there is one, and puts the verdict into the manifest.
+    fn judge(
+        &mut self,
+        options: &TrainOptions,
+        draft: &mut Draft<'_>,
+        champion: Option<&Version>,
+        holdout: &Dataset,
+    ) -> Result<Judged, RetrainError> {
+        self.step("comparing with the champion");
+        let version = draft.version(&options.out)?;
+        let own = View::new(&version.model, holdout);
+        let kinds = judged::kinds(&draft.manifest.schema, holdout);
+        let scores = own.scores()?;
+        draft.manifest.segments = judged::segments(&kinds, &scores, &holdout.labels);
+        let Some(champion) = champion else { return Ok((None, None)) };
+        let theirs = View::new(&champion.model, holdout);
+        let p99 = Sides { champion: theirs.p99(), challenger: own.p99() };
+        let segments: Vec<_> =
+            kinds.into_iter().map(|(feature, word, rows)| (format!("{feature}={word}"), rows)).collect();
+        let names = draft.manifest.schema.features.iter().map(|spec| spec.name.clone());
+        let unmapped: Vec<String> = names.filter(|name| !self.job.live.contains(name)).collect();
+        let exam = Exam {
+            champion: &champion.id.version,
+            labels: &holdout.labels,
+            scores: Sides { champion: &theirs.scores()?, challenger: &scores },
+            p99,
+            segments: &segments,
+            unmapped: &unmapped,
+            // It was loaded just now, as whatever serves is.
+            goldens: true,
+        };
+        let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
+        let verdict = gate(&exam, &policy);
+        draft.manifest.gate = Some(verdict.clone());
+        Ok((Some(verdict), Some(p99)))
+    }
+
+    /// Writes the version, has it recorded, and has it score along where it may.
+    fn register(
+        &mut self,
+        options: &TrainOptions,
+        draft: &Draft<'_>,
+        holdout: &Dataset,
+        report: &mut RetrainReport,
+    ) -> Result<(), RetrainError> {
+        self.step("registering");
+        // Without slots the highest version serves, and that would be the new one.
+        (self.hands.seat)().map_err(desk("naming the champion"))?;
+        let version = self.written(options, draft, holdout)?;
+        report.id = format!("{}/{version}", report.model);
+        match &draft.manifest.gate {
+            None => (self.hands.seat)().map_err(desk("naming the champion"))?,
+            Some(verdict) => {
+                let outcome = Outcome { verdict, p99_ns: report.p99_ns };
+                let said = (self.hands.judged)(&version, &outcome).map_err(desk("recording the gate"))?;
+                report.said.extend(said);
+                if verdict.passed {
+                    report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
+                }
+            }
+        }
+        if let Some(work) = self.work.take() {
+            work.end();
+        }
+        Ok(())
+    }
+
+    /// The version on disk: the one that a run before wrote, if it is this very one, or a new one.
+    fn written(
+        &mut self,
+        options: &TrainOptions,
+        draft: &Draft<'_>,
+        holdout: &Dataset,
+    ) -> Result<String, RetrainError> {
+        let Some(work) = &mut self.work else { return Ok(draft.manifest.version.clone()) };
+        if let Some(before) = &work.steps.written {
+            let manifest = options.out.join(&before.version).join(MANIFEST);
+            let digest = registry::sha256(&draft.numbered(&before.version).manifest_bytes(&options.out)?);
+            let found = std::fs::read(manifest).is_ok_and(|bytes| registry::sha256(&bytes) == before.digest);
+            if found && digest == before.digest {
+                return Ok(before.version.clone());
+            }
+        }
+        let (version, digest) =
+            (draft.manifest.version.clone(), registry::sha256(&draft.manifest_bytes(&options.out)?));
+        work.writes(Written { version: version.clone(), digest })?;
+        draft.write(&options.out, holdout, NEWEST)?;
+        Ok(version)
+    }
+}
+
+/// What of the champion the table does not have.
+fn absent(champion: &Version, holdout: &Dataset) -> Option<String> {
+    let absent = View::new(&champion.model, holdout).absent();
+    (!absent.is_empty()).then(|| {
+        format!(
+            "the champion reads {}, which these leads do not have: it is scored without",
+            absent.join(", ")
+        )
+    })
+}
+
+/// The file of a fitted model.
+fn file(name: &str) -> &'static str {
+    if name == TREES_FILE { TREES_FILE } else { WEIGHTS }
+}
+
+/// The same leads, options and program fit the same model.
+fn key(options: &TrainOptions, prepared: &Prepared) -> String {
+    let TrainOptions { seed, kind, calibration, grades, .. } = options;
+    let Prepared { train, valid, snapshot, .. } = prepared;
+    let (columns, program) = (&options.input.columns, env!("CARGO_PKG_VERSION"));
+    let parts = [train.digest(), valid.digest(), snapshot.digest.clone()].join(" ");
+    let text = format!("{program} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?}");
+    registry::sha256(text.as_bytes())
+}

@@ -1,0 +1,374 @@
+//! A table of past leads as it was read: CSV, JSON lines or the lead log, all as texts by column.
+//!
+//! A text is kept once for all rows that have it, so a table costs four bytes a cell beside its different texts. What a
+//! column is, is decided later, by the rows that train.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value as Json;
+
+use super::TrainError;
+use crate::leadlog;
+
+/// More are no columns but keys that hold data, and each costs memory for every row.
+const MOST_COLUMNS: usize = 4096;
+
+/// Longest line of JSON in bytes.
+const LONGEST: u64 = 16 << 20;
+
+/// What says, in any case, that there is no value.
+const MARKERS: [&str; 5] = ["na", "n/a", "null", "nan", "none"];
+
+/// The code of a cell without a value. No table has as many texts.
+pub(super) const MISSING: u32 = u32::MAX;
+
+/// Columns of texts, and where each row stood.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    columns: Vec<Texts>,
+    places: HashMap<String, usize>,
+    files: Vec<PathBuf>,
+    /// File and line of each row.
+    rows: Vec<(usize, u64)>,
+}
+
+/// One column.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    pub(super) name: String,
+    /// The different texts, in the order in which they came.
+    pub(super) words: Vec<String>,
+    places: HashMap<String, u32>,
+    codes: Vec<u32>,
+    /// Texts are words, whatever they look like: the source knows types.
+    pub(super) quoted: bool,
+    /// Holds objects or lists.
+    pub(super) nested: bool,
+    /// Values that the lead log may not keep stood here.
+    pub(super) withheld: bool,
+}
+
+impl Table {
+    /// Reads the files of one table, in the order of their names: the command line's makes no difference.
+    pub(super) fn read(files: &[PathBuf]) -> Result<Self, TrainError> {
+        let mut files = files.to_vec();
+        files.sort_by_key(|file| (file.file_name().map(ToOwned::to_owned), file.clone()));
+        let mut table = Self::default();
+        for file in files {
+            table.read_file(&file)?;
+        }
+        Ok(table)
+    }
+
+    /// An empty one of a source that is no file, called so in errors.
+    pub(super) fn of(source: &Path) -> Self {
+        Self { files: vec![source.into()], ..Self::default() }
+    }
+
+    /// The first file, for errors that are of no single one.
+    pub(super) fn path(&self) -> &Path {
+        self.files.first().map(PathBuf::as_path).unwrap_or(Path::new("no file"))
+    }
+
+    /// The names of the files, without their folders.
+    pub(super) fn source(&self) -> String {
+        let name = |file: &PathBuf| super::publish::file_name(file);
+        self.files.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many leads.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// In the order of their names.
+    pub(super) fn columns(&self) -> Vec<&Texts> {
+        let mut columns: Vec<&Texts> = self.columns.iter().collect();
+        columns.sort_by(|a, b| a.name.cmp(&b.name));
+        columns
+    }
+
+    /// A column that somebody named.
+    pub(super) fn column(&self, name: &str) -> Result<&Texts, TrainError> {
+        let found = self.places.get(name).and_then(|place| self.columns.get(*place));
+        found.ok_or_else(|| TrainError::data(self.path(), format!("column `{name}` is missing")))
+    }
+
+    /// A cell that cannot be used.
+    pub(super) fn refuse(&self, row: usize, column: &str, reason: &'static str) -> TrainError {
+        let (file, line) = self.rows.get(row).copied().unwrap_or_default();
+        TrainError::cell(self.files.get(file).map_or(self.path(), PathBuf::as_path), line, column, reason)
+    }
+
+    /// Adds a row of the lead log, whose texts are words. `false` where it is no object of plain values.
+    pub(super) fn push_scored(&mut self, features: &str) -> Result<bool, TrainError> {
+        let Ok(object) = serde_json::from_str::<serde_json::Map<String, Json>>(features) else {
+            return Ok(false);
+        };
+        for (name, value) in &object {
+            let place = self.place(name)?;
+            if leadlog::is_withheld(value) {
+                self.columns.get_mut(place).into_iter().for_each(|column| column.withheld = true);
+            } else {
+                self.set(place, value, true);
+            }
+        }
+        self.rows.push((0, self.rows.len() as u64 + 1));
+        Ok(true)
+    }
+
+    fn read_file(&mut self, file: &Path) -> Result<(), TrainError> {
+        let opened = File::open(file).map_err(|reason| TrainError::data(file, reason.to_string()))?;
+        let mut reader = BufReader::new(opened);
+        let is_json =
+            starts_with_brace(&mut reader).map_err(|reason| TrainError::data(file, reason.to_string()))?;
+        self.files.push(file.to_owned());
+        if is_json { self.read_lines(file, reader) } else { self.read_csv(file, reader) }
+    }
+
+    fn read_csv(&mut self, file: &Path, reader: impl Read) -> Result<(), TrainError> {
+        let unreadable = |reason| TrainError::Csv { file: file.into(), reason };
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
+        let header = reader.headers().map_err(unreadable)?.clone();
+        check_header(file, &header)?;
+        self.check_alike(file, &header)?;
+        let places: Vec<usize> = header.iter().map(|name| self.place(name)).collect::<Result<_, _>>()?;
+        let mut record = csv::StringRecord::new();
+        while reader.read_record(&mut record).map_err(unreadable)? {
+            let line = record.position().map_or(0, csv::Position::line);
+            let row = self.rows.len();
+            for (place, cell) in places.iter().zip(&record) {
+                self.columns.get_mut(*place).into_iter().for_each(|column| column.set(row, cell));
+            }
+            self.rows.push((self.files.len() - 1, line));
+        }
+        Ok(())
+    }
+
+    /// Files of one table have the same columns, in whatever order.
+    fn check_alike(&self, file: &Path, header: &csv::StringRecord) -> Result<(), TrainError> {
+        if self.files.len() == 1 {
+            return Ok(());
+        }
+        let names: BTreeSet<&str> = header.iter().collect();
+        let other = |name: &&str| !self.places.contains_key(*name);
+        if let Some(column) = self.columns.iter().find(|column| !names.contains(column.name.as_str())) {
+            return Err(TrainError::data(file, format!("column `{}` is missing", column.name)));
+        }
+        match names.iter().find(|name| other(name)) {
+            Some(name) => Err(TrainError::data(file, format!("column `{name}` stands in no file before it"))),
+            None => Ok(()),
+        }
+    }
+
+    fn read_lines(&mut self, file: &Path, mut reader: impl BufRead) -> Result<(), TrainError> {
+        let refuse =
+            |number: u64, reason: &str| Err(TrainError::data(file, format!("line {number}: {reason}")));
+        let (mut line, mut number) = (Vec::new(), 0);
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+            let length = read.map_err(|reason| TrainError::data(file, reason.to_string()))?;
+            if length == 0 {
+                return Ok(());
+            }
+            number += 1;
+            if length as u64 == LONGEST {
+                return refuse(number, "longer than 16 MiB");
+            }
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let Ok(object) = serde_json::from_slice::<serde_json::Map<String, Json>>(&line) else {
+                return refuse(number, "no JSON object");
+            };
+            for (name, value) in &object {
+                let column = self.place(name)?;
+                self.set(column, value, false);
+            }
+            self.rows.push((self.files.len() - 1, number));
+        }
+    }
+
+    /// The place of a column, which is new the first time.
+    fn place(&mut self, name: &str) -> Result<usize, TrainError> {
+        if let Some(place) = self.places.get(name) {
+            return Ok(*place);
+        }
+        if self.columns.len() == MOST_COLUMNS {
+            return Err(TrainError::data(self.path(), format!("more than {MOST_COLUMNS} columns")));
+        }
+        self.columns.push(Texts { name: name.to_owned(), ..Texts::default() });
+        self.places.insert(name.to_owned(), self.columns.len() - 1);
+        Ok(self.columns.len() - 1)
+    }
+
+    /// Gives the row that is being read a value.
+    fn set(&mut self, column: usize, value: &Json, quoted: bool) {
+        let row = self.rows.len();
+        let Some(column) = self.columns.get_mut(column) else { return };
+        match value {
+            Json::Null => {}
+            Json::Bool(yes) => column.set(row, if *yes { "true" } else { "false" }),
+            Json::Number(number) => column.set(row, &number.to_string()),
+            Json::String(text) => {
+                column.quoted |= quoted;
+                column.set(row, text.trim());
+            }
+            Json::Array(_) | Json::Object(_) => column.nested = true,
+        }
+    }
+}
+
+impl Texts {
+    /// The place of the row's text among the words; [`MISSING`] where it has none.
+    pub(super) fn code(&self, row: usize) -> u32 {
+        self.codes.get(row).copied().unwrap_or(MISSING)
+    }
+
+    /// The row's text.
+    pub(super) fn word(&self, row: usize) -> Option<&str> {
+        self.words.get(self.code(row) as usize).map(String::as_str)
+    }
+
+    /// How many of the rows have each word.
+    pub(super) fn counts(&self, rows: &[usize]) -> Vec<usize> {
+        let mut counts = vec![0; self.words.len()];
+        for row in rows {
+            counts.get_mut(self.code(*row) as usize).into_iter().for_each(|count| *count += 1);
+        }
+        counts
+    }
+
+    fn set(&mut self, row: usize, text: &str) {
+        if is_missing(text) {
+            return;
+        }
+        let code = match self.places.get(text) {
+            Some(code) => *code,
+            None => {
+                let code = self.words.len() as u32;
+                self.words.push(text.to_owned());
+                self.places.insert(text.to_owned(), code);
+                code
+            }
+        };
+        self.codes.resize(row + 1, MISSING);
+        self.codes.last_mut().into_iter().for_each(|last| *last = code);
+    }
+}
+
+/// Nothing, or a word for it.
+fn is_missing(text: &str) -> bool {
+    text.is_empty() || MARKERS.iter().any(|marker| text.eq_ignore_ascii_case(marker))
+}
+
+/// Whether the first thing in it is an object.
+fn starts_with_brace(reader: &mut impl BufRead) -> std::io::Result<bool> {
+    let bytes = reader.fill_buf()?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    Ok(bytes.trim_ascii_start().first() == Some(&b'{'))
+}
+
+fn check_header(file: &Path, header: &csv::StringRecord) -> Result<(), TrainError> {
+    let refuse = |reason: &str| Err(TrainError::data(file, reason.into()));
+    if header.len() == 1 && header.iter().any(|name| name.contains([';', '\t'])) {
+        return refuse("the header is one cell; cells must be separated by commas");
+    }
+    if header.iter().collect::<BTreeSet<_>>().len() != header.len() {
+        return refuse("two columns have one name");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) fn texts<T: AsRef<str>>(name: &str, cells: &[T]) -> Texts {
+    let mut texts = Texts { name: name.into(), ..Texts::default() };
+    cells.iter().enumerate().for_each(|(row, cell)| texts.set(row, cell.as_ref()));
+    texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files of one table, by their names.
+    fn read(files: &[(&str, &str)]) -> Result<Table, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.path().join(name)).collect();
+        files.iter().zip(&paths).for_each(|((_, text), path)| std::fs::write(path, text).unwrap());
+        Table::read(&paths).map_err(|error| error.to_string())
+    }
+
+    /// Cells by row, columns in the order of their names, `.` for none.
+    fn check(files: &[(&str, &str)], names: &str, expected: &[&str]) {
+        let table = read(files).unwrap();
+        let columns = table.columns();
+        assert_eq!(columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(" "), names);
+        let row =
+            |row| columns.iter().map(|column| column.word(row).unwrap_or(".")).collect::<Vec<_>>().join(" ");
+        assert_eq!((0..table.rows()).map(row).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn csv_and_json_lines_become_texts() {
+        check(
+            &[("a.csv", "b,a\n1, x \n,NaN\nN/A,None\n2,\"x,y\"\n")],
+            "a b",
+            &["x 1", ". .", ". .", "x,y 2"],
+        );
+        let lines =
+            "{\"b\":1,\"a\":\" x \"}\n\n{\"c\":true,\"b\":null}\n{\"b\":2.50,\"a\":\"null\",\"d\":[1]}\n";
+        check(&[("a.jsonl", lines)], "a b c d", &["x 1 . .", ". . true .", ". 2.5 . ."]);
+        assert!(read(&[("a", lines)]).unwrap().columns()[3].nested);
+        check(&[("a", "\u{feff}a,b\n1,2\n")], "a b", &["1 2"]);
+    }
+
+    #[test]
+    fn what_the_log_may_not_keep_is_marked() {
+        let mut table = Table::of(Path::new("log"));
+        for row in
+            [r#"{"a":1.0,"b":"hash:0123456789abcdef","c":null,"d":"x"}"#, r#"{"b":"y","d":"hash: no"}"#]
+        {
+            assert!(table.push_scored(row).unwrap());
+        }
+        assert!(!table.push_scored("[1]").unwrap(), "somebody edited it");
+        let told: Vec<_> = table.columns().iter().map(|c| (&*c.name, c.withheld, c.quoted)).collect();
+        assert_eq!(told, [("a", false, false), ("b", true, true), ("c", true, false), ("d", false, true)]);
+        let rows = [0, 1];
+        let reason = crate::train::kinds::Kind::of(table.columns()[1], &rows, false).err().unwrap();
+        assert_eq!(reason.note("b").note, "is not kept by the lead log as it was");
+    }
+
+    #[test]
+    fn files_of_one_table_are_read_in_the_order_of_their_names() {
+        check(&[("2.csv", "a,b\n3,4\n"), ("1.csv", "b,a\n2,1\n")], "a b", &["1 2", "3 4"]);
+        check(&[("2.csv", "a,b\n3,4\n"), ("1.jsonl", "{\"a\":1,\"b\":2}")], "a b", &["1 2", "3 4"]);
+        assert_eq!(read(&[("2", "a\n1\n"), ("1", "a\n")]).unwrap().source(), "1, 2");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_its_line() {
+        let refused = |files: &[(&str, &str)], expected: &str| {
+            let error = read(files).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(&[("a", "a,b\n1\n")], "line: 2");
+        refused(&[("a", "a;b\n1;2\n")], "cells must be separated by commas");
+        refused(&[("a", "a,a\n")], "two columns have one name");
+        refused(&[("a", "{\"a\":1}\n[1]\n")], "line 2: no JSON object");
+        refused(&[("a", "{\"a\":1}\n{\"a\":")], "line 2: no JSON object");
+        refused(&[("1", "a,b\n1,2\n"), ("2", "a\n1\n")], "2: column `b` is missing");
+        refused(&[("1", "a\n1\n"), ("2", "a,b\n1,2\n")], "2: column `b` stands in no file before it");
+        let many: String = (0..5000).map(|i| format!("{{\"k{i}\":1}}\n")).collect();
+        refused(&[("a", &many)], "more than 4096 columns");
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(LONGEST as usize));
+        refused(&[("a", &long)], "line 1: longer than 16 MiB");
+        assert!(Table::read(&["absent.csv".into()]).unwrap_err().to_string().starts_with("absent.csv: "));
+    }
+}

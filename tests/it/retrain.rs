@@ -1,0 +1,376 @@
+//! `leadwire retrain`: leads become a version that has met the champion, whatever happens on the way.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use clap::Parser;
+use leadwire::{
+    app,
+    config::Config,
+    ledger,
+    registry::{Deployment, Trust, Version},
+    train::{
+        GatePolicy, RetrainOptions,
+        retrain::{self, Hands, Job, Progress, RetrainError, Stand},
+    },
+};
+
+use crate::support::{leadwire, text};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    options: RetrainOptions,
+}
+
+const CONFIG: &str = "
+listen: 127.0.0.1:0
+upstream: http://127.0.0.1:1
+admin: 127.0.0.1:0
+models: MODELS
+state: STATE
+features:
+  budget: {from: [/budget], type: number}
+  size: {from: [/size], type: number}
+  channel: {from: [/channel], type: category}
+routes: []
+";
+
+/// A place with leads of two ages: in old ones the budget tells who converts, in new ones the size.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Self { folder };
+        fs::write(place.path("old.csv"), leads(0, 3000, false)).unwrap();
+        fs::write(place.path("new.csv"), leads(3000, 4000, true)).unwrap();
+        // As the old ones, a little later.
+        fs::write(place.path("same.csv"), leads(3000, 4000, false)).unwrap();
+        let named = |name: &str| place.path(name).display().to_string();
+        let config = CONFIG.replace("MODELS", &named("models")).replace("STATE", &named("state"));
+        fs::write(place.path("leadwire.yaml"), config).unwrap();
+        place
+    }
+
+    /// With a champion that was trained on the old leads.
+    fn with_champion() -> Self {
+        let place = Self::new();
+        let out = place.path("models/lead").display().to_string();
+        let data = place.path("old.csv").display().to_string();
+        let line =
+            ["train", "--data", &data, "--target", "won", "--time", "day", "--kind", "linear", "--out", &out];
+        let trained = leadwire(&line);
+        assert!(trained.status.success(), "{}", text(&trained.stderr));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn line(&self, data: &str, more: &[&str]) -> Vec<String> {
+        let named = |name: &str| self.path(name).display().to_string();
+        let (data, config) = (named(data), named("leadwire.yaml"));
+        let line =
+            ["lead", "-c", &config, "--data", &data, "--target", "won", "--time", "day", "--kind", "linear"];
+        line.iter().chain(more).map(|word| (*word).to_owned()).collect()
+    }
+
+    fn run(&self, data: &str, more: &[&str]) -> Output {
+        let line = self.line(data, more);
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        leadwire(&[&["retrain", "--who", "jo"], line.as_slice()].concat())
+    }
+
+    fn options(&self, data: &str, more: &[&str]) -> RetrainOptions {
+        Line::parse_from(["retrain".to_owned()].into_iter().chain(self.line(data, more))).options
+    }
+
+    fn config(&self) -> Config {
+        Config::load(&self.path("leadwire.yaml")).unwrap()
+    }
+
+    /// What the ledger holds, as `kind version`.
+    fn told(&self) -> Vec<String> {
+        let records = ledger::read(&self.path("state")).unwrap();
+        let told = |record: &ledger::Record| {
+            let to = record.fields.get("to").and_then(|field| field.text()).map(|to| format!(" {to}"));
+            let version = record.version.clone().map(|version| format!(" {version}"));
+            format!("{}{}{}", record.kind.as_str(), version.unwrap_or_default(), to.unwrap_or_default())
+        };
+        records.iter().map(told).collect()
+    }
+
+    fn slots(&self) -> Deployment {
+        Deployment::read(&self.path("models/lead")).unwrap().unwrap()
+    }
+
+    fn versions(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path("models/lead"))
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// Leads day by day, a dozen each.
+fn leads(from: u32, count: u32, is_new: bool) -> String {
+    let mut csv = "day,budget,size,channel,won\n".to_owned();
+    for i in from..from + count {
+        let (budget, size, web) = (noise(i, 1), noise(i, 2), noise(i, 3).is_multiple_of(3));
+        let telling = if is_new { size } else { budget };
+        let won = telling + noise(i, 4) > 120;
+        let channel = if web { "web" } else { "phone" };
+        writeln!(csv, "{},{budget},{size},{channel},{}", i / 12, u8::from(won)).unwrap();
+    }
+    csv
+}
+
+/// 0 to 99, by the finisher of MurmurHash3.
+fn noise(row: u32, salt: u32) -> u32 {
+    let mut hash = row.wrapping_mul(8).wrapping_add(salt);
+    hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
+    (hash ^ hash >> 16) % 100
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+        let name = entry.path().display().to_string();
+        match entry.path().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => _ = found.insert(name, fs::read(entry.path()).unwrap()),
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_better_is_registered_and_scores_along() {
+    let place = Place::with_champion();
+    let done = place.run("new.csv", &["--why", "sales changed"]);
+    assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+    assert!(text(&done.stdout).ends_with("lead/2 is a shadow\n"), "{}", text(&done.stdout));
+    let slots = place.slots();
+    assert_eq!((&*slots.champion, slots.shadows.len(), &*slots.shadows[0]), ("1", 1, "2"));
+    assert_eq!(
+        place.told(),
+        [
+            "retrain.requested",
+            "retrain.started",
+            "model.registered 1",
+            "state.changed 1 production",
+            "model.registered 2",
+            "gate.passed 2",
+            "state.changed 2 validated",
+            "shadow.started 2",
+            "state.changed 2 shadow",
+        ]
+    );
+    let records = ledger::read(&place.path("state")).unwrap();
+    let gate = records.iter().find(|record| record.kind.as_str() == "gate.passed").unwrap();
+    assert_eq!((gate.actor.as_str(), gate.fields["reason"].text()), ("jo", Some("sales changed")));
+    assert!(gate.fields["quality_gain_e6"].integer().unwrap() > 20_000, "{gate:?}");
+    let folder = place.path("models/lead/2");
+    let version = Version::load(&folder).unwrap();
+    let verdict = version.manifest.gate.unwrap();
+    assert!(verdict.passed && verdict.champion == "1" && verdict.positives >= 150, "{verdict:?}");
+    assert!(!version.manifest.segments.is_empty());
+    let card = fs::read_to_string(folder.join("model-card.md")).unwrap();
+    for part in [
+        "# lead/2",
+        "## Data",
+        "## Quality",
+        "## Lift",
+        "## What moves the score",
+        "## Segments",
+        "## The gate",
+        "## Limits",
+    ] {
+        assert!(card.contains(part), "{part} in {card}");
+    }
+    assert!(!card.contains(place.folder.path().to_str().unwrap()), "no path of this machine");
+    assert!(fs::read_to_string(folder.join("reliability.svg")).unwrap().starts_with("<svg"));
+    assert!(!place.path("state/retrain/lead/steps.json").exists());
+    // While it is on trial, another must wait.
+    let waits = place.run("same.csv", &[]);
+    assert_eq!(waits.status.code(), Some(1));
+    assert!(text(&waits.stderr).contains("lead waits: version 2 is a shadow"), "{}", text(&waits.stderr));
+    assert_eq!(place.versions(), ["1", "2"]);
+}
+
+#[test]
+fn what_is_no_better_is_rejected_and_never_serves() {
+    let place = Place::with_champion();
+    let done = place.run("same.csv", &["--json"]);
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&report["passed"], &report["id"]), (&false.into(), &"lead/2".into()));
+    let told = place.told();
+    assert_eq!(told[4..], ["model.registered 2", "gate.failed 2", "state.changed 2 rejected"]);
+    let slots = place.slots();
+    assert_eq!((&*slots.champion, slots.shadows.len()), ("1", 0));
+    assert!(!Version::load(&place.path("models/lead/2")).unwrap().manifest.gate.unwrap().passed);
+    // As good as it is enough where a person says so.
+    let nobody = place.run("same.csv", &["--mode", "not-worse"]);
+    assert!(text(&nobody.stderr).contains("a person's decision"), "{}", text(&nobody.stderr));
+    let done = place.run("same.csv", &["--mode", "not-worse", "--why", "a refresh"]);
+    assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+    assert_eq!(&*place.slots().shadows[0], "3");
+}
+
+#[test]
+fn a_dry_run_leaves_nothing_behind() {
+    let place = Place::with_champion();
+    let before = files(place.folder.path());
+    let done = place.run("new.csv", &["--dry-run"]);
+    assert!(text(&done.stdout).ends_with("lead/2 would be a shadow\n"), "{}", text(&done.stderr));
+    assert!(files(place.folder.path()) == before);
+}
+
+#[test]
+fn the_first_version_serves() {
+    let place = Place::new();
+    let done = place.run("old.csv", &[]);
+    assert!(
+        text(&done.stdout).ends_with("lead/1 is the first version, and serves\n"),
+        "{}",
+        text(&done.stderr)
+    );
+    assert_eq!(&*place.slots().champion, "1");
+    let again = place.run("old.csv", &[]);
+    assert!(text(&again.stderr).contains("nothing is new: version 1"), "{}", text(&again.stderr));
+    assert_eq!(place.told().last().unwrap(), "retrain.failed");
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused_with_its_reason() {
+    let place = Place::with_champion();
+    let config = place.path("leadwire.yaml").display().to_string();
+    let data = place.path("new.csv").display().to_string();
+    let line = ["retrain", "lead", "-c", &config, "--data", &data, "--target", "won", "--kind", "linear"];
+    let done = leadwire(&line);
+    assert!(
+        text(&done.stderr).contains("name the column of their time with --time"),
+        "{}",
+        text(&done.stderr)
+    );
+    fs::write(place.path("models/lead/1/weights.safetensors"), "broken").unwrap();
+    let done = place.run("new.csv", &[]);
+    assert!(text(&done.stderr).contains("error: the champion: "), "{}", text(&done.stderr));
+    assert_eq!(place.versions(), ["1"]);
+}
+
+/// Whatever the desk refuses, once.
+struct Broken<'b> {
+    at: &'b str,
+    is_mended: Cell<bool>,
+    heard: RefCell<Vec<String>>,
+}
+
+impl Broken<'_> {
+    fn pass(&self, step: &str) -> anyhow::Result<()> {
+        self.heard.borrow_mut().push(step.to_owned());
+        match step == self.at && !self.is_mended.get() {
+            true => Err(anyhow::anyhow!("killed")),
+            false => Ok(()),
+        }
+    }
+
+    fn run(&self, place: &Place) -> Result<Vec<String>, RetrainError> {
+        let (options, config) = (place.options("new.csv", &[]), place.config());
+        let hands = Hands {
+            stand: &|| Ok(Stand { champion: Some("1".into()), on_trial: Vec::new() }),
+            seat: &|| self.pass("seat"),
+            judged: &|version, _| self.pass("judged").map(|()| vec![format!("judged {version}")]),
+            shadow: &|version| self.pass("shadow").map(|()| vec![format!("shadow {version}")]),
+            record: &|_| Ok(()),
+        };
+        let job = Job {
+            options: &options,
+            models: &config.models,
+            state: &config.state,
+            trust: &Trust::default(),
+            actor: "jo",
+            trigger: "manual",
+            live: ["budget", "size", "channel"].map(String::from).into(),
+            policy: GatePolicy::default(),
+        };
+        let mut steps = Vec::new();
+        let mut progress = |going: Progress<'_>| {
+            if let Progress::Step(step) = going {
+                steps.push(step.to_owned());
+            }
+        };
+        retrain::run(&job, &hands, &mut progress).map(|report| [steps, report.said].concat())
+    }
+}
+
+#[test]
+fn a_run_that_was_broken_off_is_taken_up() {
+    for (at, versions, again) in [
+        (
+            "seat",
+            vec!["1"],
+            "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2",
+        ),
+        (
+            "judged",
+            vec!["1", "2"],
+            "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2",
+        ),
+        (
+            "shadow",
+            vec!["1", "2"],
+            "reading leads, calibrating, comparing with the champion, registering, judged 2, shadow 2",
+        ),
+    ] {
+        let place = Place::with_champion();
+        let broken = Broken { at, is_mended: Cell::new(false), heard: RefCell::default() };
+        let error = broken.run(&place).unwrap_err().to_string();
+        assert!(error.ends_with(": killed"), "{error}");
+        assert_eq!(place.versions(), versions, "{at}");
+        broken.is_mended.set(true);
+        assert_eq!(broken.run(&place).unwrap().join(", "), again, "{at}");
+        assert_eq!(place.versions(), ["1", "2"], "{at}");
+    }
+}
+
+#[test]
+fn two_at_once_are_one_too_many() {
+    let place = Place::with_champion();
+    let folder = place.path("state/retrain/lead");
+    fs::create_dir_all(&folder).unwrap();
+    let lock = fs::File::create(folder.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let options = place.options("new.csv", &[]);
+    let error =
+        app::retrain(&place.config(), &options, ("jo", "manual"), &mut |_| {}).unwrap_err().to_string();
+    assert_eq!(error, "lead is being retrained by another process");
+}
+
+#[test]
+fn the_same_leads_and_seed_give_the_same_bytes() {
+    let bytes = || {
+        let place = Place::with_champion();
+        assert!(place.run("new.csv", &[]).status.success());
+        let folder = place.path("models/lead/2");
+        let names = ["weights.safetensors", "manifest.json", "model-card.md", "reliability.svg"];
+        names.map(|name| fs::read(folder.join(name)).unwrap())
+    };
+    assert!(bytes() == bytes());
+}
