@@ -114,7 +114,7 @@ fn train_writes_a_version_that_loads_and_the_same_one_for_the_same_seed() {
         (&json!(600), &json!("leads.csv"))
     );
     assert_eq!(input["snapshot"]["digest"].as_str().unwrap().len(), 64);
-    assert_eq!((&input["left_out"], input["warnings"].as_array().unwrap().len()), (&json!([]), 2));
+    assert_eq!((&input["left_out"], input["warnings"].as_array().unwrap().len()), (&json!([]), 3));
     let version = Version::load(&a.join("1")).unwrap();
     assert_eq!((&*version.id.model, &*version.id.version), ("lead", "1"));
     for file in std::fs::read_dir(a.join("1")).unwrap() {

@@ -1,3 +1,5 @@
+//! Tables made ready: split, ordered, read alike, refused.
+
 use std::fmt::Write;
 
 use clap::Parser;
