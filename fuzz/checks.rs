@@ -483,6 +483,7 @@ pub fn rules(data: &[u8]) {
     let outcomes = route.outcomes(&scratch.notes, answer);
     assert!(outcomes.len() <= MOST && outcomes.iter().all(is_bounded), "{} outcomes", outcomes.len());
     assert!(route.aliases(&scratch.notes, answer).len() <= MOST);
+    assert!(route.feedback(&scratch.notes, answer).len() <= MOST);
     assert!(route.records(&scratch.notes, answer).len() <= MOST);
     if &*route.name == "espo.deal"
         && let Ok(text) = std::str::from_utf8(body)

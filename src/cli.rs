@@ -20,7 +20,8 @@ use crate::{
     batch::{self, BareError, BatchError, Format, Job, Shown},
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
-    ledger::{self, Keys, LedgerCommand},
+    leadlog::{self, Forgetting, LeadsCommand, LeadsError},
+    ledger::{self, Event, Keys, Kind, Ledger, LedgerCommand},
     monitor::{
         self, ReplayOptions,
         investigate::InvestigateOptions,
@@ -64,6 +65,8 @@ enum Command {
     Replay(ReplayCommand),
     /// See what became of the leads: how many converted, by score, grade, version and week.
     Report(ReportCommand),
+    /// Export, copy and look at the lead log, and remove leads from it.
+    Leads(LeadsOptions),
     /// Read, check and seal the record of every change.
     Ledger(LedgerOptions),
     /// Say why a lead got the score it got.
@@ -203,6 +206,18 @@ struct InvestigateCommand {
 }
 
 #[derive(Debug, Args)]
+struct LeadsOptions {
+    /// The configuration, whose `state` holds the log.
+    #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
+    config: PathBuf,
+    /// The directory that holds it, where there is no configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "config", global = true)]
+    state: Option<PathBuf>,
+    #[command(subcommand)]
+    command: LeadsCommand,
+}
+
+#[derive(Debug, Args)]
 struct LedgerOptions {
     /// The configuration, whose `state` holds the ledger.
     #[arg(short, long, value_name = "FILE", default_value = "config/leadwire.yaml", global = true)]
@@ -231,6 +246,7 @@ impl Cli {
             Command::Rollout(command) => rollout(&command),
             Command::Replay(command) => replay(&command),
             Command::Report(command) => report(&command),
+            Command::Leads(options) => leads(&options),
             Command::Ledger(options) => ledger(&options),
             Command::Investigate(command) => investigate(&command),
         };
@@ -523,6 +539,30 @@ fn report(command: &ReportCommand) -> anyhow::Result<ExitCode> {
     };
     let told = report::run(&command.options, &state, horizon_ms, now_ms())?;
     write!(std::io::stdout().lock(), "{told}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn leads(options: &LeadsOptions) -> anyhow::Result<ExitCode> {
+    let state = match &options.state {
+        Some(state) => state.clone(),
+        None => match Config::load(&options.config) {
+            Ok(config) => config.state,
+            Err(error) => return Ok(invalid(error)),
+        },
+    };
+    let now_ms = now_ms();
+    let mut note = |asked: Forgetting<'_>| {
+        let event = Event::new(Kind::LeadForgotten, asked.actor)
+            .with("lead_sha256", asked.lead_sha256)
+            .with("why", asked.why);
+        Ledger::open(&state)?.lock()?.append(event, now_ms)?;
+        Ok(())
+    };
+    let mut out = std::io::stdout().lock();
+    leadlog::run(&options.command, &state, now_ms, &mut note, &mut out).map_err(|error| match error {
+        LeadsError::Stdout(error) => anyhow::Error::from(error),
+        other => other.into(),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

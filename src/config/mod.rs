@@ -33,8 +33,8 @@ pub use self::{
         WriteAs,
     },
     settings::{
-        AliasRule, Config, Derive, Feature, Fill, Identity, Limits, Log, Logged, Mask, ModelKey, OutcomeRule,
-        Phase, Upstream,
+        AliasRule, Config, Derive, Feature, FeedbackRule, Fill, Identity, Limits, Log, Logged, Mask,
+        ModelKey, OutcomeRule, Phase, Upstream,
     },
     tls::{ClientCa, PairFiles, Tls, TlsVersion, UpstreamTls},
 };

@@ -61,6 +61,8 @@ pub(super) struct RawConfig {
     pub(super) outcomes: Vec<RawOutcome>,
     /// When an answer tells which deal a lead became, so that an outcome of the deal is one of the lead.
     pub(super) aliases: Vec<RawAlias>,
+    /// What people say of a score, in fields of the CRM. It is kept for people to read, and never taken for an outcome.
+    pub(super) feedback: Vec<RawFeedback>,
     /// What never leaves the request.
     pub(super) secrets: RawSecrets,
 }
@@ -88,6 +90,7 @@ impl Default for RawConfig {
             identity: RawIdentity::default(),
             outcomes: Vec::new(),
             aliases: Vec::new(),
+            feedback: Vec::new(),
             secrets: RawSecrets::default(),
         }
     }
@@ -792,6 +795,82 @@ pub(super) struct RawAlias {
     pub(super) lead: String,
     /// Place of the deal's id.
     pub(super) deal: String,
+}
+
+/// When a request tells what a person says of a score.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Feedback")]
+pub(super) struct RawFeedback {
+    /// Name of a route, from this file or a preset.
+    pub(super) route: String,
+    /// What must hold in the request; pointers start at the lead object, with req: in front at the root.
+    #[serde(default)]
+    pub(super) when: Vec<RawPredicate>,
+    /// Place of the lead's id; without it, the route's own id.
+    #[serde(default)]
+    pub(super) id: Option<String>,
+    /// The field that holds the verdict. No field named here may be read into a feature.
+    pub(super) verdict: RawVerdict,
+    /// The field that holds the reason. What is none of its values counts as other.
+    #[serde(default)]
+    pub(super) reason: Option<RawReason>,
+    /// Place of who says it.
+    #[serde(default)]
+    pub(super) who: Option<String>,
+    /// Pointer to what they say in their own words; 1 KiB of it is kept.
+    #[serde(default)]
+    pub(super) note: Option<String>,
+}
+
+/// The field of a verdict, and what its values mean.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Verdict")]
+pub(super) struct RawVerdict {
+    /// JSON Pointer from the lead object.
+    pub(super) at: String,
+    /// Values that say the score helped.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) up: Vec<serde_json::Value>,
+    /// Values that say it did not.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) down: Vec<serde_json::Value>,
+}
+
+/// The field of a reason, and what its values mean.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "FeedbackReason")]
+pub(super) struct RawReason {
+    /// JSON Pointer from the lead object.
+    pub(super) at: String,
+    /// Values for: the score is too high.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) wrong_score_high: Vec<serde_json::Value>,
+    /// The score is too low.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) wrong_score_low: Vec<serde_json::Value>,
+    /// What the CRM knows of the lead is wrong.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) bad_data: Vec<serde_json::Value>,
+    /// The lead is there twice.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) duplicate: Vec<serde_json::Value>,
+    /// It is no lead: spam, an applicant, a supplier.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) not_a_lead: Vec<serde_json::Value>,
+    /// They buy already.
+    #[serde(default)]
+    #[schemars(schema_with = "scalars_schema")]
+    pub(super) already_customer: Vec<serde_json::Value>,
 }
 
 /// What never leaves the request.

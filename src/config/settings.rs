@@ -15,7 +15,7 @@ use super::{
     route::Route,
     tls::{Tls, UpstreamTls},
 };
-use crate::lead::FeatureType;
+use crate::lead::{FeatureType, FeedbackReason, Verdict};
 
 /// Everything the file and its presets say, checked.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct Config {
     pub outcomes: Vec<OutcomeRule>,
     /// What tells which deal a lead became.
     pub aliases: Vec<AliasRule>,
+    /// What people say of scores.
+    pub feedback: Vec<FeedbackRule>,
     /// What must never be read into a feature, an id or a log: what `secrets.mask` names, then [`Mask::always`].
     pub masks: Vec<Mask>,
 }
@@ -284,6 +286,28 @@ pub struct AliasRule {
     pub lead: Lookup,
     /// The deal's.
     pub deal: Lookup,
+}
+
+/// When a request on a route tells what a person says of a score. Everything is read of the request, and counts once the
+/// CRM's answer meets the route's `ok`.
+#[derive(Clone, Debug)]
+pub struct FeedbackRule {
+    /// The name of an existing route. It has an id, or the rule has.
+    pub route: Arc<str>,
+    /// All must hold.
+    pub when: Vec<Predicate>,
+    /// The lead's id; without it, the route's.
+    pub id: Option<Lookup>,
+    /// What is said where which condition holds; the first counts. Never empty.
+    pub verdicts: Vec<(Verdict, Predicate)>,
+    /// The reason; where there is one and no condition of `reasons` holds, it is [`FeedbackReason::Other`].
+    pub reason: Option<Lookup>,
+    /// Which reason it is where which condition holds; the first counts.
+    pub reasons: Vec<(FeedbackReason, Predicate)>,
+    /// Who says it.
+    pub who: Option<Lookup>,
+    /// In their own words.
+    pub note: Option<Lookup>,
 }
 
 /// A place whose value never leaves the request.

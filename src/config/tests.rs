@@ -828,6 +828,70 @@ fn problems_of_rules() {
             "aliases[0].deal: is masked, by secrets.mask or as a secret of any CRM",
         ),
         (
+            "feedback: [{route: ▸b, verdict: {at: /v, up: [x]}}]",
+            r#"feedback[0].route: no route is called "b"; did you mean "a"?"#,
+        ),
+        (
+            "feedback: [{route: ▸a, verdict: {at: /v, up: [x]}}]",
+            r#"feedback[0].route: route "a" has no id, so nothing says whose score this is about; give the rule an id"#,
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: ▸{at: /v}}]",
+            "feedback[0].verdict: names no value of the field, under up or under down",
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: /v, up: [x, 1], down: [y, ▸1]}}]",
+            "feedback[0].verdict.down[1]: stands under up too",
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: /v, up: [x], ▸dwn: [y]}}]",
+            r#"feedback[0].verdict.dwn: unknown key; did you mean "down"?"#,
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: ▸'header:v', up: [x]}}]",
+            r#"feedback[0].verdict.at: "header:v" is no JSON Pointer from the lead object, such as /LW_Verdict__c"#,
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: ▸'req:/v', up: [x]}}]",
+            r#"feedback[0].verdict.at: "req:/v" is no JSON Pointer from the lead object, such as /LW_Verdict__c"#,
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: ▸'resp:/v', up: [x]}}]",
+            "feedback[0].verdict.at: the answer is not known yet; only the request can be asked here",
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: ▸/pw, up: [x]}}]",
+            "feedback[0].verdict.at: is masked, by secrets.mask or as a secret of any CRM",
+        ),
+        (
+            "feedback: [{route: a, id: ▸$.i, verdict: {at: /v, up: [x]}}]",
+            "feedback[0].id: a query could find what a feature reads; write a pointer",
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: /v, up: [x]}, reason: {at: /r, ▸mood: [x]}}]",
+            "feedback[0].reason.mood: unknown key; expected one of ",
+        ),
+        (
+            "feedback: [{route: a, id: /i, verdict: {at: /v, up: [x]}, reason: {at: /r, bad_data: [x], duplicate: [▸x]}}]",
+            "feedback[0].reason.duplicate[0]: stands under bad_data too",
+        ),
+        (
+            "features: {f: {from: [/g, /f], type: category}}\nfeedback: [{route: a, id: /i, verdict: {at: /v, up: [x]}, note: ▸/f}]",
+            r#"feedback[0].note: feature "f" reads this field; what people say of scores goes into none"#,
+        ),
+        (
+            "features: {f: {from: [/f/g], type: category}}\nfeedback: [{route: a, id: /i, verdict: {at: ▸/f, up: [x]}}]",
+            r#"feedback[0].verdict.at: feature "f" reads this field; what people say of scores goes into none"#,
+        ),
+        (
+            "features: {f: {from: [/f], type: category}}\nfeedback: [{route: a, id: /i, verdict: {at: /v, up: [x]}, reason: {at: ▸/f/g}}]",
+            r#"feedback[0].reason.at: feature "f" reads this field; what people say of scores goes into none"#,
+        ),
+        (
+            "features: {f: {from: [/f], type: category}}\nfeedback: [{route: a, id: /i, verdict: {at: /v, up: [x]}, who: ▸'req:/x/f'}]",
+            r#"feedback[0].who: feature "f" reads this field; what people say of scores goes into none"#,
+        ),
+        (
             "features: {f: {from: [/f], type: number, missing: ▸often}}",
             "features.f.missing: for a number: median, nan or a number",
         ),
@@ -1010,7 +1074,10 @@ fn properties(root: &Json, schema: &Json, path: &str, into: &mut Vec<(String, St
     let schema = schema.get("anyOf").map_or(schema, |branches| &branches[0]);
     let target = schema.get("$ref").and_then(Json::as_str);
     let schema = target.map_or(schema, |name| root.pointer(name.trim_start_matches('#')).unwrap());
-    let twice = matches!(path, ".routes[].when[]" | ".aliases[].when[]" | ".routes[].inject.request[]");
+    let twice = matches!(
+        path,
+        ".routes[].when[]" | ".aliases[].when[]" | ".feedback[].when[]" | ".routes[].inject.request[]"
+    );
     if twice {
         return;
     }

@@ -109,11 +109,12 @@ impl Store {
         let mut statement = self.connection.prepare_cached(
             "SELECT met.time_ms, min(coalesce(won.occurred_ms, won.time_ms)) FROM outcomes AS won
              JOIN counted AS met ON met.lead = won.lead
-             WHERE won.won = 1 AND met.model = ?1 AND (?2 IS NULL OR met.version = ?2) AND met.time_ms >= ?3 AND met.time_ms < ?4
-                 AND (SELECT told.won FROM outcomes AS told WHERE told.lead = met.lead
-                     ORDER BY coalesce(told.revision, 0) DESC, coalesce(told.occurred_ms, told.time_ms) DESC, told.seq DESC
-                     LIMIT 1) = 1
-             GROUP BY met.lead, met.version",
+             WHERE won.won = 1 AND met.model = ?1 AND (?2 IS NULL OR met.version = ?2)
+                 AND met.time_ms >= ?3 AND met.time_ms < ?4
+             GROUP BY met.lead, met.version
+             HAVING (SELECT told.won FROM outcomes AS told WHERE told.lead = met.lead
+                 ORDER BY coalesce(told.revision, 0) DESC, coalesce(told.occurred_ms, told.time_ms) DESC, told.seq DESC
+                 LIMIT 1) = 1",
         )?;
         let (from_ms, to_ms) = days.span();
         let range = params![days.model, days.version, from_ms, to_ms];

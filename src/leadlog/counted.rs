@@ -30,7 +30,11 @@ pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// Scores of one lead that are looked through, newest first, for the one that counts. A record that a machine saves every
 /// minute must not hold up the rest.
-const MOST_SCORES: usize = 10_000;
+const MOST_SCORES: usize = 1_000;
+
+/// Outcomes of one lead that are looked at, in the order in which they came; corrections by event take the place of what they
+/// correct. It bounds what such a record costs that stands closed.
+const MOST_OUTCOMES: i64 = 1_000;
 
 /// What counting came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,20 +239,24 @@ impl Slice<'_> {
 
     /// When anything first became of a lead, as it happened or as it passed, whichever is earlier.
     fn closed_ms(&self, lead: &str) -> Result<i64, StoreError> {
-        let sql = "SELECT min(min(time_ms, coalesce(occurred_ms, time_ms))) FROM outcomes WHERE lead = ?1";
-        let closed =
-            self.connection.prepare_cached(sql)?.query_row([lead], |row| row.get::<_, Option<i64>>(0))?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT min(min(time_ms, coalesce(occurred_ms, time_ms))) FROM (
+                 SELECT time_ms, occurred_ms FROM outcomes WHERE lead = ?1 ORDER BY seq LIMIT ?2)",
+        )?;
+        let closed = statement.query_row(params![lead, MOST_OUTCOMES], |row| row.get::<_, Option<i64>>(0))?;
         Ok(closed.unwrap_or(i64::MAX))
     }
 
     /// What had become of the lead at the end of the horizon.
     fn label(&self, lead: &str, until_ms: i64) -> Result<(Option<bool>, Option<f64>), StoreError> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT won, revenue FROM outcomes WHERE lead = ?1 AND coalesce(occurred_ms, time_ms) <= ?2
+            "SELECT won, revenue FROM (SELECT * FROM outcomes WHERE lead = ?1 ORDER BY seq LIMIT ?3)
+             WHERE coalesce(occurred_ms, time_ms) <= ?2
              ORDER BY coalesce(revision, 0) DESC, coalesce(occurred_ms, time_ms) DESC, seq DESC LIMIT 1",
         )?;
-        let found = statement
-            .query_row(params![lead, until_ms], |row| Ok((row.get(0)?, row.get::<_, Option<f64>>(1)?)));
+        let found = statement.query_row(params![lead, until_ms, MOST_OUTCOMES], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<f64>>(1)?))
+        });
         let (won, revenue) = found.optional()?.unwrap_or_default();
         Ok((won, revenue.filter(|_| won == Some(true))))
     }

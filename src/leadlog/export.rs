@@ -16,6 +16,32 @@ use crate::lead::Score;
 /// The version of the columns. A column that is added at the end leaves it as it is.
 pub const EXPORT_VERSION: u32 = 1;
 
+/// The names of the columns, in order.
+pub(super) const COLUMNS: [&str; 22] = [
+    "time",
+    "time_ms",
+    "route",
+    "lead",
+    "model",
+    "version",
+    "digest",
+    "arm",
+    "score",
+    "points",
+    "grade",
+    "features",
+    "latency_ns",
+    "decision",
+    "experiment",
+    "assigned",
+    "propensity",
+    "won",
+    "revenue",
+    "occurred",
+    "occurred_ms",
+    "revision",
+];
+
 /// How far rows may be out of the order of their times: what waits for a log that cannot be written is a matter of minutes.
 const DISORDER_MS: i64 = 3_600_000;
 
@@ -282,7 +308,7 @@ const TIME: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// `2026-11-22T08:03:00.000Z`; empty where no calendar has such a day.
-fn rfc3339(ms: i64) -> String {
+pub(super) fn rfc3339(ms: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
     time.ok().and_then(|time| time.format(TIME).ok()).unwrap_or_default()
 }
@@ -335,6 +361,8 @@ mod tests {
         let text = serde_json::to_string(&rows[0]).unwrap();
         let expected = r#"{"time":"2026-11-22T08:03:00.007Z","time_ms":1795334580007,"route":"lead.create","lead":null,"model":"lead","version":"3","digest":"ab","arm":"champion","score":0.5,"points":50,"grade":"A","features":"{\"age\":56.0}","latency_ns":900,"decision":"headers","experiment":null,"assigned":null,"propensity":null,"won":null,"revenue":null,"occurred":null,"occurred_ms":null,"revision":null}"#;
         assert_eq!(text, expected);
+        let places = COLUMNS.map(|name| expected.find(&format!("\"{name}\":")));
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The way into the lead log: memory, then files, in the order in which records were sent.
 //!
 //! Mostly there are no files, and the writer takes records straight from the queues. Once one of these is more than half
-//! full, or a batch could not be written, records go into files (see `spill`), and all that follow go there too until
-//! the writer has read the files back: rows stay in the order of time. What the log may not keep of a feature is taken
+//! full, or a batch could not be written, records go into files (see `spill`), and the writer reads these before it turns to
+//! the queues again: rows stay in the order of time. What the log may not keep of a feature is taken
 //! out before a record gets anywhere.
 //!
 //! Where files cannot be written either, what has been taken out of the queues stays in memory, at most a batch and a
@@ -46,6 +46,8 @@ pub(super) struct Inlet {
     encoder: Encoder,
     lines: Vec<u8>,
     metrics: LeadLogMetrics,
+    /// The last batch could not be written.
+    is_stuck: bool,
     /// No key could be had; it has been told.
     keyless: bool,
 }
@@ -68,6 +70,7 @@ impl Inlet {
             encoder: Encoder::default(),
             lines: Vec::new(),
             metrics,
+            is_stuck: false,
             keyless: false,
         }
     }
@@ -102,6 +105,7 @@ impl Inlet {
 
     /// What was taken is in the log: `written` records, but for `lost` that could not be read.
     pub(super) fn done(&mut self, chunk: Option<&Chunk>, written: usize, lost: u64) {
+        self.is_stuck = false;
         if let Some(chunk) = chunk {
             self.spill.done(chunk);
             self.tell();
@@ -112,6 +116,7 @@ impl Inlet {
 
     /// What was taken could not be written. It goes first the next time.
     pub(super) fn give_back(&mut self, chunk: Option<&Chunk>, batch: &mut Vec<Entry>) {
+        self.is_stuck = true;
         if chunk.is_some() {
             self.spill.put_back();
             batch.clear();
@@ -124,8 +129,9 @@ impl Inlet {
 
     /// Makes room in the queues where that is needed, or empties them altogether, by putting records into files.
     pub(super) fn relieve(&mut self, all: bool) -> Result<(), StoreError> {
-        let spills = !self.spill.is_empty() || !self.late.is_empty() || self.queue.is_half_full();
-        if !(spills || all) || self.bound() == 0 {
+        // Files that the writer gets on with are no reason: the queues wait behind them, and get their turn the sooner.
+        let is_pressed = self.is_stuck || !self.late.is_empty() || self.queue.is_half_full();
+        if !(is_pressed || all) || self.bound() == 0 {
             return Ok(());
         }
         for _ in 0..BLOCKS {

@@ -110,6 +110,17 @@ impl Known {
         }
     }
 
+    /// Takes out the leads of which `is_gone` holds. Looks at every place.
+    pub fn forget(&self, is_gone: impl Fn(&Memory) -> bool) {
+        for place in self.pages.iter().filter_map(OnceLock::get).flat_map(|page| page.iter().flatten()) {
+            let held = place.load();
+            if held.as_ref().is_some_and(|held| is_gone(held)) {
+                // Unless a worker has put something later there.
+                place.compare_and_swap(&*held, None);
+            }
+        }
+    }
+
     /// The page and the set in it that a lead belongs to; `None` in a table without places.
     fn place(&self, model: &str, lead: &str) -> Option<(usize, usize)> {
         let hash = self.hasher.hash_one((model, lead));

@@ -18,6 +18,12 @@ mod store; // SQLite
 mod feedback; // what people said of scores
 mod history; // all that it tells of one lead
 mod export; // rows for other programs
+mod forget; // a lead is removed
+mod trace; // nothing of it is left
+mod erase; // both, in order
+mod status; // how much there is of what
+mod progress; // bars and lines
+mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod evidence; // what it tells of versions on trial
 mod scan; // scores of a range of times, and what became of their leads
@@ -32,7 +38,9 @@ mod fixture; // records for tests
 pub use self::{
     backup::BackupError,
     cohorts::{CohortDay, Days, Revenue, Win},
+    command::{Forgetting, LeadsCommand, LeadsError, Ledgered, run},
     counted::Counted,
+    erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
     evidence::{Horizon, Stretch, Versus},
     export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
@@ -47,6 +55,7 @@ pub use self::{
         ShadowRecord,
     },
     scan::{Ending, Endings, GivenScore, Reading, Scan},
+    status::LogStatus,
     store::{Store, StoreError, StoredOutcome, StoredScore},
     tally::{Group, Tally},
     writer::{Told, Writer},

@@ -25,6 +25,18 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// The lead it is about, where that is known; of a deal's outcome it is not.
+    pub(super) fn lead(&self) -> Option<&str> {
+        match self {
+            Entry::Score(record) => record.lead.as_deref(),
+            Entry::Outcome(record) => (!record.outcome.via_alias).then_some(&*record.outcome.lead),
+            Entry::Alias(record) => Some(&record.alias.lead),
+            Entry::Exposure(record) => record.lead.as_deref(),
+            Entry::Shadow(record) => record.lead.as_deref(),
+            Entry::Feedback(record) => Some(&record.feedback.lead),
+        }
+    }
+
     /// When, in milliseconds since 1970.
     pub(super) fn time_ms(&self) -> i64 {
         match self {

@@ -20,8 +20,11 @@ use std::{
 
 use super::store::StoreError;
 
-/// A file's size from which on another one is begun. All that is new in one is read at once.
+/// A file's size from which on another one is begun.
 const SEGMENT: u64 = 4 << 20;
+
+/// Bytes that are read at once, and written in one transaction.
+const PIECE: u64 = 1 << 20;
 
 /// Files that the bound is shared by at least, so that dropping the oldest does not drop everything.
 const SHARES: u64 = 8;
@@ -255,11 +258,18 @@ impl Spill {
 }
 
 impl Chunk {
-    /// Its lines.
-    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.place.offset.saturating_sub(self.from)).unwrap_or(usize::MAX);
-        let mut lines = vec![0; length];
-        File::open(&self.file)?.read_exact_at(&mut lines, self.from)?;
+    /// Its lines, where they are many the first of them. The chunk is then what was read.
+    pub(super) fn read(&mut self) -> io::Result<Vec<u8>> {
+        let file = File::open(&self.file)?;
+        let length = self.place.offset.saturating_sub(self.from);
+        let mut lines = read(&file, self.from, length.min(PIECE))?;
+        match memchr::memrchr(b'\n', &lines) {
+            Some(last) => lines.truncate(last + 1),
+            // One line alone is longer.
+            None => lines = read(&file, self.from, length)?,
+        }
+        self.place.offset = self.from + lines.len() as u64;
+        self.records = memchr::memchr_iter(b'\n', &lines).count() as u64;
         Ok(lines)
     }
 
@@ -270,6 +280,12 @@ impl Chunk {
         _ = fs::rename(&self.file, &aside);
         aside
     }
+}
+
+fn read(file: &File, from: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
 }
 
 /// Appends to a file that is `end` long, or leaves it so long.
@@ -337,7 +353,7 @@ mod tests {
     }
 
     fn take(spill: &mut Spill) -> Option<String> {
-        let chunk = spill.next()?;
+        let mut chunk = spill.next()?;
         let lines = chunk.read().unwrap();
         spill.done(&chunk);
         Some(String::from_utf8(lines).unwrap())
@@ -353,7 +369,7 @@ mod tests {
         spill.prepend(b"a\n", 1, ROOM).unwrap();
         assert_eq!((spill.records(), spill.bytes(), files(state.path()).len()), (4, 8, 2));
         assert_eq!(take(&mut spill).as_deref(), Some("a\n"));
-        let chunk = spill.next().unwrap();
+        let mut chunk = spill.next().unwrap();
         // What comes while it is read is read later.
         spill.append(b"e\n", 1, ROOM).unwrap();
         assert_eq!(chunk.read().unwrap(), b"b\nc\nd\n");
@@ -428,7 +444,7 @@ mod tests {
             dropped += spill.append(line.as_bytes(), 1, room).unwrap();
         }
         assert_eq!((dropped, spill.bytes(), files(state.path()).len()), (0, 64, 8));
-        let chunk = spill.next().unwrap();
+        let mut chunk = spill.next().unwrap();
         // What is being read stays, and the one behind it goes.
         assert_eq!(spill.append(b"iiiiiii\n", 1, room).unwrap(), 1);
         assert_eq!(chunk.read().unwrap(), b"aaaaaaa\n");
@@ -450,6 +466,20 @@ mod tests {
             spill.append(&megabyte, 1, (1 << 30, 1)).unwrap();
         }
         assert_eq!((files(state.path()).len(), spill.records()), (2, 5));
+    }
+
+    #[test]
+    fn much_is_read_in_pieces_of_whole_lines() {
+        let state = tempfile::tempdir().unwrap();
+        let mut spill = open(state.path());
+        let line = |length: usize| [&vec![b'x'; length - 1][..], b"\n"].concat();
+        let lengths = [600 << 10, 600 << 10, 400 << 10, 3 << 20, 1];
+        let lines: Vec<u8> = lengths.into_iter().flat_map(line).collect();
+        spill.append(&lines, 5, (1 << 30, 1)).unwrap();
+        let read: Vec<(usize, u64)> =
+            std::iter::from_fn(|| Some((take(&mut spill)?.len(), spill.records()))).collect();
+        assert_eq!(read, [(600 << 10, 4), (1_000 << 10, 2), ((3 << 20) + 1, 0)]);
+        assert!(files(state.path()).is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     feedback::insert_feedback,
+    forget::Tombs,
     json::FeatureJson,
     known::Memory,
     packed::Packed,
@@ -59,6 +60,16 @@ pub enum StoreError {
         /// Here.
         known: i64,
     },
+    /// Written by an earlier release, and not to be changed by whoever asks.
+    #[error(
+        "lead log has schema {found}, and {known} is needed; a start of this release's sidecar brings it there"
+    )]
+    Older {
+        /// In the file.
+        found: i64,
+        /// Here.
+        known: i64,
+    },
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -93,6 +104,7 @@ const MIGRATIONS: [&str; 5] = [
 pub struct Store {
     pub(super) connection: Connection,
     json: FeatureJson,
+    pub(super) tombs: Tombs,
 }
 
 impl Store {
@@ -108,7 +120,9 @@ impl Store {
         // In WAL mode NORMAL loses no committed record to a crash of the process, only to one of the machine.
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.busy_timeout(std::time::Duration::from_millis(200))?;
-        let store = Self { connection, json: FeatureJson::default() };
+        // Pages that stay in use keep nothing of what was deleted or moved; it costs no further writes.
+        connection.pragma_update(None, "secure_delete", "fast")?;
+        let store = Self::of(connection);
         store.migrate()?;
         Ok(store)
     }
@@ -134,7 +148,23 @@ impl Store {
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         // A container's root may be read-only, and then there is nowhere to put what is sorted.
         connection.pragma_update(None, "temp_store", "memory")?;
-        Ok(Self { connection, json: FeatureJson::default() })
+        Ok(Self::of(connection))
+    }
+
+    /// A log behind a connection.
+    pub(super) fn of(connection: Connection) -> Self {
+        Self { connection, json: FeatureJson::default(), tombs: Tombs::default() }
+    }
+
+    /// Whether the log has every table that this release knows.
+    pub(super) fn check_schema(&self) -> Result<(), StoreError> {
+        let found: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let known = MIGRATIONS.len() as i64;
+        match found.cmp(&known) {
+            std::cmp::Ordering::Less => Err(StoreError::Older { found, known }),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(StoreError::Newer { found, known }),
+        }
     }
 
     fn migrate(&self) -> Result<(), StoreError> {
@@ -148,17 +178,18 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a batch in one transaction: all of it or none.
+    /// Writes a batch in one transaction: all of it or none. Records of leads that were forgotten since are left out.
     pub fn write(&mut self, batch: &[Entry]) -> Result<(), StoreError> {
         self.write_from(batch, None)
     }
 
     /// The same of a batch that was read from a file, which is then read up to `place`.
     pub(super) fn write_from(&mut self, batch: &[Entry], place: Option<Place>) -> Result<(), StoreError> {
-        let Self { connection, json } = self;
+        let Self { connection, json, tombs } = self;
         let transaction = connection.transaction()?;
+        tombs.refresh(&transaction)?;
         let mut scores = ScoreRows::new(&transaction, json)?;
-        for entry in batch {
+        for entry in batch.iter().filter(|entry| !tombs.hold(entry)) {
             match entry {
                 Entry::Score(record) => {
                     scores.insert(record)?;

@@ -8,6 +8,7 @@
 //! a disk does.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -23,8 +24,9 @@ use metrics::Gauge;
 
 use super::{
     counted::Counted,
+    forget::hash,
     inlet::{BATCH, Inlet},
-    known::Known,
+    known::{Known, Memory},
     lines::Decoder,
     private::Rules,
     queue::Queue,
@@ -107,6 +109,7 @@ impl Writer {
             stop: stop.clone(),
             store: None,
             resumed: false,
+            recalled: false,
             batch: Vec::new(),
             decoder: Decoder::default(),
             retention: Retention::default(),
@@ -170,6 +173,8 @@ struct Run {
     store: Option<Store>,
     /// Whether the log has said how far the files have been read.
     resumed: bool,
+    /// Whether it has said what it knows of leads.
+    recalled: bool,
     batch: Vec<Entry>,
     decoder: Decoder,
     retention: Retention,
@@ -223,8 +228,8 @@ impl Run {
         self.open()?;
         let Some(store) = &mut self.store else { return Ok(0) };
         let mut batch = std::mem::take(&mut self.batch);
-        let chunk = lock(&self.inlet).take(&mut batch);
-        let lost = chunk.as_ref().map_or(0, |chunk| read(chunk, &mut self.decoder, &mut batch));
+        let mut chunk = lock(&self.inlet).take(&mut batch);
+        let lost = chunk.as_mut().map_or(0, |chunk| read(chunk, &mut self.decoder, &mut batch));
         let place = chunk.as_ref().map(|chunk| chunk.place);
         let is_nothing = batch.is_empty() && place.is_none();
         let written = if is_nothing { Ok(()) } else { store.write_from(&batch, place) };
@@ -242,26 +247,31 @@ impl Run {
         if any_told {
             self.told.unmatched.set(store.unmatched()? as f64);
         }
+        self.told.forget(store)?;
         if std::mem::take(&mut self.failing) {
             tracing::info!("lead log: writing again");
         }
         Ok(records.max(usize::from(!is_nothing)))
     }
 
-    /// Opens the log where that is still to be done, and learns what it has to tell.
+    /// Opens the log where that is still to be done, and learns what it has to tell: first how far the files have been
+    /// read, without which nothing may be read from them.
     fn open(&mut self) -> Result<(), StoreError> {
         if self.store.is_none() {
-            let store = self.store.insert(open(&self.folder)?);
-            self.told.recall(store)?;
+            self.store = Some(open(&self.folder)?);
+            self.recalled = false;
         }
-        if !self.resumed
-            && let Some(store) = &self.store
-        {
+        let Some(store) = &self.store else { return Ok(()) };
+        if !self.resumed {
             match store.place() {
                 Ok(place) => place.into_iter().for_each(|place| lock(&self.inlet).resume(place)),
                 Err(error) => return Err(self.doubt(error)),
             }
             self.resumed = true;
+        }
+        // Once, whatever comes of it: records can be written all the same.
+        if !std::mem::replace(&mut self.recalled, true) {
+            self.told.recall(store)?;
         }
         Ok(())
     }
@@ -319,6 +329,17 @@ impl Run {
 }
 
 impl Told {
+    /// Takes leads that were forgotten on request out of the table of known leads.
+    fn forget(&self, store: &mut Store) -> Result<(), StoreError> {
+        let gone: HashMap<_, _> = store.lately_forgotten()?.into_iter().collect();
+        if !gone.is_empty() {
+            let is_gone =
+                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|ms| memory.time_ms <= *ms);
+            self.known.forget(is_gone);
+        }
+        Ok(())
+    }
+
     fn recall(&self, store: &Store) -> Result<(), StoreError> {
         for memory in store.recall(self.known.capacity(), &self.names)? {
             self.known.remember(memory);
@@ -334,7 +355,7 @@ fn lock(inlet: &Mutex<Inlet>) -> MutexGuard<'_, Inlet> {
 }
 
 /// Reads a file's records, and says how many could not be.
-fn read(chunk: &Chunk, decoder: &mut Decoder, batch: &mut Vec<Entry>) -> u64 {
+fn read(chunk: &mut Chunk, decoder: &mut Decoder, batch: &mut Vec<Entry>) -> u64 {
     let lines = match chunk.read() {
         Ok(lines) => lines,
         Err(error) => {
@@ -680,7 +701,7 @@ mod tests {
         drop(Writer::start(folder.path(), queue.clone(), told.clone()).unwrap());
         let file = std::fs::read_dir(folder.path().join("spill")).unwrap().next().unwrap().unwrap().path();
         let text = std::fs::read_to_string(file).unwrap();
-        assert!(text.contains("hash:") && !text.contains("56"), "{text}");
+        assert!(text.contains("hash:") && !text.contains("56.0"), "{text}");
         std::fs::remove_dir(folder.path().join(Store::FILE)).unwrap();
         drop(Writer::start(folder.path(), queue.clone(), told.clone()).unwrap());
         let stored = Store::open_read_only(folder.path()).unwrap().scores_of("a").unwrap();

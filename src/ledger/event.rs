@@ -64,6 +64,8 @@ pub enum Kind {
     Resumed,
     /// A person let a version out of quarantine.
     Cleared,
+    /// A lead was removed from the lead log on request; the record holds a hash of its id.
+    LeadForgotten,
     /// The records so far were sealed and sent elsewhere.
     Checkpoint,
     /// Something that this release does not know; kept as it is.
@@ -72,7 +74,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind that is known.
-    pub const KNOWN: [Kind; 27] = [
+    pub const KNOWN: [Kind; 28] = [
         Kind::ModelRegistered,
         Kind::GatePassed,
         Kind::GateFailed,
@@ -99,6 +101,7 @@ impl Kind {
         Kind::Paused,
         Kind::Resumed,
         Kind::Cleared,
+        Kind::LeadForgotten,
         Kind::Checkpoint,
     ];
 
@@ -131,6 +134,7 @@ impl Kind {
             Kind::Paused => "paused",
             Kind::Resumed => "resumed",
             Kind::Cleared => "cleared",
+            Kind::LeadForgotten => "lead.forgotten",
             Kind::Checkpoint => "checkpoint",
             Kind::Other(name) => name,
         }

@@ -8,7 +8,7 @@ use crate::{
     recognise::{Recogniser, Route},
     registry::{Served, Version},
     rollout::Guards,
-    telemetry::{ConnectMetrics, Metrics, MirrorMetrics, RouteMetrics, UNMATCHED},
+    telemetry::{ConnectMetrics, FeedbackMetrics, Metrics, MirrorMetrics, RouteMetrics, UNMATCHED},
 };
 
 /// An immutable set of routes, features and models. Requests in flight keep the one they started with.
@@ -29,6 +29,7 @@ pub struct Snapshot {
     pub(super) tls: TlsSides,
     pub(super) mirrored: MirrorMetrics,
     pub(super) connects: ConnectMetrics,
+    pub(super) feedback: FeedbackMetrics,
     made: Instant,
 }
 
@@ -82,6 +83,7 @@ impl Snapshot {
             tls: TlsSides::default(),
             mirrored: metrics.mirror.clone(),
             connects: metrics.connects.clone(),
+            feedback: metrics.feedback.clone(),
             made: Instant::now(),
             config,
         })

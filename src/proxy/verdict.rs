@@ -22,7 +22,9 @@ use crate::{
     config::{Action, BodyTarget},
     enrich::{self, Edits, Given},
     lead::{ArmOutcome, LeadId, Skip, Spot},
-    leadlog::{AliasRecord, Decision, Entry, ExposureRecord, Memory, OutcomeRecord, ScoreRecord},
+    leadlog::{
+        AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, Memory, OutcomeRecord, ScoreRecord,
+    },
     recognise::{Answer, At, Doc, Kind},
     telemetry::{RequestOutcome, Stage, now_ms},
 };
@@ -270,7 +272,7 @@ impl Verdict<'_> {
         }
     }
 
-    /// What became of leads, and which deals they became.
+    /// What became of leads, which deals they became, and what people said of their scores.
     fn record_rules(&self, answer: Answer<'_, '_>) {
         let Inspection { route, notes, .. } = &self.inspection;
         if notes.is_empty() {
@@ -283,6 +285,11 @@ impl Verdict<'_> {
         for outcome in route.outcomes(notes, answer) {
             let route = route.name.clone();
             self.worker.log.send(Entry::Outcome(OutcomeRecord { time_ms, route, outcome }));
+        }
+        for feedback in route.feedback(notes, answer) {
+            self.snapshot.feedback.count(&feedback);
+            let record = FeedbackRecord { time_ms, source: route.name.clone(), feedback };
+            self.worker.log.send(Entry::Feedback(Box::new(record)));
         }
     }
 }

@@ -155,6 +155,11 @@ impl Lookup {
         Ok(self.read(message)?.and_then(|read| short(&read.text)))
     }
 
+    /// The value as it is written.
+    pub(super) fn text<'a>(&self, message: Message<'a, '_>) -> Result<Option<Cow<'a, str>>, Duplicate> {
+        Ok(self.read(message)?.map(|read| read.text))
+    }
+
     /// The value as a finite number.
     pub(super) fn number(&self, message: Message<'_, '_>) -> Result<Option<f64>, Duplicate> {
         Ok(self.read(message)?.and_then(|read| read.number.or_else(|| coerce::number_in(&read.text))))

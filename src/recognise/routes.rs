@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use super::{
     paths::{Paths, Template},
     predicate::Predicate,
-    rules::{AliasProgram, OutcomeProgram},
+    rules::{AliasProgram, FeedbackProgram, OutcomeProgram},
     select::Program,
 };
 use crate::config::{self, Action, Config, Content, IdSource, Inject, Mask, Pairing, Place, Pointer, Side};
@@ -42,6 +42,7 @@ pub struct Route {
     pub(super) pairing: Option<Pairing>,
     pub(super) outcomes: Vec<OutcomeProgram>,
     pub(super) aliases: Vec<AliasProgram>,
+    pub(super) feedback: Vec<FeedbackProgram>,
     /// What must not be read of a body, the request's or the answer's.
     pub(super) masks: Arc<[Pointer]>,
     needs_answer: bool,
@@ -56,6 +57,8 @@ impl Route {
         let outcomes: Vec<_> = outcomes.map(OutcomeProgram::new).collect();
         let aliases = config.aliases.iter().filter(|rule| rule.route == route.name);
         let aliases: Vec<_> = aliases.map(AliasProgram::new).collect();
+        let feedback = config.feedback.iter().filter(|rule| rule.route == route.name);
+        let feedback: Vec<_> = feedback.map(FeedbackProgram::new).collect();
         let read_by_rules = |side| {
             outcomes.iter().any(|rule| rule.reads_body(side))
                 || aliases.iter().any(|rule| rule.reads_body(side))
@@ -80,11 +83,12 @@ impl Route {
                 _ => None,
             },
             pairing: route.pairing.clone(),
-            masks: masks.of(route, !outcomes.is_empty() || !aliases.is_empty()),
+            masks: masks.of(route, !outcomes.is_empty() || !aliases.is_empty() || !feedback.is_empty()),
             needs_answer: reads_answer(route) || read_by_rules(Side::Response),
-            needs_body: reads_request(route) || read_by_rules(Side::Request),
+            needs_body: reads_request(route) || read_by_rules(Side::Request) || !feedback.is_empty(),
             outcomes,
             aliases,
+            feedback,
         }
     }
 
@@ -102,7 +106,8 @@ impl Route {
     /// Whether anything is done with a request that carries no lead.
     fn listens(&self) -> bool {
         let writes = !self.inject.response.is_empty() || !self.inject.headers.is_empty();
-        self.action != Action::Read || writes || !self.outcomes.is_empty() || !self.aliases.is_empty()
+        let rules = !self.outcomes.is_empty() || !self.aliases.is_empty() || !self.feedback.is_empty();
+        self.action != Action::Read || writes || rules
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::Config,
     goldens,
-    lead::{Alias, Outcome, Skip, Value},
+    lead::{Alias, Feedback, FeedbackReason, Outcome, Skip, Value, Verdict},
 };
 
 const RULES: &str = include_str!("../../tests/data/rules.yaml");
@@ -32,6 +32,7 @@ struct Told {
     ids: Vec<Vec<String>>,
     outcomes: Vec<Outcome>,
     aliases: Vec<Alias>,
+    feedback: Vec<Feedback>,
     records: Vec<String>,
     values: Vec<Value<'static>>,
 }
@@ -112,6 +113,7 @@ fn told(recogniser: &Recogniser, exchange: &Exchange) -> Result<Option<Told>, Sk
         ids: ids.collect(),
         outcomes: route.outcomes(&scratch.notes, answer),
         aliases: route.aliases(&scratch.notes, answer),
+        feedback: route.feedback(&scratch.notes, answer),
         records: route.records(&scratch.notes, answer).iter().map(|record| record.id.to_string()).collect(),
         values: values.into_iter().map(Value::into_owned).collect(),
     }))
@@ -550,4 +552,65 @@ fn an_address_that_stands_twice_is_none_and_hinders_nothing() {
     check(r#"{"b":7,"mail":"a@b","tel":"1","tel":"2"}"#, Ok([Some("a@b"), None]));
     check(r#"{"mail":"a@b","b":7,"mail":"c@d"}"#, Ok([None, None]));
     check(r#"{"b":7,"b":8,"mail":"a@b"}"#, Err(Skip::Duplicate));
+}
+
+const FEEDBACK: &str = r#"
+upstream: http://127.0.0.1:1
+routes:
+  - {name: update, method: [PATCH], path: "/leads/{id}", content: json, id: {from: "path:id"}, action: update}
+  - {name: create, method: [POST], path: /leads, content: json, leads: "$[*]", id: {from: response, at: "/{i}/id"}, ok: [{at: "resp:/{i}/ok", eq: true}], action: create}
+features: {age: {from: [/age], type: number}}
+feedback:
+  - route: update
+    when: [{at: "header:x-sales", exists: true}]
+    verdict: {at: /v, up: [good, 1, true], down: [bad, 0, false]}
+    reason: {at: /r, wrong_score_high: [Too high], not_a_lead: [Spam, 7]}
+    who: header:x-sales
+    note: /n
+  - route: create
+    verdict: {at: /v, up: [good], down: [bad]}
+    who: /by
+"#;
+
+#[test]
+fn what_people_say_of_a_score_is_read_of_the_lead() {
+    let rules = recogniser(FEEDBACK);
+    let check = |body: &str, status: u16, expected: Option<Feedback>| {
+        let mut exchange = exchange("PATCH /leads/7", body, status, "");
+        exchange.headers.insert("x-sales", "ada".parse().unwrap());
+        let told = told(&rules, &exchange).unwrap().unwrap();
+        assert_eq!(told.feedback, expected.into_iter().collect::<Vec<_>>(), "{body}");
+        assert_eq!((told.outcomes, told.aliases), (vec![], vec![]), "a verdict is no outcome");
+    };
+    let said = |verdict| Feedback::new("7", verdict).by(Some("ada"));
+    check(r#"{"v": "good"}"#, 204, Some(said(Verdict::Up)));
+    check(r#"{"v": true}"#, 204, Some(said(Verdict::Up)));
+    check(r#"{"v": 0.0}"#, 204, Some(said(Verdict::Down)));
+    check(r#"{"v": "good"}"#, 409, None);
+    check(r#"{"v": "Good"}"#, 204, None);
+    check(r#"{"v": null}"#, 204, None);
+    check(r#"{"n": "a note alone"}"#, 204, None);
+    check(r#"{"v": "good", "v": "bad"}"#, 204, None);
+    let down = said(Verdict::Down);
+    let because = |reason| Some(Feedback { reason: Some(reason), ..down.clone() });
+    check(r#"{"v": "bad", "r": "Too high"}"#, 204, because(FeedbackReason::WrongScoreHigh));
+    check(r#"{"v": "bad", "r": 7}"#, 204, because(FeedbackReason::NotALead));
+    check(r#"{"v": "bad", "r": "mood"}"#, 204, because(FeedbackReason::Other));
+    check(r#"{"v": "bad", "r": " "}"#, 204, Some(down.clone()));
+    let long = "x".repeat(5_000);
+    let body = format!(r#"{{"v": "bad", "n": "a\nb {long}"}}"#);
+    check(&body, 204, Some(down.noted(Some(&format!("a b {long}")))));
+    let silent = told(&rules, &exchange("PATCH /leads/7", r#"{"v": "good"}"#, 204, "")).unwrap().unwrap();
+    assert_eq!(silent.feedback, [], "its condition does not hold");
+}
+
+#[test]
+fn of_many_leads_those_that_were_accepted_are_spoken_of() {
+    let body = r#"[{"age": 1, "v": "good", "by": "ada"}, {"age": 2, "v": "bad"}, {"age": 3}, {"age": 4, "v": "bad", "by": 17}]"#;
+    let answer =
+        r#"[{"ok": true, "id": "a"}, {"ok": false}, {"ok": true, "id": "c"}, {"ok": true, "id": "d"}]"#;
+    let told = told(&recogniser(FEEDBACK), &exchange("POST /leads", body, 200, answer)).unwrap().unwrap();
+    let up = Feedback::new("a", Verdict::Up).by(Some("ada"));
+    let down = Feedback::new("d", Verdict::Down).by(Some("17"));
+    assert_eq!(told.feedback, [up, down]);
 }

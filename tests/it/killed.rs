@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use leadwire::{
@@ -20,10 +21,16 @@ use leadwire::{
 use metrics::{Counter, Gauge};
 use rusqlite::Connection;
 
-use crate::support::wait;
+use crate::support::{wait, wait_within};
 
 /// How often it is killed where nothing else is said.
 const KILLS: u32 = 40;
+
+/// Records that one process writes at most.
+const MOST: u64 = 4_000;
+
+/// Longest time for all that waits in files.
+const LONG: Duration = Duration::from_secs(120);
 
 const FOLDER: &str = "LEADWIRE_KILLED_FOLDER";
 const TURN: &str = "LEADWIRE_KILLED_TURN";
@@ -46,7 +53,7 @@ fn what_a_killed_writer_called_safe_is_in_the_log_once() {
     }
     let queue = Queue::new(1, 1 << 20, Counter::noop());
     let writer = Writer::start(folder.path(), queue, Told::alone([].into())).unwrap();
-    wait("what waited in files", || files(folder.path()) == 0);
+    wait_within(LONG, "what waited in files", || files(folder.path()) == 0);
     drop(writer);
     let log = Connection::open(folder.path().join(Store::FILE)).unwrap();
     let found: String = log.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
@@ -66,27 +73,34 @@ fn what_a_killed_writer_called_safe_is_in_the_log_once() {
 
 /// Starts a writer and kills it at some point; the greatest number of records that it called safe.
 fn kill_once(folder: &Path, turn: u32, seed: &mut u64) -> u64 {
-    let enough = random(seed) % 1_500;
+    let enough = random(seed) % (MOST / 2);
     let locked = (turn % 3 == 1).then(|| {
         let other = Connection::open(folder.join(Store::FILE)).unwrap();
-        other.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        other.busy_timeout(Duration::from_secs(5)).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         other
     });
-    let (mut child, safe, reader) = start(folder, turn);
+    let (mut child, said, reader) = start(folder, turn);
     if let Some(other) = locked {
         // Every other time the file is free again before the end, so that it is killed while it catches up.
-        wait("records that are safe in files", || safe.load(Relaxed) >= enough);
+        wait("records that are safe in files", || said.safe.load(Relaxed) >= enough);
         if turn % 2 == 1 {
             other.execute_batch("COMMIT").unwrap();
         }
         finish(&mut child, seed);
     } else {
-        wait("records that are safe", || safe.load(Relaxed) >= enough);
+        wait("records in the log", || said.written.load(Relaxed) >= enough);
         finish(&mut child, seed);
     }
     reader.join().unwrap();
-    safe.load(Relaxed)
+    said.safe.load(Relaxed)
+}
+
+/// What the process said last, and at most: records that are in the log, and those that are there or in files.
+#[derive(Default)]
+struct Said {
+    written: AtomicU64,
+    safe: AtomicU64,
 }
 
 fn finish(child: &mut Child, seed: &mut u64) {
@@ -98,7 +112,7 @@ fn finish(child: &mut Child, seed: &mut u64) {
 }
 
 /// The process, and what it last said.
-fn start(folder: &Path, turn: u32) -> (Child, Arc<AtomicU64>, JoinHandle<()>) {
+fn start(folder: &Path, turn: u32) -> (Child, Arc<Said>, JoinHandle<()>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed::what_a_killed_writer_called_safe_is_in_the_log_once", "--nocapture"])
         .envs([(FOLDER, folder.to_str().unwrap()), (TURN, &turn.to_string())])
@@ -106,18 +120,19 @@ fn start(folder: &Path, turn: u32) -> (Child, Arc<AtomicU64>, JoinHandle<()>) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let safe = Arc::new(AtomicU64::new(0));
-    let (lines, told) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::clone(&safe));
+    let said = Arc::new(Said::default());
+    let (lines, told) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::clone(&said));
     let read = move || {
         for line in lines.map_while(Result::ok) {
             let numbers: Vec<u64> = line.split(' ').map_while(|number| number.parse().ok()).collect();
             if let [written, waiting, dropped] = numbers[..] {
                 assert_eq!(dropped, 0);
-                told.fetch_max(written + waiting, Relaxed);
+                told.written.fetch_max(written, Relaxed);
+                told.safe.fetch_max(written + waiting, Relaxed);
             }
         }
     };
-    (child, safe, std::thread::spawn(read))
+    (child, said, std::thread::spawn(read))
 }
 
 /// What the killed process does: it writes, and says how many records are written, wait in files and are lost.
@@ -131,18 +146,30 @@ fn write_until_killed(folder: &Path, turn: &str) {
         ..LeadLogMetrics::noop()
     };
     let queue = Queue::new(1, 64 << 10, metrics.dropped.clone());
-    let told = Told { metrics, ..Told::alone(["age".into()].into()) };
+    let opened = Arc::new(AtomicU64::new(u64::MAX));
+    let unmatched = Gauge::from_arc(Arc::clone(&opened));
+    let told = Told { metrics, unmatched, ..Told::alone(["age".into()].into()) };
     let _writer = Writer::start(folder, queue.clone(), told).unwrap();
     let (sender, mut out) = (queue.sender(0), std::io::stdout());
-    for number in 0_u64.. {
+    // Before the log is open, nobody knows how much of the files it has.
+    let mut say = || {
+        if opened.load(Relaxed) != u64::MAX {
+            say(&counters, &mut out);
+        }
+    };
+    for number in 0..MOST {
         while queue.bytes() > 48 << 10 {
             std::thread::yield_now();
-            say(&counters, &mut out);
+            say();
         }
         sender.send(score(format!("{turn}-{number}")));
         if number % 16 == 0 {
-            say(&counters, &mut out);
+            say();
         }
+    }
+    loop {
+        std::thread::park_timeout(Duration::from_millis(1));
+        say();
     }
 }
 

@@ -44,6 +44,7 @@ mod killed; // the lead log, whatever happens to its process
 mod investigate; // why a lead got its score
 mod told; // what people and programs tell of leads
 mod report; // what became of the leads
+mod leads; // the lead log leaves, and leads leave it
 mod bare; // model files of other libraries, from the command line
 mod import; // models of other libraries become versions
 mod batch; // tables, from the command line

@@ -3,7 +3,10 @@
 use leadwire::leadlog::StoredFeedback;
 use serde_json::{Value as Json, json};
 
-use crate::support::{CONFIG, CREATE, Client, LEAD, Message, Running, Upstream, created};
+use crate::support::{
+    CONFIG, CREATE, Client, LEAD, Message, Running, Upstream, answer, copy_folder, created, shipped_model,
+    wait,
+};
 
 /// A request to the admin listener; status and answer.
 fn post(sidecar: &Running, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Json) {
@@ -87,4 +90,35 @@ fn what_cannot_be_taken_is_refused_and_says_why() {
     check("/api/outcomes", &rebound, r#"{"lead":"a","won":true}"#, (403, "address or localhost"));
     let (store, _folder) = sidecar.stop();
     assert_eq!((store.feedback_of("a").unwrap(), store.outcome_of("a").unwrap()), (vec![], None));
+}
+
+#[test]
+fn a_verdict_in_a_field_of_the_crm_is_recorded_and_is_no_outcome() {
+    let upstream = Upstream::start(|request| match request.start.starts_with("PATCH") {
+        true => answer("204 No Content", &[], ""),
+        false => created("00Q1"),
+    });
+    let rule = "feedback:\n  - route: lead.update\n    verdict: {at: /LW_Verdict__c, up: [Good], down: [Wrong]}\n    \
+                reason: {at: /LW_Reason__c, not_a_lead: [Student]}\n    note: /LW_Comment__c\n";
+    let sidecar = Running::with(upstream.address, &format!("{CONFIG}\n{rule}"), |models| {
+        copy_folder(&shipped_model(), &models.join("lead/1"));
+    });
+    sidecar.post(CREATE, LEAD);
+    let body = r#"{"LW_Verdict__c":"Wrong","LW_Reason__c":"Student","LW_Comment__c":"writes a thesis"}"#;
+    let path = format!("{CREATE}/00Q1");
+    let headers = [("Content-Type", "application/json")];
+    let reply = sidecar.client().exchange("PATCH", &path, &headers, body.as_bytes());
+    assert_eq!(reply.status(), 204);
+    let series = r#"leadwire_feedback_total{verdict="down",reason="not_a_lead"}"#;
+    wait("the verdict is counted", || sidecar.metric(series) == 1.0);
+    let (store, _folder) = sidecar.stop();
+    let said = store.feedback_of("00Q1").unwrap();
+    let told: Vec<_> = said
+        .iter()
+        .map(|said| (&*said.source, &*said.verdict, said.reason.as_deref(), said.note.as_deref()))
+        .collect();
+    assert_eq!(told, [("lead.update", "down", Some("not_a_lead"), Some("writes a thesis"))]);
+    assert_eq!(store.outcome_of("00Q1").unwrap(), None);
+    let scores = store.scores_of("00Q1").unwrap();
+    assert!(!scores.is_empty() && scores.iter().all(|score| !score.features.contains("thesis")));
 }

@@ -33,6 +33,11 @@ impl<'a> Scope<'a> {
         Self { default: Side::Response, base: Base::Root, asks: (false, true), names }
     }
 
+    /// What a rule reads of a request alone: by default of the lead object.
+    pub(super) fn told(names: &'a [String]) -> Self {
+        Self { default: Side::Request, base: Base::Item, asks: (true, false), names }
+    }
+
     /// What a rule reads of an exchange: by default of the lead object, or of the item, in one of its messages.
     pub(super) fn rule(default: Side, names: &'a [String]) -> Self {
         Self { default, base: Base::Item, asks: (true, true), names }
@@ -185,7 +190,7 @@ fn test(raw: &RawPredicate, path: &KeyPath, findings: &mut Findings) -> Option<T
     Some(test)
 }
 
-fn scalar(value: &Json) -> Scalar {
+pub(super) fn scalar(value: &Json) -> Scalar {
     match value {
         Json::Bool(yes) => Scalar::Bool(*yes),
         Json::Number(number) => number.as_f64().map_or(Scalar::Null, Scalar::Number),

@@ -10,6 +10,7 @@ mod routes; // routes, and what two of them may not share
 mod features; // what a model may know of a lead
 mod identity; // who a lead is before it has an id
 mod rules; // outcomes and aliases
+mod feedback; // what people say of scores
 mod tls; // certificates and keys
 mod mirror; // where copies go
 mod egress; // for which hosts Leadwire stands in
@@ -23,7 +24,7 @@ use super::{
     mirror::Mirror,
     preset,
     raw::{RawConfig, RawLimits, RawLog, RawSize},
-    settings::{Config, Limits, Log, Mask, ModelKey, Upstream},
+    settings::{Config, Feature, Limits, Log, Mask, ModelKey, Upstream},
     tls::Tls,
 };
 
@@ -42,10 +43,11 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     routes::masked(&routes, masks, findings);
     let features = merged.features.iter();
     let features = features.filter_map(|(name, source)| features::feature(name, source, masks, findings));
-    let features = features.collect();
+    let features: Vec<Feature> = features.collect();
     let identity = identity::identity(&merged.identity, masks, findings);
     let outcomes = rules::outcomes(&merged, findings);
     let aliases = rules::aliases(&merged, findings);
+    let feedback = feedback::rules(&raw.feedback, &merged, &features, findings);
     let log = log(&raw.log, findings);
     let limits = limits(&raw.limits, findings);
     let rollout = rollout::rollout(&raw.rollout, findings);
@@ -71,6 +73,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
         identity,
         outcomes,
         aliases,
+        feedback,
         masks: merged.masks,
     })
 }

@@ -42,7 +42,12 @@ pub(super) fn aliases(merged: &Merged, findings: &mut Findings) -> Vec<AliasRule
 }
 
 /// The route a rule is about.
-fn route<'m>(name: &str, path: &KeyPath, merged: &'m Merged, findings: &mut Findings) -> Option<&'m Source> {
+pub(super) fn route<'m>(
+    name: &str,
+    path: &KeyPath,
+    merged: &'m Merged,
+    findings: &mut Findings,
+) -> Option<&'m Source> {
     let known = merged.routes.iter().find(|source| source.raw.name == name);
     if known.is_none() {
         let hint = nearest_or_all(name, merged.routes.iter().map(|source| source.raw.name.as_str()));

@@ -40,8 +40,11 @@ fn cohorts(store: &Store) -> Vec<CohortDay> {
     store.cohorts_of(&ALL, Horizon { ms: 0, now_ms: i64::MAX }).unwrap()
 }
 
-/// Every place: lead, version, time, label, revenue.
-fn places(store: &Store) -> Vec<(String, String, i64, Option<bool>, Option<f64>)> {
+/// Lead, version, time, label, revenue.
+type Placed = (String, String, i64, Option<bool>, Option<f64>);
+
+/// Every place.
+fn places(store: &Store) -> Vec<Placed> {
     let sql = "SELECT lead, version, time_ms, won, revenue FROM counted ORDER BY 1, 2";
     let mut statement = store.connection.prepare(sql).unwrap();
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
@@ -174,6 +177,48 @@ fn a_place_outlives_its_row_and_still_takes_its_label() {
     count_all(&mut store, 100, 100);
     let [day] = &cohorts(&store)[..] else { panic!("one day") };
     assert_eq!((day.scored, day.positives), (1, 0));
+}
+
+#[test]
+fn a_lead_that_goes_while_labels_follow_a_new_horizon_is_named_no_more() {
+    let leads = ["a", "b", "c", "d"].map(|lead| score(10, lead, "1", 0.5));
+    let (_folder, mut store) = log(&leads);
+    store.write(&[won(150, "d", true)]).unwrap();
+    count_all(&mut store, 100, 100);
+    assert!(!store.count(2, 200).unwrap().done);
+    let reached = |store: &Store| Reached::read(&store.connection).unwrap().unwrap().relabelled;
+    assert_eq!(reached(&store).as_deref(), Some("b"));
+    store.connection.execute("DELETE FROM counted WHERE lead = 'b'", []).unwrap();
+    assert_eq!(reached(&store).as_deref(), Some("a"));
+    count_all(&mut store, 2, 200);
+    assert_eq!(reached(&store), None);
+    let labels: Vec<_> = places(&store).into_iter().map(|place| (place.0, place.3)).collect();
+    assert_eq!(labels, [("a".into(), None), ("c".into(), None), ("d".into(), Some(true))]);
+    assert_eq!(cohorts(&store)[0].scored, 4, "as a number it stays");
+}
+
+#[test]
+fn a_record_that_is_saved_all_the_time_is_looked_at_only_so_far() {
+    let check = |outcomes: i64, expected: Option<bool>| {
+        let lost = (0..outcomes).map(|n| won(50 + n, "a", false));
+        let entries: Vec<Entry> = [score(10, "a", "1", 0.5)].into_iter().chain(lost).collect();
+        let (_folder, mut store) = log(&entries);
+        store.write(&[won(5_000, "a", true)]).unwrap();
+        count_all(&mut store, 100, 10_000);
+        assert_eq!(places(&store)[0].3, expected, "{outcomes}");
+    };
+    check(MOST_OUTCOMES - 1, Some(true));
+    check(MOST_OUTCOMES, Some(false));
+    let check = |scores: i64, expected: Option<i64>| {
+        let entries: Vec<Entry> = (0..scores).map(|n| score(10 + n, "a", "1", 0.5)).collect();
+        let (_folder, mut store) = log(&entries);
+        count_all(&mut store, 500, 10_000);
+        store.write(&[won(11, "a", true)]).unwrap();
+        count_all(&mut store, 500, 10_000);
+        assert_eq!(places(&store).first().map(|place| place.2), expected, "{scores}");
+    };
+    check(MOST_SCORES as i64, Some(10));
+    check(MOST_SCORES as i64 + 1, None);
 }
 
 #[test]

@@ -54,6 +54,11 @@ CREATE TABLE counted_to (
     horizon_ms INTEGER NOT NULL,
     relabelled TEXT              -- the last lead whose label follows a new horizon; NULL when all do
 );
+-- A lead that is forgotten is named nowhere, and labels are followed from the one before.
+CREATE TRIGGER counted_removed AFTER DELETE ON counted BEGIN
+    UPDATE counted_to SET relabelled = coalesce((SELECT max(lead) FROM counted WHERE lead < OLD.lead), '')
+    WHERE relabelled = OLD.lead;
+END;
 -- The seq of a last row that is removed is given again.
 CREATE TRIGGER scores_removed AFTER DELETE ON scores WHEN OLD.seq > coalesce((SELECT max(seq) FROM scores), 0) BEGIN
     UPDATE counted_to SET seq = min(seq, coalesce((SELECT max(seq) FROM scores), 0));

@@ -91,9 +91,13 @@ fn told(options: &ReportOptions, report: &Report) -> Result<String, ReportError>
 /// Counts what is left, and says under which horizon. A log that cannot be written is reported as far as it has been counted;
 /// the report says how much is missing.
 fn count(folder: &Path, horizon_ms: Option<i64>) -> Result<i64, ReportError> {
-    let Ok(mut store) = Store::open(folder) else {
-        let horizon = Store::open_read_only(folder)?.counted_horizon()?;
-        return Ok(horizon_ms.or(horizon).unwrap_or(HORIZON_MS));
+    let mut store = match Store::open(folder) {
+        Ok(store) => store,
+        Err(newer @ StoreError::Newer { .. }) => return Err(newer.into()),
+        Err(_) => {
+            let horizon = Store::open_read_only(folder)?.counted_horizon()?;
+            return Ok(horizon_ms.or(horizon).unwrap_or(HORIZON_MS));
+        }
     };
     let horizon_ms = match horizon_ms {
         Some(ms) => ms,

@@ -57,7 +57,7 @@ impl ModelReport {
                 };
                 writeln!(
                     f,
-                    "  {:<11.11} {name:<11} {:>7}  {:<5}  {:<7}  {:<6}  {:<6}  {:<5}",
+                    "  {:<11.11} {name:<11} {:>7}  {:<5}  {:<7}  {:<6}  {:<6}  {}",
                     version.version,
                     whole(*known),
                     number(auc.unwrap_or(f64::NAN), 3),

@@ -209,8 +209,9 @@ impl Stage<'_> {
             true => Answer { status: StatusCode::OK, headers: &nothing, doc: None },
             false => heard.answer(),
         };
-        told.rules =
-            Rules::new(route.outcomes(&inspection.notes, answer), route.aliases(&inspection.notes, answer));
+        let notes = &inspection.notes;
+        told.rules = Rules::new(route.outcomes(notes, answer), route.aliases(notes, answer))
+            .with_feedback(&route.feedback(notes, answer));
         let verdict = Verdict { worker: self.worker, snapshot: self.snapshot, inspection, injected: false };
         let accepted = verdict.accepted(answer);
         for (index, lead) in verdict.inspection.leads.iter().enumerate() {

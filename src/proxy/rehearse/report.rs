@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::{
-    lead::{Alias, Outcome, Reason, Skip, Value},
+    lead::{Alias, Feedback, FeedbackReason, Outcome, Reason, Skip, Value},
     recognise::Mode,
     score::FeatureSpec,
 };
@@ -106,11 +106,13 @@ enum State {
     Unmapped,
 }
 
-/// What outcome and alias rules tell.
+/// What rules tell.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Rules {
     outcomes: Vec<ToldOutcome>,
     aliases: Vec<ToldAlias>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    feedback: Vec<ToldFeedback>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -120,6 +122,14 @@ struct ToldOutcome {
     won: bool,
     revenue: Option<f64>,
     event: Option<String>,
+}
+
+/// Without who and note, which are for nobody's terminal.
+#[derive(Clone, Debug, Serialize)]
+struct ToldFeedback {
+    lead: String,
+    verdict: &'static str,
+    reason: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -214,7 +224,18 @@ impl Rules {
         Self {
             outcomes: outcomes.into_iter().map(outcome).collect(),
             aliases: aliases.into_iter().map(alias).collect(),
+            feedback: Vec::new(),
         }
+    }
+
+    /// The same, with what people said of scores.
+    pub(super) fn with_feedback(self, feedback: &[Feedback]) -> Self {
+        let said = |said: &Feedback| ToldFeedback {
+            lead: said.lead.to_string(),
+            verdict: said.verdict.as_str(),
+            reason: said.reason.map(FeedbackReason::as_str),
+        };
+        Self { feedback: feedback.iter().map(said).collect(), ..self }
     }
 }
 
@@ -343,6 +364,13 @@ impl fmt::Display for Rules {
         }
         for ToldAlias { lead, deal } in &self.aliases {
             writeln!(f, "alias: lead {lead} became deal {deal}")?;
+        }
+        for ToldFeedback { lead, verdict, reason } in &self.feedback {
+            writeln!(
+                f,
+                "feedback: lead {lead} {verdict}{}",
+                reason.map_or(String::new(), |reason| format!(", {reason}"))
+            )?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{AliasNote, AliasProgram, Notes, OutcomeNote, OutcomeProgram, Shared, Subject};
 use crate::{
     config::{Phase, Side},
-    lead::{Alias, LeadId, Outcome},
+    lead::{Alias, Feedback, LeadId, Outcome},
     recognise::{
         answer::{Answer, Pairs},
         doc::{Doc, Duplicate},
@@ -62,6 +62,22 @@ impl Route {
             _ = hearing.aliases(of_rule, &mut aliases);
         }
         aliases
+    }
+
+    /// What people said of scores, now that the CRM accepted it.
+    pub fn feedback(&self, notes: &Notes, answer: Answer<'_, '_>) -> Vec<Feedback> {
+        if notes.feedback.is_empty() {
+            return Vec::new();
+        }
+        let (empty, mut hidden) = (Tape::default(), Hidden::default());
+        let Some(message) = self.heard(answer, &empty, &mut hidden) else { return Vec::new() };
+        let hearing = Hearing { route: self, answer, message, pairs: self.pairs(notes, answer) };
+        let said = notes.feedback.iter().filter_map(|note| {
+            let item = hearing.share(&note.subject)?.item;
+            let lead = note.id.clone().or_else(|| self.answered_id(answer, item))?;
+            Some(note.said.of(lead))
+        });
+        said.collect()
     }
 
     /// The answer as rules look at it; `None` where a masked key stands twice, since nobody can say what is masked then.

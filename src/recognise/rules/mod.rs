@@ -1,9 +1,11 @@
-//! Rules: what an exchange tells beside its leads' features. What became of leads, and which deals they became.
+//! Rules: what an exchange tells beside its leads' features. What became of leads, which deals they became, and what
+//! people say of scores.
 //!
 //! A rule may look at both messages. Its request side is read when the request is inspected and noted, owned, since the
 //! body may be gone when the answer comes; its response side is read from the answer. What is the same for all items of a
 //! message is looked up once, so that the work grows with the body and not with its square.
 
+mod said; // what people say of scores
 mod noted; // the request's side
 mod heard; // the answer's side
 mod records; // the records in the answer to a read
@@ -12,9 +14,11 @@ use regex::Regex;
 
 pub(super) use self::noted::Witness;
 pub use self::records::Record;
+use self::said::FeedbackNote;
+pub(super) use self::said::FeedbackProgram;
 use super::{
     doc::Duplicate,
-    place::{Lookup, Message, taken},
+    place::{Lookup, Message, short, taken},
     predicate::Predicate,
     request::Found,
     select::Program,
@@ -79,6 +83,7 @@ pub(super) struct AliasProgram {
 pub struct Notes {
     outcomes: Vec<OutcomeNote>,
     aliases: Vec<AliasNote>,
+    feedback: Vec<FeedbackNote>,
     /// The record's id, where the path holds it and the answer the record.
     pub(super) path_id: Option<LeadId>,
     /// Messages in it, where it is a batch of them.

@@ -32,6 +32,9 @@ impl Witness<'_, '_, '_> {
         for (index, rule) in self.route.aliases.iter().enumerate() {
             self.alias((index, rule), subjects, &mut notes.aliases)?;
         }
+        for rule in &self.route.feedback {
+            rule.note(self.message, subjects, &mut notes.feedback)?;
+        }
         Ok(notes)
     }
 

@@ -1,0 +1,301 @@
+//! A lead is removed from the log, and stays removed.
+//!
+//! The tombstone comes first: a hash of the id, and the moment. From then on no writer takes a record of that lead from that
+//! moment or before, so that what waits in a queue or a file cannot bring it back; what comes later is of a lead that is new
+//! again. Then every table gives up its rows, whatever else writes meanwhile, and pages that held them are overwritten. What
+//! fails in between is made good by doing it again.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use super::{
+    record::Entry,
+    store::{Store, StoreError},
+};
+
+/// Where a lead may stand, in the order in which it is removed: deals lead to outcomes, so aliases come after those.
+const TABLES: [(&str, &str); 8] = [
+    ("scores", "lead = ?1"),
+    ("shadow_scores", "lead = ?1"),
+    ("exposures", "lead = ?1"),
+    ("outcomes", "lead = ?1 OR deal IN (SELECT deal FROM aliases WHERE lead = ?1)"),
+    ("aliases", "lead = ?1"),
+    ("feedback", "lead = ?1"),
+    ("counted", "lead = ?1"),
+    ("recount", "lead = ?1"),
+];
+
+/// How often a running writer looks whether leads were forgotten while it had nothing to write.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// What stands for a lead in a tombstone: the SHA-256 of its id, in hex.
+pub(super) fn hash(lead: &str) -> String {
+    Sha256::digest(lead).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a removal came to, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// Rows by table.
+    pub(super) tables: Vec<(&'static str, u64)>,
+    /// When the lead was forgotten before, in milliseconds since 1970.
+    pub(super) before_ms: Option<i64>,
+}
+
+impl Removed {
+    pub(super) fn rows(&self) -> u64 {
+        self.tables.iter().map(|(_, rows)| rows).sum()
+    }
+}
+
+impl Store {
+    /// Opens a log that is there and of this release's schema, to remove from it: with patience for who writes it, and so
+    /// that what is deleted is overwritten.
+    pub(super) fn open_to_remove(folder: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(folder.join(Self::FILE), flags)?;
+        connection.busy_timeout(patience)?;
+        connection.pragma_update(None, "secure_delete", "on")?;
+        let store = Self::of(connection);
+        store.check_schema()?;
+        Ok(store)
+    }
+
+    /// What there is of a lead.
+    pub(super) fn count_of(&self, lead: &str) -> Result<Removed, StoreError> {
+        let mut tables = Vec::new();
+        for (table, of_lead) in TABLES {
+            let count = format!("SELECT count(*) FROM {table} WHERE {of_lead}");
+            let rows: i64 = self.connection.query_row(&count, [lead], |row| row.get(0))?;
+            tables.push((table, rows.unsigned_abs()));
+        }
+        Ok(Removed { tables, before_ms: self.forgotten_ms(&hash(lead))? })
+    }
+
+    fn forgotten_ms(&self, hash: &str) -> Result<Option<i64>, StoreError> {
+        let found = "SELECT time_ms FROM forgotten WHERE lead_sha256 = ?1";
+        Ok(self.connection.query_row(found, [hash], |row| row.get(0)).optional()?)
+    }
+
+    /// Removes a lead from every table.
+    pub(super) fn forget(&self, lead: &str, now_ms: i64) -> Result<Removed, StoreError> {
+        let hash = hash(lead);
+        let before_ms = self.forgotten_ms(&hash)?;
+        // A new row in place of the one that may be there: writers look for rows behind the last that they know.
+        self.connection.execute(
+            "INSERT OR REPLACE INTO forgotten (lead_sha256, time_ms, rows)
+             VALUES (?1, ?2, coalesce((SELECT rows FROM forgotten WHERE lead_sha256 = ?1), 0))",
+            params![hash, now_ms],
+        )?;
+        let mut tables = Vec::new();
+        for (table, of_lead) in TABLES {
+            // Each in a transaction of its own, so that a running writer waits for one table at most.
+            let rows = self.connection.execute(&format!("DELETE FROM {table} WHERE {of_lead}"), [lead])?;
+            tables.push((table, rows as u64));
+        }
+        let removed = Removed { tables, before_ms };
+        let count = "UPDATE forgotten SET rows = rows + ?2 WHERE lead_sha256 = ?1";
+        self.connection.execute(count, params![hash, i64::try_from(removed.rows()).unwrap_or(i64::MAX)])?;
+        Ok(removed)
+    }
+
+    /// Brings everything into the file itself and empties the file beside it, in which old pages stand. Whether that could
+    /// be done; it cannot while somebody reads an old state.
+    pub(super) fn checkpoint(&self, patience: Duration) -> Result<bool, StoreError> {
+        let until = Instant::now() + patience;
+        loop {
+            let busy: i64 =
+                self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            if busy == 0 || Instant::now() >= until {
+                return Ok(busy == 0);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Writes the file anew. What was deleted at a time when pages were not overwritten is gone then.
+    pub(super) fn rebuild(&self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("VACUUM")?)
+    }
+
+    /// The leads that were forgotten since this was last asked, as far as that is known; it is looked at once a second.
+    pub(super) fn lately_forgotten(&mut self) -> Result<Vec<(String, i64)>, StoreError> {
+        if self.tombs.looked.is_none_or(|looked| looked.elapsed() >= BETWEEN) {
+            self.tombs.refresh(&self.connection)?;
+            self.tombs.looked = Some(Instant::now());
+        }
+        Ok(std::mem::take(&mut self.tombs.fresh))
+    }
+}
+
+/// The leads that a writer does not take any more.
+#[derive(Debug, Default)]
+pub(super) struct Tombs {
+    /// When each was forgotten, in milliseconds since 1970.
+    of: HashMap<String, i64>,
+    /// The latest of these.
+    newest_ms: Option<i64>,
+    /// The last row that was read.
+    seq: i64,
+    /// Those that the table of known leads has not heard of.
+    fresh: Vec<(String, i64)>,
+    looked: Option<Instant>,
+}
+
+impl Tombs {
+    /// Reads what came since. Within the transaction of a batch nothing comes between this and the batch.
+    pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let mut statement = connection
+            .prepare_cached("SELECT seq, lead_sha256, time_ms FROM forgotten WHERE seq > ?1 ORDER BY seq")?;
+        let mut rows = statement.query([self.seq])?;
+        while let Some(row) = rows.next()? {
+            self.seq = row.get(0)?;
+            let (lead, time_ms): (String, i64) = (row.get(1)?, row.get(2)?);
+            self.of.insert(lead.clone(), time_ms);
+            self.fresh.push((lead, time_ms));
+            self.newest_ms = self.newest_ms.max(Some(time_ms));
+        }
+        Ok(())
+    }
+
+    /// Whether a record is of a lead that was forgotten when it came. Nearly all are later than every tombstone, and need no
+    /// hash.
+    pub(super) fn hold(&self, entry: &Entry) -> bool {
+        let time_ms = entry.time_ms();
+        self.newest_ms.is_some_and(|newest| time_ms <= newest)
+            && entry.lead().and_then(|lead| self.of.get(&hash(lead))).is_some_and(|gone| time_ms <= *gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        lead::{Alias, Feedback, Outcome, Verdict},
+        leadlog::{AliasRecord, FeedbackRecord, Known, OutcomeRecord, Queue, Told, Writer, fixture},
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn everything_of(lead: &str, deal: &str, time_ms: i64) -> Vec<Entry> {
+        let outcome = |outcome| Entry::Outcome(OutcomeRecord { time_ms, route: "r".into(), outcome });
+        let feedback = Feedback::new(lead, Verdict::Down).noted(Some("no"));
+        vec![
+            Entry::Score(fixture::score(time_ms, lead, "1")),
+            Entry::Score(fixture::score(time_ms, lead, "2")),
+            Entry::Alias(AliasRecord { time_ms, alias: Alias { deal: deal.into(), lead: lead.into() } }),
+            outcome(Outcome::new(lead, false)),
+            outcome(Outcome { via_alias: true, ..Outcome::new(deal, true) }),
+            Entry::Feedback(Box::new(FeedbackRecord { time_ms, source: "api".into(), feedback })),
+        ]
+    }
+
+    fn open() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn every_table_that_knows_of_leads_gives_them_up() {
+        let (folder, store) = open();
+        let mut columns = store
+            .connection
+            .prepare("SELECT t.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table' AND c.name = 'lead'")
+            .unwrap();
+        let mut found: Vec<String> =
+            columns.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        let mut known = TABLES.map(|(table, _)| table.to_owned());
+        found.sort();
+        known.sort();
+        assert_eq!(found, known);
+        drop(columns);
+        let mut store = store;
+        store.write(&everything_of("a", "d", 1)).unwrap();
+        store.write(&everything_of("b", "e", 1)).unwrap();
+        let of_b = Store::count_of(&store, "b").unwrap();
+        let remover = Store::open_to_remove(folder.path(), PATIENCE).unwrap();
+        let counted = remover.count_of("a").unwrap();
+        let removed = remover.forget("a", 5).unwrap();
+        assert_eq!((counted.rows(), &removed), (7, &counted));
+        assert_eq!(remover.count_of("a").unwrap().rows(), 0);
+        assert_eq!(remover.count_of("b").unwrap(), of_b, "others are untouched");
+        let graves = remover.forgotten().unwrap();
+        let told: Vec<_> =
+            graves.iter().map(|grave| (&*grave.lead_sha256, grave.time_ms, grave.rows)).collect();
+        assert_eq!(told, [("ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb", 5, 7)]);
+    }
+
+    #[test]
+    fn what_waited_does_not_come_back_and_what_is_new_does() {
+        let (folder, mut store) = open();
+        store.write(&everything_of("a", "d", 1)).unwrap();
+        let remover = Store::open_to_remove(folder.path(), PATIENCE).unwrap();
+        assert_eq!(remover.forget("a", 5).unwrap().before_ms, None);
+        let rows = |expected: u64| assert_eq!(remover.count_of("a").unwrap().rows(), expected);
+        // Only the deal's own outcome is taken, which no longer leads to anybody.
+        store.write(&everything_of("a", "d", 5)).unwrap();
+        rows(0);
+        store.write(&[Entry::Score(fixture::score(6, "a", "1"))]).unwrap();
+        rows(1);
+        // Once more: the same tombstone, of a later time, and a running writer knows.
+        let again = remover.forget("a", 8).unwrap();
+        assert_eq!((again.rows(), again.before_ms), (1, Some(5)));
+        store.write(&[Entry::Score(fixture::score(7, "a", "1"))]).unwrap();
+        rows(0);
+        assert_eq!(remover.forgotten().unwrap().len(), 1);
+        // A writer that starts later knows too.
+        let mut store = Store::open(folder.path()).unwrap();
+        store.write(&everything_of("a", "d", 8)).unwrap();
+        rows(0);
+    }
+
+    #[test]
+    fn a_running_writer_forgets_what_it_knows_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::new(1, 1 << 20, metrics::Counter::noop());
+        let known = Arc::new(Known::new(64, Duration::from_secs(60)));
+        let names: Arc<[Arc<str>]> = ["age".into()].into();
+        let told = Told { known: known.clone(), ..Told::alone(names) };
+        let mut store = Store::open(folder.path()).unwrap();
+        store.write(&[fixture::score(1, "a", "1"), fixture::score(1, "b", "1")].map(Entry::Score)).unwrap();
+        drop(store);
+        let writer = Writer::start(folder.path(), queue.clone(), told).unwrap();
+        let until = |done: &dyn Fn() -> bool| {
+            let end = Instant::now() + Duration::from_secs(20);
+            while !done() {
+                assert!(Instant::now() < end);
+                std::thread::yield_now();
+            }
+        };
+        until(&|| known.count() == 2);
+        Store::open_to_remove(folder.path(), PATIENCE).unwrap().forget("a", 5).unwrap();
+        queue.sender(0).send(Entry::Score(fixture::score(2, "a", "1")));
+        until(&|| known.find("lead", "a", 5).is_none());
+        assert!(known.find("lead", "b", 5).is_some());
+        drop(writer);
+        let store = Store::open_read_only(folder.path()).unwrap();
+        assert_eq!((store.scores_of("a").unwrap().len(), store.scores_of("b").unwrap().len()), (0, 1));
+    }
+
+    #[test]
+    fn a_log_of_an_earlier_release_is_left_alone() {
+        let (folder, store) = open();
+        store.connection.pragma_update(None, "user_version", 4).unwrap();
+        let error = Store::open_to_remove(folder.path(), PATIENCE).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "lead log has schema 4, and 5 is needed; a start of this release's sidecar brings it there"
+        );
+        assert!(Store::open_to_remove(&folder.path().join("absent"), PATIENCE).is_err());
+        assert!(!folder.path().join("absent").exists());
+    }
+}
