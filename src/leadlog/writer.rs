@@ -635,7 +635,8 @@ mod tests {
         }
         let [written, spilled, dropped] = counts();
         assert_eq!((written, dropped), (0, 0));
-        assert!(spilled >= 900 && files(folder.path()) > 0, "{spilled}");
+        // The rest is in the queue, and in what the writer has taken out of it.
+        assert!(spilled >= 500 && files(folder.path()) > 0, "{spilled}");
         drop(writer);
         assert_eq!(counts(), [0, 1_000, 0], "what was left in memory went into files at the end");
         other.execute_batch("COMMIT").unwrap();
