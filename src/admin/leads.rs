@@ -8,7 +8,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
-use super::routes::Admin;
+use super::routes::{Admin, BUSY, READING};
 use crate::{
     monitor::investigate::{Ask, InvestigateError, investigate, parse_time},
     telemetry::now_ms,
@@ -46,6 +46,9 @@ pub(super) async fn lead(
     let ask = match wanted.ask(lead) {
         Ok(ask) => ask,
         Err(why) => return refused(StatusCode::BAD_REQUEST, why),
+    };
+    let Ok(_one) = READING.try_acquire() else {
+        return refused(StatusCode::TOO_MANY_REQUESTS, BUSY.into());
     };
     let work = tokio::task::spawn_blocking(move || {
         let desk = admin.desk.under(&admin.config.load())?;

@@ -9,7 +9,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
 
-use super::routes::Admin;
+use super::routes::{Admin, BUSY, READING};
 use crate::{
     leadlog::{Horizon, Store, StoreError},
     monitor::report::{Asked, By, Report, Since, report},
@@ -45,6 +45,9 @@ pub(super) async fn of_leads(State(admin): State<Admin>, Query(wanted): Query<Wa
     };
     let ms = i64::try_from(admin.config.load().rollout.horizon.as_millis()).unwrap_or(i64::MAX);
     let horizon = Horizon { ms, now_ms: now_ms() };
+    let Ok(_one) = READING.try_acquire() else {
+        return (StatusCode::TOO_MANY_REQUESTS, Json(json!({"error": BUSY})));
+    };
     let read = tokio::task::spawn_blocking(move || {
         let store = Store::open_read_only(&admin.desk.state)?;
         report(&store, &Asked::new(wanted.model.as_deref(), (since, until), wanted.by, horizon))

@@ -21,7 +21,7 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value as Json_, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     leads, report,
@@ -141,9 +141,16 @@ async fn admit(State(admin): State<Admin>, request: Request, next: Next) -> Resp
     }
 }
 
-/// Whether a request changes something, or is answered with a person's data.
+/// Answers that read much of the lead log are made one or two at a time: the memory and the processor are the traffic's.
+pub(super) static READING: Semaphore = Semaphore::const_new(2);
+
+/// What the others are told.
+pub(super) const BUSY: &str = "two answers are being read from the lead log already; ask again";
+
+/// Whether a request changes something, is answered with a person's data, or reads much of the lead log for its answer.
 fn is_personal(request: &Request) -> bool {
-    request.method() == Method::POST || request.uri().path().starts_with("/api/leads/")
+    let is_long = ["/api/leads/", "/api/report"].iter().any(|path| request.uri().path().starts_with(path));
+    request.method() == Method::POST || is_long
 }
 
 /// The process runs.

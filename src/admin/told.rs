@@ -23,6 +23,10 @@ use crate::{
 /// Greatest body: a note, every character of it escaped, and what stands around it.
 pub(super) const MAX_BODY: usize = 16 * 1024;
 
+/// Earlier or later, seconds were told instead of milliseconds, or something else went wrong.
+const EARLIEST_MS: i64 = 946_684_800_000;
+const LATEST_MS: i64 = 4_102_444_800_000;
+
 /// Bytes of an id, as in traffic.
 const MAX_ID: usize = 255;
 
@@ -141,7 +145,13 @@ impl SaidOutcome {
     fn outcome(&self) -> Result<Outcome, Refused> {
         let time_ms = match &self.time {
             None => None,
-            Some(SaidTime::Millis(ms)) => Some(*ms),
+            Some(SaidTime::Millis(ms)) if (EARLIEST_MS..LATEST_MS).contains(ms) => Some(*ms),
+            Some(SaidTime::Millis(_)) => {
+                return Err(refused(
+                    "time",
+                    "is no time between 2000 and 2100; it is counted in milliseconds",
+                ));
+            }
             Some(SaidTime::Text(text)) => {
                 let wanted = || refused("time", "is neither RFC 3339 nor milliseconds since 1970");
                 Some(time_ms(text).ok_or_else(wanted)?)

@@ -117,6 +117,10 @@ fn problems_of_the_whole() {
              2:70: rollout.harm.alpha: must be more than 0 and at most 0.2",
         ),
         (
+            &with("log: {keep: 29d}"),
+            "2:13: log.keep: shorter than rollout.horizon: leads would be removed before it is known what became of them",
+        ),
+        (
             &with("rollout: {training: {gain: -0.1, positives: 19, ece: 0.6, segmnt: 1}}"),
             "2:28: rollout.training.gain: must be from 0 to 0.5\n\
              2:45: rollout.training.positives: 19 is less than 20\n\

@@ -11,6 +11,7 @@ mod model; // which version answered, and from which slot
 mod assignment; // which arm of an experiment a lead belongs to
 mod trial; // what became of leads in an arm, and why a trial ends at once
 mod outcome; // what became of the lead
+mod id; // one record, two forms of its id
 mod feedback; // what a person said of its score
 mod skip; // why there was no score
 mod spot; // where in a body a member is written
@@ -23,6 +24,7 @@ pub use self::{
     },
     feature::{FeatureType, Value},
     feedback::{Feedback, FeedbackReason, MAX_NOTE, MAX_WHO, Verdict},
+    id::id_forms,
     model::{Arm, ModelId, Slot},
     outcome::{Alias, LeadId, Outcome},
     reason::{Direction, Reason},

@@ -19,6 +19,7 @@ use super::{
     progress::Progress,
     store::{Store, StoreError},
 };
+use crate::lead::id_forms;
 
 /// Take the lead log's rows out, copy it, look at it, and remove leads from it.
 #[derive(Clone, Debug, Subcommand)]
@@ -344,6 +345,8 @@ impl ForgetOptions {
             let text = fs::read_to_string(path).map_err(failed)?;
             leads.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
         }
+        // One record may have been seen under either form of its id.
+        let mut leads: Vec<String> = leads.iter().flat_map(|id| id_forms(id)).collect();
         leads.sort();
         leads.dedup();
         Ok(leads)
@@ -384,6 +387,14 @@ fn moment(text: &str) -> Result<Moment, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lead_is_forgotten_under_both_forms_of_its_id() {
+        let leads = vec!["001A0000006Vm9uIAC".to_owned(), "7".to_owned(), "7".to_owned()];
+        let (file, actor, why) = (None, None, String::new());
+        let options = ForgetOptions { leads, file, why, actor, aside: false, dry_run: true, json: false };
+        assert_eq!(options.all().unwrap(), ["001A0000006Vm9u", "001A0000006Vm9uIAC", "7"]);
+    }
 
     #[test]
     fn moments_are_times_or_ages() {

@@ -9,7 +9,7 @@
 //! The file does not shrink: SQLite uses the freed pages for new rows. An error leaves what was not removed for the next
 //! time.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::store::{Store, StoreError};
 use crate::config::Log;
@@ -113,7 +113,8 @@ impl Retention {
         }
         let Some(oldest_ms) = oldest(connection)? else { return Ok(None) };
         let step = (now_ms.saturating_sub(oldest_ms) / SHARE).max(1_000);
-        let cutoff_ms = oldest_ms.saturating_add(step);
+        // A row from a time that is yet to come, of a clock that was wrong, takes no others with it.
+        let cutoff_ms = oldest_ms.saturating_add(step).min(now_ms.saturating_sub(1_000));
         if self.pressed_ms.replace(cutoff_ms).is_none() {
             let size = log.size;
             tracing::warn!(size, "the lead log is larger than it may be; its oldest rows are removed");
@@ -129,7 +130,7 @@ impl Retention {
 impl Walk {
     /// Rows that were removed, and whether the table has been gone through.
     fn slice(&mut self, connection: &Connection) -> rusqlite::Result<(u64, bool)> {
-        let transaction = connection.unchecked_transaction()?;
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         let keyed = |place: usize| KEYED.get(place.checked_sub(IN_ORDER.len() + 2)?);
         let slice = match (IN_ORDER.get(self.table), keyed(self.table)) {
             (Some(table), _) => self.in_order(&transaction, table)?,

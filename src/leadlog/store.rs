@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::{
     feedback::insert_feedback,
@@ -186,7 +186,8 @@ impl Store {
     /// The same of a batch that was read from a file, which is then read up to `place`.
     pub(super) fn write_from(&mut self, batch: &[Entry], place: Option<Place>) -> Result<(), StoreError> {
         let Self { connection, json, tombs } = self;
-        let transaction = connection.transaction()?;
+        // It reads before it writes: a lock that is asked for only then is not waited for.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tombs.refresh(&transaction)?;
         let mut scores = ScoreRows::new(&transaction, json)?;
         for entry in batch.iter().filter(|entry| !tombs.hold(entry)) {

@@ -52,6 +52,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a log that cannot be written is left alone.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Tries to read a file before it is given up.
+const TRIES: usize = 20;
+
 /// How long it is tried at the end before what is left waits in files for the next start.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -204,12 +207,12 @@ impl Run {
                 Ok(0) if stopping => return,
                 Ok(written) if stopping || written >= BATCH || !lock(&self.inlet).is_direct() => continue,
                 Ok(written) => {
+                    let begun = Instant::now();
                     let is_more = written < SHORT && self.count(written);
+                    let took = begun.elapsed();
                     self.forget();
-                    if is_more {
-                        continue;
-                    }
-                    PAUSE
+                    // Half of the time at the most, so that others get at the log, and at the processor.
+                    if is_more { took.min(PAUSE) } else { PAUSE }
                 }
                 Err(error) => {
                     self.complain(error);
@@ -220,9 +223,7 @@ impl Run {
                     if stopping || self.store.is_some() { PATIENCE } else { RETRY }
                 }
             };
-            if !pause.is_zero() {
-                std::thread::park_timeout(pause);
-            }
+            std::thread::park_timeout(pause);
         }
     }
 
@@ -357,9 +358,22 @@ fn lock(inlet: &Mutex<Inlet>) -> MutexGuard<'_, Inlet> {
     inlet.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Reads a file. A process that has no file handle left for the moment is no reason to lose what waits in it.
+fn patiently(chunk: &mut Chunk) -> io::Result<Vec<u8>> {
+    for _ in 1..TRIES {
+        match chunk.read() {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+                std::thread::sleep(PATIENCE);
+            }
+            read => return read,
+        }
+    }
+    chunk.read()
+}
+
 /// Reads a file's records, and says how many could not be.
 fn read(chunk: &mut Chunk, decoder: &mut Decoder, batch: &mut Vec<Entry>) -> u64 {
-    let lines = match chunk.read() {
+    let lines = match patiently(chunk) {
         Ok(lines) => lines,
         Err(error) => {
             let (file, records) = (chunk.set_aside(), chunk.records);

@@ -1,7 +1,7 @@
 //! Train: a table of past leads becomes a version; and a model that was trained elsewhere, with such a table, too.
 //!
-//! Reads a table or the lead log, fits a linear network, a small MLP and an ensemble, keeps the one that ranks validation
-//! leads best, calibrates it, and writes it with everything a version must say of itself. The same leads and seed give the
+//! Reads a table or the lead log, fits a linear network, a small MLP, an ensemble and boosted trees, keeps what ranks
+//! validation leads best, calibrates it, and writes it with everything a version must say of itself. The same leads and seed give the
 //! same bytes, in whatever order the leads come.
 
 mod columns; // what a person says of columns
@@ -22,7 +22,6 @@ mod gate; // what a version must show against the champion
 mod card; // what a version says of itself to people
 mod publish; // model -> version: calibration, baseline, golden samples
 mod progress; // epochs as a bar or as lines
-pub mod search; // which settings to train with: Optuna's ways
 mod command; // the whole, as `leadwire train` runs it
 pub mod retrain; // the whole, against the champion
 pub mod import; // a model of another tool -> version

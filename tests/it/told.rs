@@ -80,6 +80,9 @@ fn what_cannot_be_taken_is_refused_and_says_why() {
     check("/api/feedback", &ours, r#"{"lead":7,"verdict":"up"}"#, (422, "lead: invalid type"));
     check("/api/feedback", &ours, r#"{"lead":"a""#, (400, ""));
     check("/api/outcomes", &ours, r#"{"lead":"a"}"#, (422, "missing field `won`"));
+    // Seconds.
+    let seconds = r#"{"lead":"a","won":true,"time":1763800000}"#;
+    check("/api/outcomes", &ours, seconds, (422, "time: is no time between 2000 and 2100"));
     check("/api/outcomes", &ours, r#"{"lead":"a","won":true,"revenue":1e999}"#, (400, "number out of range"));
     let long = format!(r#"{{"lead":"a","verdict":"up","note":"{}"}}"#, "x".repeat(20_000));
     check("/api/feedback", &ours, &long, (413, ""));

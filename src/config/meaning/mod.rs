@@ -24,6 +24,7 @@ use super::{
     mirror::Mirror,
     preset,
     raw::{RawConfig, RawLimits, RawLog, RawSize},
+    rollout::Rollout,
     settings::{Config, Feature, Limits, Log, Mask, ModelKey, Upstream},
     tls::Tls,
 };
@@ -51,6 +52,7 @@ pub(super) fn config(raw: &RawConfig, env: Env<'_>, findings: &mut Findings) -> 
     let log = log(&raw.log, findings);
     let limits = limits(&raw.limits, findings);
     let rollout = rollout::rollout(&raw.rollout, findings);
+    check_keep(log.as_ref(), rollout.as_ref(), findings);
     let model_keys = model_keys(&raw.model_keys, findings);
     let network = network(raw, env, findings);
     let Network { listen, tls, upstream, mirror, egress, admin, admin_token } = network?;
@@ -154,6 +156,19 @@ fn log(raw: &RawLog, findings: &mut Findings) -> Option<Log> {
         spill => findings.take(&at.key("spill"), text::size(spill, ("16MiB", "64GiB"))),
     };
     Some(Log { keep: keep?, size: size? as u64, spill: spill? as u64 })
+}
+
+/// A lead that is removed before it had its time would count as lost.
+fn check_keep(log: Option<&Log>, rollout: Option<&Rollout>, findings: &mut Findings) {
+    if let (Some(log), Some(rollout)) = (log, rollout)
+        && log.keep < rollout.horizon
+    {
+        let keep = KeyPath::default().key("log").key("keep");
+        findings.wrong(
+            &keep,
+            "shorter than rollout.horizon: leads would be removed before it is known what became of them",
+        );
+    }
 }
 
 fn limits(raw: &RawLimits, findings: &mut Findings) -> Option<Limits> {

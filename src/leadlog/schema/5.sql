@@ -73,5 +73,10 @@ CREATE TABLE sketches (
     known   BLOB    NOT NULL,  -- those with an outcome, and what they brought
     UNIQUE (model, version, day)
 );
+-- A lead is found in every table without a look at all of it.
+CREATE INDEX shadow_scores_lead ON shadow_scores (lead) WHERE lead IS NOT NULL;
+CREATE INDEX exposures_lead ON exposures (lead);
+CREATE INDEX aliases_lead ON aliases (lead);
+CREATE INDEX outcomes_deal ON outcomes (deal) WHERE deal IS NOT NULL;
 PRAGMA user_version = 5;
 COMMIT;

@@ -46,7 +46,7 @@ pub struct RetrainOptions {
     /// Why.
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub why: String,
-    /// Who asks; $USER without it.
+    /// Who asks; $USER without it, but where it is only not to be worse.
     #[arg(long, value_name = "NAME")]
     pub who: Option<String>,
     /// Everything up to the gate's verdict, and nothing is written or recorded.
@@ -198,14 +198,16 @@ pub fn run(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<RetrainReport, RetrainError> {
     let options = job.options;
-    if options.mode == ModeChoice::NotWorse && (options.why.trim().is_empty() || !is_person(job.actor)) {
+    let is_named = options.who.is_some() && is_person(job.actor);
+    if options.mode == ModeChoice::NotWorse && (options.why.trim().is_empty() || !is_named) {
         return Err(RetrainError::Nobody);
     }
+    // First the lock: what serves may change while another run goes on.
+    let work = if options.dry_run { None } else { Some(Work::open(job.state, &options.model)?) };
     let stand = (hands.stand)().map_err(desk("looking at the slots"))?;
     if !stand.on_trial.is_empty() && !options.force {
         return Err(RetrainError::Trial { model: options.model.clone(), on_trial: stand.on_trial });
     }
-    let work = if options.dry_run { None } else { Some(Work::open(job.state, &options.model)?) };
     let mut run = Run { job, hands, progress, work, stand };
     run.record(Kind::RetrainRequested, |event| {
         event.with("trigger", job.trigger).with("mode", run_mode(options.mode).as_str())
