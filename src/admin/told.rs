@@ -240,7 +240,7 @@ mod tests {
         let won = Outcome::new("a", true);
         let at = |time_ms| Outcome { time_ms: Some(time_ms), ..Outcome::new("a", true) };
         check(json!({"lead": "a", "won": true}), Ok(won.clone()));
-        check(json!({"lead": "a", "won": true, "time": 7}), Ok(at(7)));
+        check(json!({"lead": "a", "won": true, "time": 1_763_800_000_000_i64}), Ok(at(1_763_800_000_000)));
         check(json!({"lead": "a", "won": true, "time": "1970-01-01T00:00:01Z"}), Ok(at(1000)));
         check(
             json!({"lead": "a", "won": true, "revenue": 12.5, "event": "e1", "revision": 3}),
