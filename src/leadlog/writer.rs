@@ -61,6 +61,9 @@ const LAST: Duration = Duration::from_secs(2);
 /// Scores and changed leads that are counted between two batches; some milliseconds.
 const SLICE: usize = 256;
 
+/// How long nothing is counted once everything has been.
+const REST: Duration = Duration::from_secs(1);
+
 /// With fewer records in a batch there is time to count.
 const SHORT: usize = BATCH / 4;
 
@@ -117,7 +120,7 @@ impl Writer {
             decoder: Decoder::default(),
             retention: Retention::default(),
             failing: false,
-            counting: Counting { wanted: true, failing: false, horizon_ms: 0 },
+            counting: Counting { wanted: true, failing: false, horizon_ms: 0, rested: None },
         };
         let mut writer = Self { stop, threads: Vec::new() };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
@@ -190,6 +193,8 @@ struct Counting {
     failing: bool,
     /// Of the last slice; another one has every lead labelled anew.
     horizon_ms: i64,
+    /// When everything had been counted; nothing is for a while then.
+    rested: Option<Instant>,
 }
 
 impl Run {
@@ -297,10 +302,17 @@ impl Run {
         let horizon = self.told.rules.load().horizon.as_millis();
         let horizon_ms = i64::try_from(horizon).unwrap_or(i64::MAX);
         self.counting.wanted |= written > 0 || self.counting.horizon_ms != horizon_ms;
-        let Some(store) = self.store.as_mut().filter(|_| self.counting.wanted) else { return false };
+        // A slice costs nearly as much for one lead as for all of it.
+        let rests = self.counting.rested.is_some_and(|since| since.elapsed() < REST);
+        let Some(store) = self.store.as_mut().filter(|_| self.counting.wanted && !rests) else {
+            return false;
+        };
         self.counting.horizon_ms = horizon_ms;
         match store.count(SLICE, horizon_ms) {
-            Ok(Counted { done, .. }) => (self.counting.wanted, self.counting.failing) = (!done, false),
+            Ok(Counted { done, .. }) => {
+                (self.counting.wanted, self.counting.failing) = (!done, false);
+                self.counting.rested = done.then(Instant::now);
+            }
             Err(error) => {
                 self.counting.wanted = false;
                 if !std::mem::replace(&mut self.counting.failing, true) {
