@@ -5,6 +5,7 @@
 //! checks a setting again.
 
 mod at; // where a value stands: pointers, selectors, predicates
+mod moment; // times as people give them to commands
 mod route; // what a route recognises, and what it writes
 mod tls; // certificates and keys, by their files
 mod egress; // hosts that clients insist on https with
@@ -24,6 +25,7 @@ pub use self::{
     at::{Base, JsonType, Lookup, Place, Pointer, Predicate, Scalar, Selector, Side, Step, Test},
     egress::{Egress, EgressHost, Others},
     mirror::Mirror,
+    moment::Moment,
     parse::schema,
     preset::presets,
     problem::{LoadError, Problem, Problems},

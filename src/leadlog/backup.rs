@@ -14,7 +14,10 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::store::{Store, StoreError};
+use super::{
+    retention::used,
+    store::{Store, StoreError},
+};
 
 /// How often a copy on its way is looked at.
 const BETWEEN: Duration = Duration::from_millis(200);
@@ -67,7 +70,7 @@ impl Store {
         fs::metadata(folder).map_err(failed)?;
         // Its owner's alone, as befits what is in it.
         let beside = tempfile::Builder::new().prefix(".leads-backup-").tempfile_in(folder).map_err(failed)?;
-        let most = self.used_bytes()?;
+        let most = used(&self.connection)?;
         self.copy(beside.path(), |bytes| tell(bytes, most))
             .map_err(|error| BackupError::Copy { path: file.to_owned(), reason: error.to_string() })?;
         check(beside.path())?;
@@ -80,13 +83,6 @@ impl Store {
             }
             Err(error) => Err(failed(error.error)),
         }
-    }
-
-    /// Bytes of the pages that hold something.
-    pub(super) fn used_bytes(&self) -> Result<u64, StoreError> {
-        let of = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let pages = of("page_count")?.saturating_sub(of("freelist_count")?);
-        Ok(pages.saturating_mul(of("page_size")?).unsigned_abs())
     }
 
     fn copy(&self, into: &Path, mut tell: impl FnMut(u64) + Send) -> Result<(), rusqlite::Error> {

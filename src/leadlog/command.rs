@@ -4,22 +4,19 @@ use std::{
     fs,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
-use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
 use super::{
     backup::BackupError,
     erase::{EraseError, Erasure, Noted},
     export::{ExportError, Span},
-    progress::Progress,
     store::{Store, StoreError},
 };
-use crate::lead::id_forms;
+use crate::{config::Moment, lead::id_forms, telemetry::Progress};
 
 /// Take the lead log's rows out, copy it, look at it, and remove leads from it.
 #[derive(Clone, Debug, Subcommand)]
@@ -48,10 +45,10 @@ pub enum LeadsCommand {
 #[derive(Clone, Debug, Args)]
 pub struct ExportOptions {
     /// Only scores from then on: 30d, 12h, 2026-11-22 or 2026-11-22T08:03:00Z.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
     /// Only scores before then.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME")]
     until: Option<Moment>,
     /// How rows are written.
     #[arg(long, value_enum, default_value_t)]
@@ -98,13 +95,6 @@ pub struct ForgetOptions {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// A time, or how long ago.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
-    Ago(Duration),
-    At(i64),
 }
 
 /// A command failed.
@@ -364,26 +354,6 @@ impl ForgetOptions {
     }
 }
 
-impl Moment {
-    fn ms(self, now_ms: i64) -> i64 {
-        match self {
-            Moment::At(ms) => ms,
-            Moment::Ago(ago) => now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)),
-        }
-    }
-}
-
-fn moment(text: &str) -> Result<Moment, &'static str> {
-    if let Some(ago) = crate::config::time(text) {
-        return Ok(Moment::Ago(ago));
-    }
-    let day =
-        || Some(Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?.midnight().assume_utc());
-    let time = OffsetDateTime::parse(text, &Rfc3339).ok().or_else(day);
-    let ms = time.and_then(|time| i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok());
-    ms.map(Moment::At).ok_or("expected 30d, 12h, 2026-11-22 or 2026-11-22T08:03:00Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,22 +364,5 @@ mod tests {
         let (file, actor, why) = (None, None, String::new());
         let options = ForgetOptions { leads, file, why, actor, aside: false, dry_run: true, json: false };
         assert_eq!(options.all().unwrap(), ["001A0000006Vm9u", "001A0000006Vm9uIAC", "7"]);
-    }
-
-    #[test]
-    fn moments_are_times_or_ages() {
-        for (text, expected) in [
-            ("30d", Some(1_000_000_000_000 - 30 * 86_400_000)),
-            ("12h", Some(1_000_000_000_000 - 12 * 3_600_000)),
-            ("1970-01-02", Some(86_400_000)),
-            ("1970-01-02T00:00:01Z", Some(86_401_000)),
-            ("1970-01-02T01:00:01.5+01:00", Some(86_401_500)),
-            ("30", None),
-            ("1970-13-02", None),
-            ("yesterday", None),
-            ("", None),
-        ] {
-            assert_eq!(moment(text).ok().map(|moment| moment.ms(1_000_000_000_000)), expected, "{text}");
-        }
     }
 }

@@ -16,12 +16,10 @@ use serde::Serialize;
 
 use super::{
     forget::{Removed, hash},
+    spill::Spill,
     store::{Store, StoreError},
     trace::{Ids, Search, is_database},
 };
-
-/// The directory in which records wait.
-const SPILL: &str = "spill";
 
 /// Ids at once.
 const MOST: usize = 10_000;
@@ -181,7 +179,7 @@ impl Erasure<'_> {
             }
         }
         // There are none where nothing ever had to wait.
-        let waiting = fs::read_dir(self.state.join(SPILL)).into_iter().flatten().flatten();
+        let waiting = fs::read_dir(self.state.join(Spill::FOLDER)).into_iter().flatten().flatten();
         let unread = waiting.map(|entry| entry.path());
         found.extend(unread.filter(|path| path.extension().is_some_and(|end| end == "unreadable")));
         found.sort();
@@ -228,7 +226,7 @@ impl Proof<'_> {
 
     /// Whether a file is one in which records wait for the log.
     fn waits(&self, path: &Path) -> bool {
-        path.starts_with(self.of.state.join(SPILL))
+        path.starts_with(self.of.state.join(Spill::FOLDER))
     }
 
     fn rebuild(&mut self) -> Result<(), EraseError> {

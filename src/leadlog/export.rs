@@ -42,9 +42,6 @@ pub(super) const COLUMNS: [&str; 22] = [
     "revision",
 ];
 
-/// How far rows may be out of the order of their times: what waits for a log that cannot be written is a matter of minutes.
-const DISORDER_MS: i64 = 3_600_000;
-
 /// A stretch of time, in milliseconds since 1970; its end is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -173,7 +170,7 @@ impl Store {
     ) -> Result<u64, ExportError> {
         // One moment for all that is read from here on.
         let moment = self.connection.unchecked_transaction()?;
-        let (first, last) = rows_of(&moment, span)?;
+        let (first, last) = self.seqs_of(span.from_ms, span.to_ms)?;
         let mut labels = Labels::new(&moment)?;
         let mut scores = moment.prepare(
             "SELECT seq, time_ms, route, lead, model, version, digest, arm, score, grade, features, latency_ns, decision,
@@ -202,33 +199,6 @@ impl Store {
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
-}
-
-/// The first row that can be of a span, and the one after the last. Rows are written in the order of their times, so both
-/// are found by bisection; an hour on either side is for those that were not.
-fn rows_of(connection: &Connection, span: Span) -> Result<(i64, i64), StoreError> {
-    let ends = "SELECT coalesce(min(seq), 0), coalesce(max(seq) + 1, 0) FROM scores";
-    let (low, high) = connection.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let from = bisected(connection, (low, high), span.from_ms.saturating_sub(DISORDER_MS))?;
-    let to = bisected(connection, (from, high), span.to_ms.saturating_add(DISORDER_MS))?;
-    Ok((from, to))
-}
-
-/// The first row between two that is not before a time.
-fn bisected(connection: &Connection, (mut low, mut high): (i64, i64), ms: i64) -> Result<i64, StoreError> {
-    let mut next = connection.prepare_cached(
-        "SELECT seq, time_ms FROM scores WHERE seq >= ?1 AND seq < ?2 ORDER BY seq LIMIT 1",
-    )?;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-        match next.query_row([middle, high], read).optional()? {
-            Some((seq, time_ms)) if time_ms < ms => low = seq + 1,
-            // Nothing stands between, or what stands there is late enough.
-            _ => high = middle,
-        }
-    }
-    Ok(low)
 }
 
 fn score(row: &Row<'_>) -> Result<(i64, ExportRow), rusqlite::Error> {
@@ -396,7 +366,7 @@ mod tests {
     #[test]
     fn a_span_is_found_whatever_was_deleted_and_in_small_disorder() {
         let (_folder, mut store) = open();
-        let hour = DISORDER_MS;
+        let hour = 3_600_000;
         let times = [1, 2, 3, 5, 4, 6, 10, 20, 21, 40];
         let batch: Vec<Entry> = times.iter().map(|time| score(time * hour / 2, "a", "1")).collect();
         store.write(&batch).unwrap();

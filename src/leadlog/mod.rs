@@ -22,7 +22,6 @@ mod forget; // a lead is removed
 mod trace; // nothing of it is left
 mod erase; // both, in order
 mod status; // how much there is of what
-mod progress; // bars and lines
 mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod scan; // scores of a range of times, and what became of their leads

@@ -219,7 +219,7 @@ impl Walk {
 }
 
 /// Bytes that rows and indices take; pages that are free do not count.
-fn used(connection: &Connection) -> Result<u64, StoreError> {
+pub(super) fn used(connection: &Connection) -> Result<u64, StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let pages = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     Ok(pages.saturating_mul(pragma("page_size")?).unsigned_abs())

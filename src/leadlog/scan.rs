@@ -58,10 +58,15 @@ pub struct Reading<'s> {
 impl Store {
     /// Begins to read the scores of a span.
     pub fn reading<'s>(&'s self, span: Scan<'s>) -> Result<Reading<'s>, StoreError> {
-        let first = self.seq_at(span.from_ms.saturating_sub(SLACK_MS))?;
-        let last = self.seq_at(span.to_ms.saturating_add(SLACK_MS))?.saturating_sub(1);
+        let (first, end) = self.seqs_of(span.from_ms, span.to_ms)?;
+        let last = end.saturating_sub(1);
         let rows = last.saturating_sub(first).saturating_add(1).max(0).unsigned_abs();
         Ok(Reading { store: self, span, first, last, rows })
+    }
+
+    /// The first score that can be of a range of times, and the one after the last.
+    pub(super) fn seqs_of(&self, from_ms: i64, to_ms: i64) -> Result<(i64, i64), StoreError> {
+        Ok((self.seq_at(from_ms.saturating_sub(SLACK_MS))?, self.seq_at(to_ms.saturating_add(SLACK_MS))?))
     }
 
     /// The first score of a time or later; behind the last where there is none.

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use super::{
     export::rfc3339,
+    retention::used,
+    spill::Spill,
     store::{Store, StoreError},
 };
 
@@ -62,9 +64,9 @@ impl Store {
             rows,
             scored: ends.0.zip(ends.1).map(|(first, last)| (rfc3339(first), rfc3339(last))),
             bytes: length(Self::FILE),
-            used_bytes: self.used_bytes()?,
+            used_bytes: used(&self.connection)?,
             wal_bytes: length("leads.sqlite-wal"),
-            spill: waiting(&state.join("spill")),
+            spill: waiting(&state.join(Spill::FOLDER)),
             aside: names().filter(is_aside).count() as u64,
             unmatched: self.unmatched()?,
         })
@@ -112,7 +114,7 @@ mod tests {
         store
             .write(&[fixture::score(0, "a", "1"), fixture::score(1_000, "b", "1")].map(Entry::Score))
             .unwrap();
-        fs::create_dir(folder.path().join("spill")).unwrap();
+        fs::create_dir(folder.path().join(Spill::FOLDER)).unwrap();
         fs::write(folder.path().join("spill/1.log"), "12345").unwrap();
         fs::write(folder.path().join("leads.sqlite.corrupt-1"), "").unwrap();
         let status = store.status(folder.path()).unwrap();

@@ -8,6 +8,7 @@ use rusqlite::{params, types::Null};
 
 use super::{
     evidence::{Horizon, LABEL, WAS_OPEN},
+    private::is_hash,
     store::{Store, StoreError},
 };
 
@@ -43,7 +44,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT time_ms, features, coalesce({LABEL}, 0) FROM scores AS met
-             WHERE model = ?1 AND lead IS NOT NULL AND time_ms >= ?2 AND time_ms <= ?3 AND {WAS_OPEN}
+             WHERE seq >= ?4 AND model = ?1 AND lead IS NOT NULL AND time_ms >= ?2 AND time_ms <= ?3 AND {WAS_OPEN}
                  AND NOT EXISTS (
                      SELECT 1 FROM scores AS later
                      WHERE later.lead = met.lead AND later.model = met.model AND later.seq > met.seq
@@ -51,9 +52,10 @@ impl Store {
              ORDER BY seq"
         ))?;
         let Wanted { model, since_ms, horizon } = *wanted;
-        // The label's own parameter is the sixth; those between have no meaning here.
+        let (first, _) = self.seqs_of(since_ms, horizon.settled_ms())?;
+        // The label's own parameter is the sixth; the one before has no meaning here.
         let mut rows =
-            statement.query(params![model, since_ms, horizon.settled_ms(), Null, Null, horizon.ms])?;
+            statement.query(params![model, since_ms, horizon.settled_ms(), first, Null, horizon.ms])?;
         while let Some(row) = rows.next()? {
             // A row that somebody edited is passed over.
             let Ok(features) = row.get_ref(1)?.as_str() else { continue };
@@ -77,10 +79,6 @@ impl Store {
 
 /// Whether a logged value stands for one that the log may not keep: a null, or a hash such as `hash:0123456789abcdef`.
 pub fn is_withheld(value: &serde_json::Value) -> bool {
-    let is_hash = |text: &str| {
-        let digits = text.strip_prefix("hash:").unwrap_or_default();
-        digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
     value.is_null() || value.as_str().is_some_and(is_hash)
 }
 

@@ -36,7 +36,7 @@ pub use self::{
     gate::{Case, Check, Gate, gate, quantile_cutoffs, volumes},
     guard::{Guard, Guards, Minute, Trip},
     life::{Approval, Change, Detail, Experiment, Life, ModelLife, Oddity, Ruling, StepSpan, VersionLife},
-    orders::{Action, Admitted, Grounds, LEADWIRE, Leave, Order, Refused},
+    orders::{Action, Admitted, Grounds, LEADWIRE, Leave, Order, Refused, span},
     review::{Finding, Kept, Next, Review, Tried, review},
     state::{Move, State, Why, may},
     status::{Status, statuses},

@@ -615,8 +615,8 @@ impl Bench<'_> {
     }
 }
 
-/// `3 days`
-pub(super) fn span(ms: i64) -> String {
+/// `3 days`, in the largest unit that is not zero.
+pub fn span(ms: i64) -> String {
     let seconds = ms.max(0) / 1000;
     let (count, unit) = match seconds {
         0..120 => (seconds, "second"),

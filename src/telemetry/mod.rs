@@ -9,6 +9,7 @@ mod metrics; // counters and their names
 mod upstream; // those of connections to upstreams
 mod exposition; // what /metrics shows beside the counters
 mod logging; // tracing set-up
+mod progress; // how far a long command is
 
 pub use self::{
     clock::now_ms,
@@ -20,5 +21,6 @@ pub use self::{
         HttpVersion, LeadLogMetrics, Metrics, MirrorMetrics, Mirrored, RequestOutcome, RouteMetrics,
         ShadowMetrics, TrialMetrics, UNMATCHED,
     },
+    progress::Progress,
     upstream::{Dial, Retry, UpstreamMetrics},
 };

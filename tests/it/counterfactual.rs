@@ -145,7 +145,7 @@ fn what_cannot_be_replayed_says_so_with_the_right_exit_code() {
     };
     check(&["--with", "7"], 1, "error: no version \"7\" in ");
     check(&["--with", "1", "--until", "2d", "--since", "3d"], 1, "holds no score of \"lead\" in that time");
-    check(&["--with", "1", "--since", "soon"], 2, "expected 30d, 12h, 2026-11-22, or 2026-11-22T08:03:00Z");
+    check(&["--with", "1", "--since", "soon"], 2, "expected 30d, 12h, 2026-11-22 or 2026-11-22T08:03:00Z");
     check(&["--with", "1", "--html", &scene.path("absent/page.html")], 1, "absent/page.html");
     check(&[], 2, "--with <VERSION>");
     fs::remove_dir_all(scene.path("state")).unwrap();

@@ -15,7 +15,6 @@ mod quality; // both scores beside what became of the leads
 mod report; // what the pairs say
 mod text; // for a terminal
 mod html; // to be mailed and kept
-mod progress; // how far it is
 
 pub use self::{
     options::ReplayOptions,

@@ -4,7 +4,6 @@ use std::{collections::HashSet, io, path::PathBuf, sync::Arc};
 
 use super::{
     options::ReplayOptions,
-    progress::Progress,
     report::Replay,
     tally::{Fate, Given, Tally},
     version,
@@ -15,6 +14,7 @@ use crate::{
     leadlog::{Ending, Endings, GivenScore, Scan, Store, StoreError},
     monitor::rescore::{RescoreError, Rescorer},
     registry::{KeyError, Trust, VersionError},
+    telemetry::Progress,
 };
 
 /// Leads that are scored together.
@@ -122,15 +122,15 @@ struct Run {
 impl Run {
     fn read(&mut self, store: &Store, span: Scan<'_>, quiet: bool) -> Result<(), ReplayError> {
         let mut reading = store.reading(span)?;
-        let mut progress = Progress::new(reading.rows(), quiet);
+        let (mut progress, rows) = (Progress::new(quiet), reading.rows());
         while reading.slice(|given| {
             self.take(given);
             Ok::<_, StoreError>(())
         })? {
-            progress.tell(reading.rows() - reading.left());
+            let read = rows - reading.left();
+            progress.tell(read as f64 / rows.max(1) as f64, || format!("{read} of {rows} rows"));
         }
         self.flush();
-        progress.end();
         Ok(())
     }
 

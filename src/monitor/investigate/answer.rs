@@ -3,9 +3,9 @@
 use super::{
     CauseKind, Investigation, Scoring,
     compare::{Part, PartKind},
-    shown::{self, day, percent, signed, span},
+    shown::{self, day, percent, signed},
 };
-use crate::lead::Direction;
+use crate::{lead::Direction, rollout::span};
 
 /// Things that are named in a sentence.
 const NAMED: usize = 3;

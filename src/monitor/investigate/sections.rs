@@ -5,9 +5,9 @@ use super::{
     cause::part_words,
     drift::Moved,
     peers::Converted,
-    shown::{self, line, percent, signed, span, time},
+    shown::{self, line, percent, signed, time},
 };
-use crate::lead::Reason;
+use crate::{lead::Reason, rollout::span};
 
 /// Scores that a table holds, the last ones; JSON has a hundred.
 const SCORES: usize = 10;

@@ -1,15 +1,15 @@
 //! `leadwire report`: what the sidecar has not counted yet is counted first, where the log can be written.
 
 use std::{
-    io::{IsTerminal, stderr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use super::{Asked, Report, ReportOptions, report};
-use crate::leadlog::{Horizon, Store, StoreError};
+use crate::{
+    leadlog::{Horizon, Store, StoreError},
+    telemetry::Progress,
+};
 
 /// Scores that are counted in one transaction. A sidecar that writes the same log has its turn in between.
 const SLICE: usize = 1_000;
@@ -103,25 +103,18 @@ fn count(folder: &Path, horizon_ms: Option<i64>) -> Result<i64, ReportError> {
         Some(ms) => ms,
         None => store.counted_horizon()?.unwrap_or(HORIZON_MS),
     };
-    let bar = progress(store.uncounted()?);
+    let (mut progress, all, mut done) = (Progress::new(false), store.uncounted()?, 0);
     loop {
         match store.count(SLICE, horizon_ms) {
             Ok(counted) if counted.done => break,
-            Ok(counted) => bar.inc(counted.steps as u64),
+            Ok(counted) => {
+                done += counted.steps as u64;
+                progress.tell(done as f64 / all.max(1) as f64, || format!("{done} of {all} scores counted"));
+            }
             // The sidecar is at it, or the disk is full.
             Err(_) => break,
         }
         std::thread::sleep(PAUSE);
     }
-    bar.finish_and_clear();
     Ok(horizon_ms)
-}
-
-/// A bar on a terminal, nothing elsewhere: it takes seconds.
-fn progress(steps: u64) -> ProgressBar {
-    if !stderr().is_terminal() || steps < SLICE as u64 {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("counting {bar:30} {percent:>3}%");
-    ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
