@@ -36,8 +36,8 @@ use crate::{
     rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
     train::{
-        GatePolicy, RetrainOptions, RetrainReport,
-        retrain::{self, Hands, Job, Outcome, Progress, Stand},
+        GatePolicy, Progress, RetrainOptions, RetrainReport,
+        retrain::{self, Hands, Job, Outcome, Stand},
     },
 };
 

@@ -24,7 +24,7 @@ pub use self::{
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
     manifest::{
         Background, Baseline, ColumnNote, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain,
-        Snapshot,
+        Program, Search, Snapshot,
     },
     poison::Poison,
     quality::{GateCheck, GateMode, GateVerdict, Segment},

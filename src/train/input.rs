@@ -318,7 +318,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     crate::config::time(text).ok_or_else(|| format!("{text:?} is not a time such as 12h or 180d"))
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -16,8 +16,8 @@ use leadwire::{
     ledger,
     registry::{Deployment, Trust, Version},
     train::{
-        GatePolicy, RetrainOptions,
-        retrain::{self, Hands, Job, Progress, RetrainError, Stand},
+        GatePolicy, Progress, RetrainOptions,
+        retrain::{self, Hands, Job, RetrainError, Stand},
     },
 };
 
@@ -82,7 +82,8 @@ impl Place {
         let (data, config) = (named(data), named("leadwire.yaml"));
         let line =
             ["lead", "-c", &config, "--data", &data, "--target", "won", "--time", "day", "--kind", "linear"];
-        line.iter().chain(more).map(|word| (*word).to_owned()).collect()
+        let trials: &[&str] = if more.contains(&"--trials") { &[] } else { &["--trials", "0"] };
+        line.iter().chain(trials).chain(more).map(|word| (*word).to_owned()).collect()
     }
 
     fn run(&self, data: &str, more: &[&str]) -> Output {

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::run::RetrainError;
 use crate::{
-    registry,
+    registry::{self, Search},
     score::{Kind, Schema},
+    train::{Candidate, publish::STUDY},
 };
 
 const STEPS: &str = "steps.json";
@@ -50,8 +51,10 @@ pub(super) struct Kept {
     /// SHA-256 of the file.
     pub(super) digest: String,
     pub(super) network: String,
-    /// Everything that was tried: name, AUC, best epoch.
-    pub(super) candidates: Vec<(String, f64, usize)>,
+    /// The best of every family that was tried.
+    pub(super) candidates: Vec<Candidate>,
+    /// The search, where there was one.
+    pub(super) search: Option<Search>,
 }
 
 /// A version on disk.
@@ -97,9 +100,15 @@ impl Work {
             }
         };
         if !is_same {
+            _ = fs::remove_file(self.study());
             self.steps = Steps { key: key.to_owned(), ..Steps::default() };
         }
         found
+    }
+
+    /// The journal of the search.
+    pub(super) fn study(&self) -> PathBuf {
+        self.folder.join(STUDY)
     }
 
     /// The fitted model's bytes, where they are whole.
@@ -124,7 +133,7 @@ impl Work {
 
     /// The run is over: nothing of it is needed any more. The folder stays, for its lock.
     pub(super) fn end(self) {
-        for name in [STEPS, MODEL] {
+        for name in [STEPS, MODEL, STUDY] {
             _ = fs::remove_file(self.folder.join(name));
         }
     }
