@@ -371,7 +371,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::{goldens, registry::Version, score::Encoding};
+    use crate::{goldens, registry::Version, score::Encoding, train::family::TREES_FILE};
 
     #[derive(Parser)]
     struct Command {
@@ -460,7 +460,7 @@ mod tests {
         let report = train(folder.path(), &more).unwrap();
         assert!(report.metrics.unwrap().auc > 0.85, "{report}");
         let version = Version::load(&report.folder).unwrap();
-        assert_eq!((version.manifest.kind, report.network), (Kind::Lightgbm, "trees"));
+        assert_eq!((version.manifest.kind, &*report.network), (Kind::Lightgbm, "trees"));
         let bytes = |report: &TrainReport| {
             [TREES_FILE, "manifest.json"].map(|file| std::fs::read(report.folder.join(file)).unwrap())
         };

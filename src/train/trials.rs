@@ -539,7 +539,7 @@ mod tests {
         let Err(error) = plan(3).search(&mut journal(&path), &mut hear) else { panic!("all fail") };
         assert_eq!(error.to_string(), "fitting: the leads are not there in this form");
         assert!(told.iter().all(|told| told.contains("auc: None")) && told.len() == 3, "{told:?}");
-        let Ok(found) = plan(4).search(&mut journal(&path), &mut hear) else { panic!("trees do not") };
+        let Ok(found) = plan(4).search(&mut journal(&path), &mut |_| {}) else { panic!("trees do not") };
         assert_eq!((found.search.trials, found.search.complete, found.search.best), (4, 1, 3));
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(r#""user_attr":{"why":"fitting: the leads are not there in this form"}"#));
