@@ -336,7 +336,7 @@ impl Run<'_> {
     /// Goes on with what a run that was broken off left.
     fn begin(&mut self, options: &TrainOptions, prepared: &Prepared) -> Result<Option<String>, RetrainError> {
         let key = key(options, prepared);
-        let found = self.work.as_mut().and_then(|work| work.begin(&key));
+        let found = self.work.as_mut().map(|work| work.begin(&key)).transpose()?.flatten();
         let snapshot = &prepared.snapshot;
         self.record(Kind::RetrainStarted, |event| {
             let event = event.with("snapshot", &*snapshot.digest).with("rows", snapshot.rows);

@@ -84,10 +84,13 @@ impl Work {
     }
 
     /// Begins a run, or goes on with the one that was broken off; what another one left is dropped. Says what was found.
-    pub(super) fn begin(&mut self, key: &str) -> Option<String> {
+    pub(super) fn begin(&mut self, key: &str) -> Result<Option<String>, RetrainError> {
         let Steps { key: before, fitted, written } = &self.steps;
         let is_same = before == key;
         let found = match (is_same, fitted, written) {
+            (true, None, None) if self.study().exists() => {
+                Some("going on with a run that was broken off in its search".to_owned())
+            }
             (true, None, None) => None,
             (true, _, Some(_)) => Some("going on with a run that was broken off at its version".to_owned()),
             (true, Some(_), None) => Some("going on with a run that was broken off after fitting".to_owned()),
@@ -102,8 +105,9 @@ impl Work {
         if !is_same {
             _ = fs::remove_file(self.study());
             self.steps = Steps { key: key.to_owned(), ..Steps::default() };
+            self.save()?;
         }
-        found
+        Ok(found)
     }
 
     /// The journal of the search.

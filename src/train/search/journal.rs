@@ -3,7 +3,7 @@
 //! Every change is written before it counts, and reading them again gives the study. One process writes at a time,
 //! which a lock on the file sees to. A last line that was cut off is taken away; any other line that makes no sense ends the
 //! reading with its number, and the file stays as it is. A trial that was running when the process ended has failed; what it
-//! was given is queued again, once.
+//! was given is queued again, three times at the most.
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +23,9 @@ use super::{
 
 /// Longest journal in bytes; a hundred trials take a hundredth of it.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// How often a trial is begun that ends with its process: one that is too much for the machine must not be tried for ever.
+const MOST_TIMES: usize = 4;
 
 /// The changes that there are.
 const CREATE_STUDY: u64 = 0;
@@ -223,23 +226,20 @@ impl Journal {
         let ran = self.study().trials.iter().filter(|trial| trial.state == State::Running);
         let ran: Vec<Trial> = ran.cloned().collect();
         for trial in ran {
-            if trial.repeats.is_none() {
-                let again = [trial.number];
+            let times = self.study().times(&trial);
+            if times.len() < MOST_TIMES {
                 let fixed = if trial.params.is_empty() { trial.fixed.clone() } else { trial.outside() };
                 // Before it fails: cut off in between, it would be queued a second time, and not be lost.
-                let system =
-                    json!({"fixed_params": fixed, "failed_trial": trial.number, "retry_history": again});
-                if !self.is_repeated(trial.number) {
+                if times.last() == Some(&trial.number) {
+                    let first = times.first();
+                    let system =
+                        json!({"fixed_params": fixed, "failed_trial": first, "retry_history": times});
                     self.create_waiting(&system)?;
                 }
             }
             self.finish(trial.number, State::Fail, None, now_ms)?;
         }
         Ok(())
-    }
-
-    fn is_repeated(&self, number: usize) -> bool {
-        self.study().trials.iter().any(|trial| trial.repeats == Some(number as u64))
     }
 
     fn create_waiting(&mut self, system: &Json) -> Result<(), JournalError> {
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_running_has_failed_and_is_queued_again_once() {
+    fn what_was_running_has_failed_and_is_queued_again() {
         let (_folder, path) = place();
         let mut journal = open(&path).unwrap();
         let given = begun(&mut journal);
@@ -539,8 +539,11 @@ mod tests {
         assert_eq!(begun(&mut journal), 1);
         assert_eq!(journal.study().trials[1].outside(), given, "the same once more");
         drop(journal);
+        for _ in 2..MOST_TIMES {
+            begun(&mut open(&path).unwrap());
+        }
         let journal = open(&path).unwrap();
-        assert_eq!(states(&journal), [State::Fail, State::Fail], "and not a third time");
+        assert_eq!(states(&journal), [State::Fail; MOST_TIMES], "and not for ever");
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(r#""system_attrs":{"failed_trial":0,"fixed_params":{"act":"#), "{text}");
     }

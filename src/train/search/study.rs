@@ -79,7 +79,7 @@ pub struct Trial {
     pub value: Option<f64>,
     /// What it was to be given when it was queued, as people write it.
     pub fixed: BTreeMap<String, Json>,
-    /// The trial that was cut off and that it repeats.
+    /// The first of the trials that were cut off and that it repeats.
     pub repeats: Option<u64>,
 }
 
@@ -95,6 +95,12 @@ impl Trial {
             fixed: BTreeMap::new(),
             repeats: None,
         }
+    }
+
+    /// The number of the trial that it repeats, or its own.
+    fn first(&self) -> usize {
+        let repeated = self.repeats.and_then(|number| usize::try_from(number).ok());
+        repeated.filter(|number| *number < self.number).unwrap_or(self.number)
     }
 
     /// Its parameters as people write them.
@@ -139,13 +145,18 @@ impl Study {
         ended.min_by(|a, b| self.direction.better(value(a), value(b)))
     }
 
+    /// The numbers of a trial, of the one that it repeats, and of all others that do, the oldest first.
+    pub fn times(&self, trial: &Trial) -> Vec<usize> {
+        let first = trial.first();
+        self.trials.iter().filter(|other| other.first() == first).map(|other| other.number).collect()
+    }
+
     /// The study as if nothing had been cut off: a repeated trial stands in the place of the one that it repeats, and is numbered by
     /// it. Beside each its own number.
     pub fn unbroken(&self) -> (Self, Vec<usize>) {
         let (mut trials, mut numbers, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for trial in &self.trials {
-            let before = trial.repeats.and_then(|number| places.get(usize::try_from(number).ok()?).copied());
-            let place = before.unwrap_or(trials.len());
+            let place = places.get(trial.first()).copied().unwrap_or(trials.len());
             places.push(place);
             let numbered = Trial { number: place, ..trial.clone() };
             match (trials.get_mut(place), numbers.get_mut(place)) {
@@ -200,7 +211,7 @@ mod tests {
             (State::Complete, None),
             (State::Fail, Some(1)),
             (State::Complete, None),
-            (State::Complete, Some(3)),
+            (State::Complete, Some(1)),
             (State::Complete, Some(99)),
         ];
         for (number, (state, repeats)) in states.into_iter().enumerate() {
@@ -208,6 +219,10 @@ mod tests {
         }
         let (unbroken, numbers) = study.unbroken();
         assert_eq!(numbers, [0, 5, 2, 4, 6]);
+        assert_eq!(
+            [5, 4, 6].map(|number| study.times(&study.trials[number])),
+            [vec![1, 3, 5], vec![4], vec![6]]
+        );
         let values: Vec<_> =
             unbroken.trials.iter().map(|trial| (trial.number, trial.value.unwrap())).collect();
         assert_eq!(values, [(0, 0.0), (1, 5.0), (2, 2.0), (3, 4.0), (4, 6.0)]);
