@@ -6,6 +6,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     thread,
+    time::Instant,
 };
 
 use clap::{Args, ValueEnum};
@@ -14,7 +15,7 @@ use serde::Serialize;
 use super::{
     Candidate, KindChoice, Progress, SearchOptions,
     cutoffs::GradeOptions,
-    family::{Forms, Tried},
+    family::{Family, Forms, Tried},
     input::{self, InputOptions, InputReport, Prepared, now_ms},
     leakage::{self, Alone},
     publish::{self, Origin},
@@ -246,10 +247,15 @@ pub(super) fn choose(
     let (families, rows) = (options.kind.families(), [&prepared.train, &prepared.valid]);
     let forms = Forms::new(families, &options.input.columns, rows)?;
     if let Some(trials @ 1..) = options.search.trials {
-        let within = options.search.within;
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let plan = Plan { forms: &forms, families, seed: options.seed, trials, within, threads };
-        return searched(&plan, &study_name(options, prepared), study, progress);
+        let plan = Plan {
+            forms: &forms,
+            family: Family::Linear,
+            seed: options.seed,
+            trials,
+            until: options.search.within.and_then(|within| Instant::now().checked_add(within)),
+            threads: thread::available_parallelism().map_or(1, NonZero::get),
+        };
+        return searched(&plan, (families, &study_name(options, prepared)), study, progress);
     }
     let mut candidates = Vec::new();
     let mut best: Option<Tried> = None;
@@ -268,9 +274,10 @@ pub(super) fn choose(
     Ok(Chosen { best, candidates, search: None, journal: None })
 }
 
+/// Searches family by family, each in a study of its own, and keeps the best.
 fn searched(
     plan: &Plan<'_>,
-    name: &str,
+    (families, name): (&[Family], &str),
     study: Option<&Path>,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Chosen, TrainError> {
@@ -278,8 +285,20 @@ fn searched(
     // Without a place of its own it is written all the same, for the version's folder.
     let folder = tempfile::tempdir().map_err(|error| failed(&std::env::temp_dir(), error))?;
     let path = study.map_or_else(|| folder.path().join(publish::STUDY), Path::to_path_buf);
-    let mut journal = Journal::open(&path, name, Direction::Maximize, now_ms())?;
-    let Found { best, candidates, search } = plan.search(&mut journal, progress)?;
+    let mut candidates = Vec::new();
+    let mut kept: Option<Found> = None;
+    for family in families {
+        let name = format!("{name}-{}", family.name());
+        let mut journal = Journal::open(&path, &name, Direction::Maximize, now_ms())?;
+        let found = Plan { family: *family, ..*plan }.search(&mut journal, progress)?;
+        let candidate = found.best.candidate.clone();
+        // The earlier, simpler model stays on a tie.
+        if kept.as_ref().is_none_or(|kept| candidate.auc > kept.best.candidate.auc) {
+            kept = Some(found);
+        }
+        candidates.push(candidate);
+    }
+    let Found { best, search } = kept.ok_or_else(|| TrainError::Fit("nothing was trained".into()))?;
     let bytes = std::fs::read(&path).map_err(|error| failed(&path, error))?;
     Ok(Chosen { best, candidates, search: Some(search), journal: Some(bytes) })
 }
@@ -323,10 +342,10 @@ pub(super) fn tried(
     search: Option<&Search>,
     candidates: &[Candidate],
 ) -> fmt::Result {
-    if let Some(Search { trials, complete, pruned, best, settings, .. }) = search {
+    if let Some(Search { study, trials, complete, pruned, best, settings, .. }) = search {
         writeln!(
             f,
-            "{trials} trials: {complete} came to their end, {pruned} ended early; best is trial {best}"
+            "{study}: {trials} trials, {complete} came to their end, {pruned} ended early; trial {best} is best"
         )?;
         for (name, value) in settings {
             match value.as_f64() {

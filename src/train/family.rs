@@ -188,7 +188,7 @@ impl Family {
         }
     }
 
-    /// What may be varied, between which ends. The names begin with the family's.
+    /// What may be varied, between which ends.
     pub(super) fn space(self) -> Space {
         let (float, log) = (Distribution::float, Distribution::int_log);
         let varied = match self {
@@ -215,14 +215,14 @@ impl Family {
                 ("rows", float(0.4, 1.0, false)),
             ],
         };
-        varied.into_iter().map(|(name, values)| (self.prefixed(name), values)).collect()
+        varied.into_iter().map(|(name, values)| (name.to_owned(), values)).collect()
     }
 
     /// The values of its own recipe, as people write them.
     pub(super) fn settings(self) -> BTreeMap<String, Json> {
         let mut own = self.own();
         let value = |(name, values): (String, Distribution)| {
-            let value = own.slot(self.plain(&name))?.get();
+            let value = own.slot(&name)?.get();
             Some((name, values.external(value)))
         };
         self.space().into_iter().filter_map(value).collect()
@@ -232,19 +232,11 @@ impl Family {
     pub(super) fn varied(self, values: &[(String, f64)]) -> Recipe {
         let mut recipe = self.own();
         for (name, value) in values {
-            if let Some(mut slot) = recipe.slot(self.plain(name)) {
+            if let Some(mut slot) = recipe.slot(name) {
                 slot.set(*value);
             }
         }
         recipe
-    }
-
-    fn prefixed(self, name: &str) -> String {
-        format!("{}.{name}", self.name())
-    }
-
-    fn plain(self, name: &str) -> &str {
-        name.strip_prefix(self.name()).and_then(|name| name.strip_prefix('.')).unwrap_or_default()
     }
 }
 
@@ -453,7 +445,7 @@ mod tests {
             let own: Vec<(String, f64)> =
                 settings.iter().filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect();
             assert_eq!(family.varied(&own), family.own(), "{family:?}");
-            assert_eq!(family.varied(&[("rate".into(), 7.0), ("x.rate".into(), 7.0)]), family.own());
+            assert_eq!(family.varied(&[("age".into(), 7.0)]), family.own());
         }
     }
 }

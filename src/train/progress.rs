@@ -58,11 +58,16 @@ fn trials() -> impl FnMut(Sought) {
     move |sought: Sought| {
         let text = sought.told();
         if !terminal {
-            let _ = writeln!(stderr(), "trial {}/{}: {text}", sought.done, sought.trials);
+            let _ = writeln!(stderr(), "{} trial {}/{}: {text}", sought.network, sought.done, sought.trials);
             return;
         }
+        // The next family begins anew.
+        if let Some(bar) = bar.take_if(|bar| bar.prefix() != sought.network) {
+            bar.abandon();
+        }
         let bar = bar.get_or_insert_with(|| {
-            let bar = new_bar("trials {bar:30} {pos}/{len} {msg}, {eta} left", sought.trials);
+            let template = "{prefix:8} {bar:30} trial {pos}/{len} {msg}, at most {eta} left";
+            let bar = new_bar(template, sought.trials).with_prefix(sought.network);
             // What a search before had done took no time.
             bar.set_position(sought.done.saturating_sub(1) as u64);
             bar.reset_eta();
@@ -81,7 +86,7 @@ impl Sought {
             (Some(auc), true) => format!("ended early at {auc:.4}"),
         };
         let best = self.best.map(|best| format!(", best so far {best:.4}")).unwrap_or_default();
-        format!("{} {came}{best}", self.network)
+        format!("{came}{best}")
     }
 }
 

@@ -1,8 +1,8 @@
-//! The search: recipes are tried in batches, those that do worse than most are ended early, and the best is kept.
+//! The search: a family's recipes are tried in batches, those that do worse than most are ended early, and the best is kept.
 //!
 //! What a trial is given and when it is ended depends on the batches before it only, so neither the number of threads nor
 //! their luck changes anything; a search that was cut off and goes on from its journal finds what an unbroken one finds.
-//! Each family's own recipe is tried first. A trial that breaks has failed, and the search goes on.
+//! The family's own recipe is tried first. A trial that breaks has failed, and the search goes on.
 
 use std::{
     ops::{ControlFlow, Range},
@@ -19,9 +19,9 @@ use clap::Args;
 
 use super::{
     Epoch, Progress, TrainError,
-    family::{Candidate, Family, Forms, Tried},
+    family::{Family, Forms, Tried},
     input::now_ms,
-    search::{Distribution, Journal, MedianPruner, Param, Space, State, Study, Tpe, Trial},
+    search::{Journal, MedianPruner, Param, State, Study, Tpe, Trial},
 };
 use crate::registry::Search;
 
@@ -31,16 +31,13 @@ const BATCH: usize = 4;
 /// A search ends after so many trials in a row that brought nothing better.
 const PATIENCE: usize = 20;
 
-/// The parameter that chooses the family.
-const FAMILY: &str = "family";
-
 /// How long settings are searched for.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SearchOptions {
-    /// Settings to try; 0 fits each kind once, as it is. 0 for `train` and 50 for `retrain` without it.
+    /// Settings to try for each kind; 0 fits it once, as it is. 0 for `train` and 50 for `retrain` without it.
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=1000))]
     pub trials: Option<usize>,
-    /// No trial begins later than this after the first, such as 30m. What is found then depends on the machine.
+    /// After so long, such as 30m, no more are tried than the first four of each kind. What is found then depends on the machine.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub within: Option<Duration>,
 }
@@ -52,28 +49,29 @@ fn time(text: &str) -> Result<Duration, &'static str> {
 /// A trial is over, as it is reported.
 #[derive(Clone, Copy, Debug)]
 pub struct Sought {
-    /// Trials that are over.
-    pub done: usize,
-    /// Of so many.
-    pub trials: usize,
-    /// What the trial tried.
+    /// The family whose recipes are tried.
     pub network: &'static str,
+    /// Its trials that are over.
+    pub done: usize,
+    /// Of so many at the most.
+    pub trials: usize,
     /// What it came to; `None` where it failed.
     pub auc: Option<f64>,
     /// It was ended early.
     pub pruned: bool,
-    /// The best validation AUC so far.
+    /// The family's best validation AUC so far.
     pub best: Option<f64>,
 }
 
 /// What is searched.
 pub(super) struct Plan<'p> {
     pub(super) forms: &'p Forms<'p>,
-    pub(super) families: &'static [Family],
+    pub(super) family: Family,
     pub(super) seed: u64,
     /// At most so many.
     pub(super) trials: usize,
-    pub(super) within: Option<Duration>,
+    /// When there are no more batches than the first.
+    pub(super) until: Option<Instant>,
     /// Changes how long it takes, and nothing else.
     pub(super) threads: usize,
 }
@@ -81,8 +79,6 @@ pub(super) struct Plan<'p> {
 /// What came of it.
 pub(super) struct Found {
     pub(super) best: Tried,
-    /// The best of each family.
-    pub(super) candidates: Vec<Candidate>,
     pub(super) search: Search,
 }
 
@@ -92,10 +88,7 @@ struct Attempt {
     number: usize,
     /// Its place among all trials, which is its number unless a search was cut off.
     place: usize,
-    family: Family,
     values: Vec<(String, f64)>,
-    /// Its family's trials of the batches before.
-    peers: Study,
 }
 
 /// What a thread tells.
@@ -114,8 +107,8 @@ enum End {
 struct Running<'r> {
     journal: &'r mut Journal,
     progress: &'r mut dyn FnMut(Progress<'_>),
+    plan: &'r Plan<'r>,
     done: usize,
-    trials: usize,
     /// The best that was fitted in this process, and its place.
     best: Option<(usize, Tried)>,
     /// Why the last trial that failed did.
@@ -129,27 +122,32 @@ impl Plan<'_> {
         journal: &mut Journal,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Found, TrainError> {
-        let began = Instant::now();
-        for family in self.families.iter().skip(journal.study().trials.len()).take(self.trials) {
-            journal.enqueue(&self.own(*family))?;
+        if journal.study().trials.is_empty() {
+            journal.enqueue(&self.family.settings())?;
         }
         let done = journal.study().unbroken().0.trials.iter().filter(|trial| trial.state.is_over()).count();
-        let mut running = Running { journal, progress, done, trials: self.trials, best: None, failure: None };
+        let mut running = Running { journal, progress, plan: self, done, best: None, failure: None };
         for first in (0..self.trials).step_by(BATCH) {
-            let is_late = self.within.is_some_and(|within| first > 0 && began.elapsed() >= within);
-            if is_late || history(running.journal.study(), first).since_best() >= PATIENCE {
+            let is_late = first > 0 && self.until.is_some_and(|until| Instant::now() >= until);
+            let before = history(running.journal.study(), first);
+            if is_late || before.since_best() >= PATIENCE {
                 break;
             }
-            let attempts = self.attempts(first..self.trials.min(first + BATCH), running.journal)?;
-            self.run(&attempts, &mut running)?;
+            let attempts = self.attempts(first..self.trials.min(first + BATCH), &before, running.journal)?;
+            self.run(&attempts, &before, &mut running)?;
         }
         self.found(running)
     }
 
     /// The trials of a batch that are not over, each with what it is given.
-    fn attempts(&self, batch: Range<usize>, journal: &mut Journal) -> Result<Vec<Attempt>, TrainError> {
+    fn attempts(
+        &self,
+        batch: Range<usize>,
+        before: &Study,
+        journal: &mut Journal,
+    ) -> Result<Vec<Attempt>, TrainError> {
         let (study, numbers) = journal.study().unbroken();
-        let before = history(&study, batch.start);
+        let space = self.family.space();
         // Those of the batch stand beside them as running, also where they are over.
         let mut seen = before.clone();
         let mut attempts = Vec::new();
@@ -157,8 +155,7 @@ impl Plan<'_> {
             let known = study.trials.get(place);
             let fixed = known.map(|trial| trial.fixed.clone()).unwrap_or_default();
             seen.trials.push(Trial { fixed, ..Trial::new(place, State::Running) });
-            let (family, values) = self.suggest(&seen, place);
-            let space = self.space(family);
+            let values = Tpe::new(self.seed).suggest(&seen, place, &space);
             if let Some(trial) = seen.trials.last_mut() {
                 let param = |(name, value): &(String, f64)| {
                     Some((name.clone(), Param { value: *value, distribution: space.get(name)?.clone() }))
@@ -178,51 +175,13 @@ impl Plan<'_> {
                     journal.give(number, name, *value, distribution)?;
                 }
             }
-            attempts.push(Attempt { number, place, family, values, peers: self.of(&before, family) });
+            attempts.push(Attempt { number, place, values });
         }
         Ok(attempts)
     }
 
-    fn suggest(&self, study: &Study, place: usize) -> (Family, Vec<(String, f64)>) {
-        let mut values = Vec::new();
-        let mut family = self.families.first().copied().unwrap_or(Family::Linear);
-        if let Some(choice) = self.choice() {
-            values = Tpe::new(self.seed).suggest(study, place, &choice);
-            let chosen = values.first().and_then(|(_, value)| self.families.get(*value as usize));
-            family = chosen.copied().unwrap_or(family);
-        }
-        // Another sequence, or the family would decide on its first value.
-        values.extend(Tpe::new(!self.seed).suggest(study, place, &family.space()));
-        (family, values)
-    }
-
-    /// The choice of a family, where there is one.
-    fn choice(&self) -> Option<Space> {
-        let names = self.families.iter().map(|family| family.name());
-        (self.families.len() > 1).then(|| Space::from([(FAMILY.to_owned(), Distribution::words(names))]))
-    }
-
-    /// What a trial of a family is given values for.
-    fn space(&self, family: Family) -> Space {
-        family.space().into_iter().chain(self.choice().unwrap_or_default()).collect()
-    }
-
-    /// A family's own recipe as a trial's values.
-    fn own(&self, family: Family) -> std::collections::BTreeMap<String, serde_json::Value> {
-        let choice = self.choice().map(|_| (FAMILY.to_owned(), family.name().into()));
-        family.settings().into_iter().chain(choice).collect()
-    }
-
-    /// The family that a trial was given.
-    fn family(&self, trial: &Trial) -> Option<Family> {
-        match trial.params.get(FAMILY) {
-            Some(param) => self.families.get(param.value as usize).copied(),
-            None => self.families.first().copied(),
-        }
-    }
-
     /// Runs a batch.
-    fn run(&self, attempts: &[Attempt], running: &mut Running<'_>) -> Result<(), TrainError> {
+    fn run(&self, attempts: &[Attempt], before: &Study, running: &mut Running<'_>) -> Result<(), TrainError> {
         let (next, stops) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (tell, told) = mpsc::channel();
         thread::scope(|scope| {
@@ -235,7 +194,7 @@ impl Plan<'_> {
                         else {
                             break;
                         };
-                        let end = self.attempt(attempt, stops, &tell);
+                        let end = self.attempt(attempt, before, stops, &tell);
                         // Nobody listens any more once something is wrong with the journal.
                         _ = tell.send(Told::End { attempt: at, end });
                     }
@@ -248,14 +207,14 @@ impl Plan<'_> {
         })
     }
 
-    fn attempt(&self, attempt: &Attempt, stops: &AtomicBool, tell: &Sender<Told>) -> End {
-        let Attempt { number, place, family, values, peers } = attempt;
-        let (recipe, seed) = (family.varied(values), Tpe::new(self.seed).seed_of(*place));
+    fn attempt(&self, attempt: &Attempt, before: &Study, stops: &AtomicBool, tell: &Sender<Told>) -> End {
+        let Attempt { number, place, values } = attempt;
+        let (recipe, seed) = (self.family.varied(values), Tpe::new(self.seed).seed_of(*place));
         let (mut own, mut pruned) = (Trial::new(*place, State::Running), false);
         let fitted = catch_unwind(AssertUnwindSafe(|| {
             self.forms.fit(&recipe, seed, &mut |epoch| {
                 own.steps.insert(epoch.epoch as u64, epoch.auc);
-                pruned = MedianPruner::default().prunes(peers, &own);
+                pruned = MedianPruner::default().prunes(before, &own);
                 let goes_on = tell.send(Told::Step { number: *number, epoch }).is_ok();
                 match pruned || !goes_on || stops.load(Ordering::Relaxed) {
                     true => ControlFlow::Break(()),
@@ -279,15 +238,14 @@ impl Plan<'_> {
         let tried = match running.best {
             Some((place, tried)) if place == best.number => tried,
             _ => {
-                let family = self.family(best).ok_or_else(nothing)?;
                 let values: Vec<(String, f64)> =
                     best.params.iter().map(|(name, param)| (name.clone(), param.value)).collect();
                 let seed = Tpe::new(self.seed).seed_of(best.number);
-                self.forms.fit(&family.varied(&values), seed, &mut |_| ControlFlow::Continue(()))?
+                self.forms.fit(&self.family.varied(&values), seed, &mut |_| ControlFlow::Continue(()))?
             }
         };
         let count = |state: State| study.trials.iter().filter(|trial| trial.state == state).count();
-        let space = self.families.iter().flat_map(|family| self.space(*family));
+        let space = self.family.space().into_iter();
         let space = space.filter_map(|(name, values)| Some((name, serde_json::to_value(values).ok()?)));
         let search = Search {
             study: study.name.clone(),
@@ -298,24 +256,7 @@ impl Plan<'_> {
             settings: best.outside(),
             space: space.collect(),
         };
-        Ok(Found { best: tried, candidates: self.candidates(&study), search })
-    }
-
-    /// The trials of a family.
-    fn of(&self, study: &Study, family: Family) -> Study {
-        let trials = study.trials.iter().filter(|trial| self.family(trial) == Some(family));
-        Study { trials: trials.cloned().collect(), ..Study::new("", study.direction) }
-    }
-
-    fn candidates(&self, study: &Study) -> Vec<Candidate> {
-        let best = |family: &Family| {
-            let own = self.of(study, *family);
-            let trial = own.best()?;
-            let auc = trial.value?;
-            let epoch = trial.steps.iter().find(|(_, value)| **value == auc).map_or(0, |(step, _)| *step);
-            Some(Candidate { network: family.name().into(), auc, epoch: epoch as usize })
-        };
-        self.families.iter().filter_map(best).collect()
+        Ok(Found { best: tried, search })
     }
 }
 
@@ -341,7 +282,7 @@ impl Running<'_> {
     }
 
     fn end(&mut self, attempt: &Attempt, end: End) -> Result<(), TrainError> {
-        let Attempt { number, place, family, .. } = attempt;
+        let Attempt { number, place, .. } = attempt;
         let (state, auc) = match &end {
             End::Complete(Tried { candidate, .. }) => {
                 // The best round is not always one that was told of.
@@ -365,9 +306,9 @@ impl Running<'_> {
         let told = trial.and_then(|trial| auc.or(trial.steps.last_key_value().map(|(_, value)| *value)));
         let best = self.journal.study().best().and_then(|best| best.value);
         (self.progress)(Progress::Trial(Sought {
+            network: self.plan.family.name(),
             done: self.done,
-            trials: self.trials,
-            network: family.name(),
+            trials: self.plan.trials,
             auc: told.filter(|_| state != State::Fail),
             pruned: state == State::Pruned,
             best,
@@ -431,15 +372,14 @@ mod tests {
         Journal::open(path, "lead", Direction::Maximize, NOW).unwrap()
     }
 
-    /// A search over the given kinds, as far as a journal lets it come.
     fn search(
-        kind: KindChoice,
+        family: Family,
         (trials, threads): (usize, usize),
         path: &Path,
     ) -> Result<(Found, Vec<Sought>), TrainError> {
-        let (families, rows) = (kind.families(), prepared());
-        let forms = Forms::new(families, &ColumnOptions::default(), [&rows.train, &rows.valid]).unwrap();
-        let plan = Plan { forms: &forms, families, seed: 7, trials, within: None, threads };
+        let rows = prepared();
+        let forms = Forms::new(&[family], &ColumnOptions::default(), [&rows.train, &rows.valid]).unwrap();
+        let plan = Plan { forms: &forms, family, seed: 7, trials, until: None, threads };
         let mut told = Vec::new();
         let mut hear = |progress: Progress<'_>| match progress {
             Progress::Trial(sought) => told.push(sought),
@@ -461,8 +401,8 @@ mod tests {
     fn threads_change_nothing_and_neither_does_being_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        let (serial, told) = search(KindChoice::Trees, (14, 1), &path("serial")).unwrap();
-        let (parallel, _) = search(KindChoice::Trees, (14, 4), &path("parallel")).unwrap();
+        let (serial, told) = search(Family::Trees, (14, 1), &path("serial")).unwrap();
+        let (parallel, _) = search(Family::Trees, (14, 4), &path("parallel")).unwrap();
         let unbroken = trials(&path("serial"));
         assert_eq!(unbroken, trials(&path("parallel")));
         assert_eq!((told.len(), told.last().map(|told| told.done)), (14, Some(14)));
@@ -473,7 +413,7 @@ mod tests {
             text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(end, _)| end + 1).collect();
         for cut in ends.iter().step_by(ends.len() / 7).flat_map(|end| [*end, end - 9]) {
             fs::write(path("cut"), &text[..cut]).unwrap();
-            let (resumed, _) = search(KindChoice::Trees, (14, 2), &path("cut")).unwrap();
+            let (resumed, _) = search(Family::Trees, (14, 2), &path("cut")).unwrap();
             assert_eq!(trials(&path("cut")), unbroken, "cut at {cut}");
             assert!(
                 resumed.best.bytes == serial.best.bytes && resumed.search == serial.search,
@@ -481,27 +421,36 @@ mod tests {
             );
         }
         // All of it is there: nothing is run but the best one, once more.
-        let (again, told) = search(KindChoice::Trees, (14, 2), &path("serial")).unwrap();
+        let (again, told) = search(Family::Trees, (14, 2), &path("serial")).unwrap();
         assert!(again.best.bytes == serial.best.bytes && told.is_empty());
-        let (longer, told) = search(KindChoice::Trees, (16, 2), &path("serial")).unwrap();
+        let (longer, told) = search(Family::Trees, (16, 2), &path("serial")).unwrap();
         assert_eq!((longer.search.trials, told.len()), (16, 2), "and it goes on from there");
     }
 
     #[test]
-    fn families_begin_with_their_own_recipes_and_the_best_one_stays() {
+    fn every_family_begins_with_its_own_recipe() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("study.log");
-        let (found, _) = search(KindChoice::Best, (5, 2), &path).unwrap();
-        let names: Vec<&str> = found.candidates.iter().map(|candidate| &*candidate.network).collect();
-        assert_eq!(names, ["linear", "mlp", "ensemble", "trees"]);
-        for (family, (state, given, value)) in KindChoice::Best.families().iter().zip(trials(&path)) {
-            assert_eq!(given["family"], family.name());
-            assert!(family.settings().iter().all(|(name, value)| given[name] == *value), "{given:?}");
-            assert_eq!((state, value.is_some()), (State::Complete, true));
+        for family in KindChoice::Best.families() {
+            let path = folder.path().join(family.name());
+            let (found, told) = search(*family, (2, 2), &path).unwrap();
+            let tried = trials(&path);
+            assert_eq!((tried[0].0, &tried[0].1), (State::Complete, &family.settings()));
+            assert_ne!(tried[1].1, family.settings());
+            let best = tried.iter().filter_map(|(_, _, value)| *value).fold(0.0, f64::max);
+            assert_eq!((found.best.candidate.auc, &*found.best.candidate.network), (best, family.name()));
+            assert_eq!(told.last().map(|told| (told.network, told.best)), Some((family.name(), Some(best))));
         }
-        let best = found.candidates.iter().map(|candidate| candidate.auc).fold(0.0, f64::max);
-        assert_eq!(found.best.candidate.auc, best);
-        assert_eq!(found.search.settings["family"], *found.best.candidate.network);
+    }
+
+    #[test]
+    fn when_it_is_late_there_is_one_batch() {
+        let (folder, rows) = (tempfile::tempdir().unwrap(), prepared());
+        let family = Family::Linear;
+        let forms = Forms::new(&[family], &ColumnOptions::default(), [&rows.train, &rows.valid]).unwrap();
+        let plan =
+            Plan { forms: &forms, family, seed: 7, trials: 50, until: Some(Instant::now()), threads: 2 };
+        let found = plan.search(&mut journal(&folder.path().join("study.log")), &mut |_| {}).unwrap();
+        assert_eq!(found.search.trials, BATCH);
     }
 
     #[test]
@@ -521,7 +470,7 @@ mod tests {
             study.finish(number, State::Complete, Some(0.9 - number as f64 / 1e3), NOW).unwrap();
         }
         drop(study);
-        let (found, told) = search(KindChoice::Linear, (100, 2), &path).unwrap();
+        let (found, told) = search(Family::Linear, (100, 2), &path).unwrap();
         assert_eq!((found.search.trials, found.search.best, told.len()), (24, 0, 0));
     }
 
@@ -530,16 +479,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("study.log");
         let (rows, columns) = (prepared(), ColumnOptions::default());
+        let plan =
+            |forms, trials| Plan { forms, family: Family::Linear, seed: 7, trials, until: None, threads: 2 };
         // Leads in the form of trees only: everything else breaks.
-        let forms = Forms::new(&[Family::Trees], &columns, [&rows.train, &rows.valid]).unwrap();
-        let families = KindChoice::Best.families();
-        let plan = |trials| Plan { forms: &forms, families, seed: 7, trials, within: None, threads: 2 };
+        let trees = Forms::new(&[Family::Trees], &columns, [&rows.train, &rows.valid]).unwrap();
         let mut told = Vec::new();
         let mut hear = |progress: Progress<'_>| told.push(format!("{progress:?}"));
-        let Err(error) = plan(3).search(&mut journal(&path), &mut hear) else { panic!("all fail") };
+        let Err(error) = plan(&trees, 3).search(&mut journal(&path), &mut hear) else { panic!("all fail") };
         assert_eq!(error.to_string(), "fitting: the leads are not there in this form");
         assert!(told.iter().all(|told| told.contains("auc: None")) && told.len() == 3, "{told:?}");
-        let Ok(found) = plan(4).search(&mut journal(&path), &mut |_| {}) else { panic!("trees do not") };
+        let linear = Forms::new(&[Family::Linear], &columns, [&rows.train, &rows.valid]).unwrap();
+        let Ok(found) = plan(&linear, 4).search(&mut journal(&path), &mut |_| {}) else {
+            panic!("one does not")
+        };
         assert_eq!((found.search.trials, found.search.complete, found.search.best), (4, 1, 3));
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(r#""user_attr":{"why":"fitting: the leads are not there in this form"}"#));

@@ -47,7 +47,7 @@ def main() -> None:
         assert best.number == told["best"] and best.params == told["settings"], (best, told)
         assert study.direction.name == "MAXIMIZE" and all(trial.intermediate_values for trial in study.trials)
         # Optuna may go on where we stopped.
-        study.optimize(lambda trial: trial.suggest_categorical("family", ["linear", "mlp", "ensemble", "trees"]) and 0.5, 1)
+        study.optimize(lambda trial: trial.suggest_float("rate", 0.01, 0.3, log=True), 1)
         print(f"optuna {optuna.__version__}: {len(states)} trials, best {best.number} with {best.value:.4f}")
 
 

@@ -61,6 +61,7 @@ impl Distribution {
     }
 
     /// One of some words.
+    #[cfg(test)]
     pub fn words<'w>(words: impl IntoIterator<Item = &'w str>) -> Self {
         Self::Category { choices: words.into_iter().map(Json::from).collect() }
     }
