@@ -31,7 +31,8 @@ use crate::{
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{
-        self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch,
+        self, Holdout, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError,
+        Watch,
     },
     rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
@@ -723,6 +724,13 @@ fn numbers(Outcome { verdict, p99_ns }: &Outcome<'_>) -> Fields {
         ("rows".to_owned(), verdict.rows.into()),
         ("positives".to_owned(), verdict.positives.into()),
     ]);
+    if let Some(Holdout { digest, seen, notes }) = &verdict.holdout {
+        fields.insert("holdout".to_owned(), digest.as_str().into());
+        fields.extend(seen.map(|seen| ("seen".to_owned(), seen.into())));
+        if !notes.is_empty() {
+            fields.insert("notes".to_owned(), notes.join("; ").into());
+        }
+    }
     for check in &verdict.checks {
         let named =
             |(name, number): (&String, &f64)| (format!("{}_{name}_e6", check.name), Field::micro(*number));

@@ -201,6 +201,9 @@ pub struct Snapshot {
     /// When the last came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event: Option<String>,
+    /// When the last of those came that it was fitted, chosen or calibrated on; newer ones only judged it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_until: Option<String>,
     /// Younger leads were left out, converted or not, for their labels were not final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_cutoff: Option<String>,

@@ -27,7 +27,7 @@ pub use self::{
         Snapshot,
     },
     poison::Poison,
-    quality::{GateCheck, GateMode, GateVerdict, Segment},
+    quality::{GateCheck, GateMode, GateVerdict, Holdout, Segment},
     report::{Diff, ModelsOptions, ReportError, Told, diff, run as models},
     trust::{KeyError, SIGNATURE, Trust, keygen, private_key, public_key, sign},
     version::{MANIFEST, Version, VersionError, WEIGHTS, hex, sha256, write, write_with},

@@ -252,15 +252,18 @@ fn segments(segments: &[Segment]) -> String {
 }
 
 fn gate(gate: Option<&GateVerdict>) -> String {
-    let Some(GateVerdict { mode, passed, champion, rows, positives, checks }) = gate else {
+    let Some(GateVerdict { mode, passed, champion, rows, positives, checks, holdout }) = gate else {
         return String::new();
     };
     let passed = if *passed { "passed" } else { "failed" };
     let mut text = format!(
-        "## The gate\n\nCompared with version {champion} on {rows} leads that neither was fitted on, {positives} of which \
-         converted; asked for: {}. It {passed}.\n\n| check | | found |\n|---|---|---|\n",
+        "## The gate\n\nCompared with version {champion} on {rows} newest leads that it was not fitted on, {positives} of \
+         which converted; asked for: {}. It {passed}.\n\n",
         mode.as_str()
     );
+    let notes = holdout.iter().flat_map(|holdout| &holdout.notes);
+    notes.for_each(|note| text += &format!("Note: {}.\n\n", cell(note)));
+    text += "| check | | found |\n|---|---|---|\n";
     for check in checks {
         let mark = if check.passed { "passed" } else { "**failed**" };
         let _ = writeln!(text, "| {} | {mark} | {} |", check.name, cell(&check.said));

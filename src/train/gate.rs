@@ -110,6 +110,7 @@ pub fn gate(exam: &Exam<'_>, policy: &GatePolicy) -> GateVerdict {
         rows: labels.len() as u64,
         positives,
         checks,
+        holdout: None,
     }
 }
 

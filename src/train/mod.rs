@@ -18,6 +18,7 @@ mod fit; // gradient descent, early stopping
 mod boost; // trees instead of networks
 mod cutoffs; // scores -> where grades begin
 mod judged; // a version over leads whose ends are known
+mod holdout; // the leads on which it can be compared with the champion
 mod gate; // what a version must show against the champion
 mod card; // what a version says of itself to people
 mod publish; // model -> version: calibration, baseline, golden samples

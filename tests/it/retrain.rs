@@ -233,6 +233,42 @@ fn what_is_no_better_is_rejected_and_never_serves() {
     assert_eq!(&*place.slots().shadows[0], "3");
 }
 
+/// The champion was fitted and calibrated on leads up to day 199.
+#[test]
+fn leads_that_the_champion_knows_are_left_out_or_told_of() {
+    let place = Place::with_champion();
+    let check = |from, count, rows: u64, seen: Option<u64>, note: &str| {
+        fs::write(place.path("some.csv"), leads(from, count, false)).unwrap();
+        let done = place.run("some.csv", &["--dry-run", "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        let gate = &report["gate"];
+        assert_eq!((gate["rows"].as_u64(), gate["holdout"]["seen"].as_u64()), (Some(rows), seen), "{gate}");
+        let told = gate["holdout"]["notes"][0].as_str().unwrap_or_default();
+        assert!(told.starts_with(note) && told.is_empty() == note.is_empty(), "{told}");
+    };
+    check(1000, 4000, 800, Some(0), "");
+    check(0, 2940, 540, Some(0), "540 of the 588 newest leads are newer");
+    check(
+        0,
+        2700,
+        540,
+        Some(240),
+        "version 1 was fitted or calibrated on leads up to 199: on 240 of these 540",
+    );
+    let done = place.run("some.csv", &[]);
+    let note = "  note: version 1 was fitted or calibrated on leads up to 199";
+    assert!(text(&done.stdout).contains(note), "{}", text(&done.stdout));
+    let records = ledger::read(&place.path("state")).unwrap();
+    let gate = records.iter().find(|record| record.kind.as_str() == "gate.failed").unwrap();
+    assert_eq!(gate.fields["seen"].integer(), Some(240));
+    assert!(gate.fields["notes"].text().unwrap().starts_with(note.trim_start_matches("  note: ")));
+    let version = Version::load(&place.path("models/lead/2")).unwrap();
+    assert_eq!(version.manifest.gate.unwrap().holdout.unwrap().seen, Some(240));
+    assert_eq!(version.manifest.lineage.snapshot.unwrap().seen_until.as_deref(), Some("179"));
+    let card = fs::read_to_string(place.path("models/lead/2/model-card.md")).unwrap();
+    assert!(card.contains("Note: version 1 was fitted or calibrated on leads up to 199"), "{card}");
+}
+
 #[test]
 fn a_dry_run_leaves_nothing_behind() {
     let place = Place::with_champion();

@@ -7,6 +7,7 @@
 mod work; // what has been done so far, on disk
 mod report; // what came of it
 mod run; // the steps
+mod compare; // one of them: with the champion, on the newest leads
 #[cfg(test)]
 mod windows; // static against rolling training, on leads that drift
 

@@ -66,6 +66,8 @@ impl fmt::Display for RetrainReport {
                 "against {}/{champion}, on {rows} newest leads, {positives} of them converted:",
                 self.model
             )?;
+            let notes = gate.holdout.iter().flat_map(|holdout| &holdout.notes);
+            notes.into_iter().try_for_each(|note| writeln!(f, "  note: {note}"))?;
             for check in checks {
                 let mark = if check.passed { "passed" } else { "FAILED" };
                 writeln!(f, "  {mark} {}: {}", check.name, check.said)?;

@@ -4,26 +4,23 @@ use std::{
     collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 
 use super::{
+    compare::{self, Newest},
     report::RetrainReport,
     work::{Kept, Work, Written},
 };
 use crate::{
-    lead::Sides,
     ledger::{Event, Kind},
     registry::{self, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
     train::{
-        Epoch, Exam, GatePolicy, TrainError, TrainOptions,
+        Epoch, GatePolicy, TrainError, TrainOptions,
         command::{self, TREES_FILE},
         dataset::Dataset,
-        gate,
         input::{self, Prepared},
-        judged::{self, View},
         publish::{self, Artefact, Draft},
     },
 };
@@ -224,7 +221,7 @@ fn is_person(actor: &str) -> bool {
     !actor.is_empty() && actor != "leadwire"
 }
 
-fn run_mode(mode: ModeChoice) -> GateMode {
+pub(super) fn run_mode(mode: ModeChoice) -> GateMode {
     match mode {
         ModeChoice::Gain => GateMode::Gain,
         ModeChoice::NotWorse => GateMode::NotWorse,
@@ -236,29 +233,26 @@ fn desk(step: &'static str) -> impl Fn(anyhow::Error) -> RetrainError {
 }
 
 /// A retraining on its way.
-struct Run<'r> {
-    job: &'r Job<'r>,
-    hands: &'r Hands<'r>,
+pub(super) struct Run<'r> {
+    pub(super) job: &'r Job<'r>,
+    pub(super) hands: &'r Hands<'r>,
     progress: &'r mut dyn FnMut(Progress<'_>),
     /// None in a dry run.
-    work: Option<Work>,
-    stand: Stand,
+    pub(super) work: Option<Work>,
+    pub(super) stand: Stand,
 }
-
-/// What the gate found, and how long scoring took.
-type Judged = (Option<GateVerdict>, Option<Sides<Duration>>);
 
 impl Run<'_> {
     fn all(&mut self) -> Result<RetrainReport, RetrainError> {
         let options = self.options();
         self.step("reading leads");
         let prepared = input::prepare(&options.input, options.seed, &self.job.options.model)?;
-        let holdout = prepared.test.as_ref().ok_or(RetrainError::NoHoldout)?;
+        let newest = Newest::of(&prepared)?;
         let champion = self.champion()?;
         let mut notes = Vec::new();
         if let Some(champion) = &champion {
             self.is_new(champion, &prepared)?;
-            notes.extend(absent(champion, holdout));
+            notes.extend(compare::absent(champion, newest.leads));
         }
         notes.extend(self.begin(&options, &prepared)?);
         let (kept, bytes) = self.fitted(&options, &prepared)?;
@@ -272,7 +266,7 @@ impl Run<'_> {
         self.step("calibrating");
         let mut draft = publish::draft(command::origin(&options, &prepared), artefact)?;
         let metrics = draft.manifest.metrics;
-        let (verdict, p99) = self.judge(&options, &mut draft, champion.as_ref(), holdout)?;
+        let (verdict, p99) = self.judge(&options, &mut draft, champion.as_ref(), newest)?;
         let id = format!("{}/{}", self.job.options.model, draft.manifest.version);
         let mut report = RetrainReport {
             model: self.job.options.model.clone(),
@@ -291,7 +285,7 @@ impl Run<'_> {
         };
         report.judged(verdict.as_ref(), p99);
         if !self.job.options.dry_run {
-            self.register(&options, &draft, holdout, &mut report)?;
+            self.register(&options, &draft, newest.leads, &mut report)?;
         }
         Ok(report)
     }
@@ -302,7 +296,7 @@ impl Run<'_> {
         TrainOptions { out, ..self.job.options.train.clone() }
     }
 
-    fn step(&mut self, name: &str) {
+    pub(super) fn step(&mut self, name: &str) {
         (self.progress)(Progress::Step(name));
     }
 
@@ -371,43 +365,6 @@ impl Run<'_> {
         Ok((kept, best.bytes))
     }
 
-    /// Compares with the champion, where there is one, and puts the verdict into the manifest.
-    fn judge(
-        &mut self,
-        options: &TrainOptions,
-        draft: &mut Draft<'_>,
-        champion: Option<&Version>,
-        holdout: &Dataset,
-    ) -> Result<Judged, RetrainError> {
-        self.step("comparing with the champion");
-        let version = draft.version(&options.out)?;
-        let own = View::new(&version.model, holdout);
-        let kinds = judged::kinds(&draft.manifest.schema, holdout);
-        let scores = own.scores()?;
-        draft.manifest.segments = judged::segments(&kinds, &scores, &holdout.labels);
-        let Some(champion) = champion else { return Ok((None, None)) };
-        let theirs = View::new(&champion.model, holdout);
-        let p99 = Sides { champion: theirs.p99(), challenger: own.p99() };
-        let segments: Vec<_> =
-            kinds.into_iter().map(|(feature, word, rows)| (format!("{feature}={word}"), rows)).collect();
-        let names = draft.manifest.schema.features.iter().map(|spec| spec.name.clone());
-        let unmapped: Vec<String> = names.filter(|name| !self.job.live.contains(name)).collect();
-        let exam = Exam {
-            champion: &champion.id.version,
-            labels: &holdout.labels,
-            scores: Sides { champion: &theirs.scores()?, challenger: &scores },
-            p99,
-            segments: &segments,
-            unmapped: &unmapped,
-            // It was loaded just now, as whatever serves is.
-            goldens: true,
-        };
-        let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
-        let verdict = gate(&exam, &policy);
-        draft.manifest.gate = Some(verdict.clone());
-        Ok((Some(verdict), Some(p99)))
-    }
-
     /// Writes the version, has it recorded, and has it score along where it may.
     fn register(
         &mut self,
@@ -460,17 +417,6 @@ impl Run<'_> {
         draft.write(&options.out, holdout, NEWEST)?;
         Ok(version)
     }
-}
-
-/// What of the champion the table does not have.
-fn absent(champion: &Version, holdout: &Dataset) -> Option<String> {
-    let absent = View::new(&champion.model, holdout).absent();
-    (!absent.is_empty()).then(|| {
-        format!(
-            "the champion reads {}, which these leads do not have: it is scored without",
-            absent.join(", ")
-        )
-    })
 }
 
 /// The file of a fitted model.
