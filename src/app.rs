@@ -724,8 +724,9 @@ fn numbers(Outcome { verdict, p99_ns }: &Outcome<'_>) -> Fields {
         ("rows".to_owned(), verdict.rows.into()),
         ("positives".to_owned(), verdict.positives.into()),
     ]);
-    if let Some(Holdout { digest, seen, notes }) = &verdict.holdout {
+    if let Some(Holdout { digest, seen, comparisons, notes }) = &verdict.holdout {
         fields.insert("holdout".to_owned(), digest.as_str().into());
+        fields.insert("comparisons".to_owned(), (*comparisons).into());
         fields.extend(seen.map(|seen| ("seen".to_owned(), seen.into())));
         if !notes.is_empty() {
             fields.insert("notes".to_owned(), notes.join("; ").into());

@@ -72,6 +72,8 @@ pub struct Holdout {
     /// told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<u64>,
+    /// Versions that were compared on these very leads, this one among them.
+    pub comparisons: u64,
     /// What a person should know of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -3,8 +3,8 @@
 //! A champion looks better than it is on leads that it was fitted, chosen or calibrated on. That is safe, for a new version
 //! has a harder time of it, but unfair; so it is said wherever it cannot be helped.
 
-use super::input::Newest;
-use crate::registry::{Holdout, Snapshot, Version};
+use super::{GatePolicy, input::Newest};
+use crate::registry::{GateMode, Holdout, Snapshot, Version};
 
 /// Leads that two versions are compared on.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,10 @@ impl Compared {
                 "it is not known when the leads of version {champion} ended: it looks better than it is if it was fitted or \
                  calibrated on some of these"
             );
-            return Self { rows: every(), holdout: Holdout { digest, seen: None, notes: vec![note] } };
+            return Self {
+                rows: every(),
+                holdout: Holdout { digest, seen: None, comparisons: 1, notes: vec![note] },
+            };
         };
         let seen = all.saturating_sub(newer.len());
         let converted = newer.iter().filter(|row| labels.get(**row) == Some(&true)).count();
@@ -54,7 +57,25 @@ impl Compared {
                 (every(), seen as u64, vec![note])
             }
         };
-        Self { rows, holdout: Holdout { digest, seen: Some(seen), notes } }
+        Self { rows, holdout: Holdout { digest, seen: Some(seen), comparisons: 1, notes } }
+    }
+
+    /// Says how often versions were compared on these very leads: whoever tries again and again is lucky in the end.
+    pub(super) fn again(&mut self, comparisons: u64, policy: &GatePolicy) {
+        self.holdout.comparisons = comparisons;
+        if comparisons > 1 {
+            let (unfit, alpha) = match policy.mode {
+                GateMode::Gain => ("no better".to_owned(), policy.alpha),
+                // Above the lower end of a 95% interval.
+                GateMode::NotWorse => (format!("worse by {}", policy.margin), 0.025),
+            };
+            let times = i32::try_from(comparisons).unwrap_or(i32::MAX);
+            let odds = 1.0 / (1.0 - (1.0 - alpha).powi(times));
+            self.holdout.notes.push(format!(
+                "this is comparison {comparisons} on these very leads: of {comparisons} versions that are {unfit}, chance \
+                 passes one in up to 1 of {odds:.0} cases; newer leads would tell"
+            ));
+        }
     }
 
     /// The values of these leads, of one for each of the newest.
@@ -108,6 +129,23 @@ mod tests {
         let newer = compared(Some("2026-11-02T00:00:16Z"), 1);
         let all: Vec<usize> = (0..10).collect();
         assert_eq!((newer.of(&all), newer.places(&[0, 7, 9])), (vec![7, 8, 9], vec![0, 2]));
+    }
+
+    #[test]
+    fn whoever_tries_again_is_told_how_often_luck_is_enough() {
+        let check = |comparisons, mode, expected: &str| {
+            let mut compared = compared(Some("2026-11-02T00:00:09Z"), 5);
+            compared.again(comparisons, &GatePolicy { mode, ..GatePolicy::default() });
+            let told = compared.holdout.notes.join("");
+            assert!(told.contains(expected) && told.is_empty() == expected.is_empty(), "{told}");
+            assert_eq!(compared.holdout.comparisons, comparisons);
+        };
+        use GateMode::{Gain, NotWorse};
+        check(1, Gain, "");
+        check(2, Gain, "of 2 versions that are no better, chance passes one in up to 1 of 10 cases");
+        check(14, Gain, "1 of 2 cases");
+        check(2, NotWorse, "of 2 versions that are worse by 0.005, chance passes one in up to 1 of 20 cases");
+        check(u64::MAX, Gain, "1 of 1 cases");
     }
 
     #[test]

@@ -225,12 +225,18 @@ fn what_is_no_better_is_rejected_and_never_serves() {
     let slots = place.slots();
     assert_eq!((&*slots.champion, slots.shadows.len()), ("1", 0));
     assert!(!Version::load(&place.path("models/lead/2")).unwrap().manifest.gate.unwrap().passed);
-    // As good as it is enough where a person says so.
+    // As good as it is enough where a person says so, who hears that it is another try.
     let nobody = place.run("same.csv", &["--mode", "not-worse"]);
     assert!(text(&nobody.stderr).contains("a person's decision"), "{}", text(&nobody.stderr));
     let done = place.run("same.csv", &["--mode", "not-worse", "--why", "a refresh"]);
     assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
     assert_eq!(&*place.slots().shadows[0], "3");
+    let again = "  note: this is comparison 2 on these very leads: of 2 versions that are worse by 0.005";
+    assert!(text(&done.stdout).contains(again), "{}", text(&done.stdout));
+    let records = ledger::read(&place.path("state")).unwrap();
+    let counted: Vec<_> =
+        records.iter().filter_map(|record| record.fields.get("comparisons")?.integer()).collect();
+    assert_eq!(counted, [1, 2]);
 }
 
 /// The champion was fitted and calibrated on leads up to day 199.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::run::{RetrainError, Run, run_mode};
 use crate::{
     lead::Sides,
+    ledger::{Field, Kind, Record},
     registry::{GateVerdict, Version},
     train::{
         Exam, GatePolicy, TrainOptions,
@@ -35,6 +36,17 @@ impl<'p> Newest<'p> {
 }
 
 impl Run<'_> {
+    /// Versions that were compared on the same leads, as the ledger tells, and this one.
+    fn comparisons(&self, leads: &str) -> Result<u64, RetrainError> {
+        let own = self.own();
+        let tells = |record: &&Record| {
+            let is_gate = matches!(record.kind, Kind::GatePassed | Kind::GateFailed);
+            let on = record.fields.get("holdout").and_then(Field::text);
+            is_gate && on == Some(leads) && record.version.as_deref() != own
+        };
+        Ok(1 + self.records()?.iter().filter(tells).count() as u64)
+    }
+
     /// Compares with the champion, where there is one, and puts the verdict into the manifest.
     pub(super) fn judge(
         &mut self,
@@ -52,7 +64,8 @@ impl Run<'_> {
         draft.manifest.segments = judged::segments(&kinds, &scores, labels);
         let Some(champion) = champion else { return Ok((None, None)) };
         let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
-        let compared = Compared::new(newest.known, labels, champion, policy.positives);
+        let mut compared = Compared::new(newest.known, labels, champion, policy.positives);
+        compared.again(self.comparisons(&newest.known.digest)?, &policy);
         let theirs = View::new(&champion.model, leads);
         let p99 = Sides { champion: theirs.p99(), challenger: own.p99() };
         let named = kinds.into_iter();

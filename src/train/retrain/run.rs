@@ -14,7 +14,7 @@ use super::{
     work::{Kept, Work, Written},
 };
 use crate::{
-    ledger::{Event, Kind},
+    ledger::{self, Event, Kind, Record},
     registry::{self, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
     train::{
         Epoch, GatePolicy, TrainError, TrainOptions,
@@ -309,6 +309,19 @@ impl Run<'_> {
         let event = Event::new(kind, self.job.actor).model(&*options.model);
         let event = if options.why.is_empty() { event } else { event.with("reason", &*options.why) };
         (self.hands.record)(with(event)).map_err(desk("recording"))
+    }
+
+    /// What the ledger tells of the model.
+    pub(super) fn records(&self) -> Result<Vec<Record>, RetrainError> {
+        let records =
+            ledger::read(self.job.state).map_err(|error| desk("reading the ledger")(error.into()))?;
+        let own = |record: &Record| record.model.as_ref() == Some(&self.job.options.model);
+        Ok(records.into_iter().filter(own).collect())
+    }
+
+    /// The version that this run, or the one that it goes on with, wrote.
+    pub(super) fn own(&self) -> Option<&str> {
+        Some(self.work.as_ref()?.steps.written.as_ref()?.version.as_str())
     }
 
     fn champion(&self) -> Result<Option<Version>, RetrainError> {
