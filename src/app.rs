@@ -711,8 +711,8 @@ fn stand(desk: &Desk, model: &str) -> anyhow::Result<Stand> {
     };
     let canary = status.challenger.iter();
     let canary =
-        canary.map(|trial| format!("version {} answers {}% of the leads", trial.version, trial.percent));
-    let shadows = status.shadows.iter().map(|version| format!("version {version} is a shadow"));
+        canary.map(|trial| (trial.version.clone(), format!("answers {}% of the leads", trial.percent)));
+    let shadows = status.shadows.iter().map(|version| (version.clone(), "is a shadow".to_owned()));
     Ok(Stand { champion: status.champion, on_trial: canary.chain(shadows).collect() })
 }
 

@@ -317,9 +317,10 @@ fn what_cannot_be_judged_is_refused_with_its_reason() {
     assert_eq!(place.versions(), ["1"]);
 }
 
-/// Whatever the desk refuses, once.
+/// Whatever the desk refuses, once; or the slots as they stand from then on, until all is mended.
 struct Broken<'b> {
     at: &'b str,
+    moved: Option<Stand>,
     is_mended: Cell<bool>,
     heard: RefCell<Vec<String>>,
 }
@@ -327,20 +328,28 @@ struct Broken<'b> {
 impl Broken<'_> {
     fn pass(&self, step: &str) -> anyhow::Result<()> {
         self.heard.borrow_mut().push(step.to_owned());
-        match step == self.at && !self.is_mended.get() {
+        match step == self.at && self.moved.is_none() && !self.is_mended.get() {
             true => Err(anyhow::anyhow!("killed")),
             false => Ok(()),
+        }
+    }
+
+    fn stand(&self) -> Stand {
+        let is_there = self.heard.borrow().iter().any(|heard| heard == self.at);
+        match &self.moved {
+            Some(moved) if is_there && !self.is_mended.get() => moved.clone(),
+            _ => Stand { champion: Some("1".into()), on_trial: Vec::new() },
         }
     }
 
     fn run(&self, place: &Place) -> Result<Vec<String>, RetrainError> {
         let (options, config) = (place.options("new.csv", &[]), place.config());
         let hands = Hands {
-            stand: &|| Ok(Stand { champion: Some("1".into()), on_trial: Vec::new() }),
+            stand: &|| Ok(self.stand()),
             seat: &|| self.pass("seat"),
             judged: &|version, _| self.pass("judged").map(|()| vec![format!("judged {version}")]),
             shadow: &|version| self.pass("shadow").map(|()| vec![format!("shadow {version}")]),
-            record: &|_| Ok(()),
+            record: &|event| self.pass(event.kind.as_str()),
         };
         let job = Job {
             options: &options,
@@ -382,12 +391,38 @@ fn a_run_that_was_broken_off_is_taken_up() {
         ),
     ] {
         let place = Place::with_champion();
-        let broken = Broken { at, is_mended: Cell::new(false), heard: RefCell::default() };
+        let broken = Broken { at, moved: None, is_mended: Cell::new(false), heard: RefCell::default() };
         let error = broken.run(&place).unwrap_err().to_string();
         assert!(error.ends_with(": killed"), "{error}");
         assert_eq!(place.versions(), versions, "{at}");
         broken.is_mended.set(true);
         assert_eq!(broken.run(&place).unwrap().join(", "), again, "{at}");
+        assert_eq!(place.versions(), ["1", "2"], "{at}");
+    }
+}
+
+#[test]
+fn slots_that_move_meanwhile_stop_the_run_and_lose_nothing() {
+    let champion = |version: &str| Stand { champion: Some(version.to_owned()), on_trial: Vec::new() };
+    let trial = Stand { on_trial: vec![("9".to_owned(), "is a shadow".to_owned())], ..champion("1") };
+    let moved = "lead: the champion was version 1 when this began and is version 7 now";
+    for (at, slots, expected, versions) in [
+        ("retrain.started", champion("7"), moved, vec!["1"]),
+        ("retrain.started", trial.clone(), "lead waits: version 9 is a shadow", vec!["1"]),
+        ("judged", champion("7"), moved, vec!["1", "2"]),
+        ("judged", trial, "lead waits: version 9 is a shadow", vec!["1", "2"]),
+    ] {
+        let place = Place::with_champion();
+        let heard = RefCell::default();
+        let broken = Broken { at, moved: Some(slots), is_mended: Cell::new(false), heard };
+        let error = broken.run(&place).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert!(!broken.heard.borrow().iter().any(|heard| heard == "shadow"), "{at}");
+        assert_eq!(place.versions(), versions, "{at}");
+        broken.is_mended.set(true);
+        // What was fitted is at hand.
+        let steps = broken.run(&place).unwrap();
+        assert_eq!((&*steps[1], steps.last().unwrap().as_str()), ("calibrating", "shadow 2"), "{at}");
         assert_eq!(place.versions(), ["1", "2"], "{at}");
     }
 }

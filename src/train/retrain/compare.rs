@@ -55,6 +55,7 @@ impl Run<'_> {
         champion: Option<&Version>,
         newest: Newest<'_>,
     ) -> Result<Judged, RetrainError> {
+        self.still()?;
         self.step("comparing with the champion");
         let version = draft.version(&options.out)?;
         let (leads, labels) = (newest.leads, &newest.leads.labels);

@@ -118,8 +118,8 @@ impl fmt::Debug for Hands<'_> {
 pub struct Stand {
     /// Who serves.
     pub champion: Option<String>,
-    /// What is on trial, in words such as `version 4 is a shadow`.
-    pub on_trial: Vec<String>,
+    /// The versions that are on trial, each with words such as `is a shadow`.
+    pub on_trial: Vec<(String, String)>,
 }
 
 /// What is going on.
@@ -147,6 +147,19 @@ pub enum RetrainError {
         model: String,
         /// What is on trial.
         on_trial: Vec<String>,
+    },
+    /// Another version serves than when the run began.
+    #[error(
+        "{model}: the champion was {} when this began and is {} now, so the comparison is void; what was fitted is kept: \
+         run it again", told(before.as_ref()), told(now.as_ref())
+    )]
+    Moved {
+        /// The model.
+        model: String,
+        /// The champion that it was compared with, or was to be.
+        before: Option<String>,
+        /// Who serves now.
+        now: Option<String>,
     },
     /// Another process retrains the model.
     #[error("{model} is being retrained by another process")]
@@ -202,10 +215,8 @@ pub fn run(
     // First the lock: what serves may change while another run goes on.
     let work = if options.dry_run { None } else { Some(Work::open(job.state, &options.model)?) };
     let stand = (hands.stand)().map_err(desk("looking at the slots"))?;
-    if !stand.on_trial.is_empty() && !options.force {
-        return Err(RetrainError::Trial { model: options.model.clone(), on_trial: stand.on_trial });
-    }
     let mut run = Run { job, hands, progress, work, stand };
+    run.alone(&run.stand)?;
     run.record(Kind::RetrainRequested, |event| {
         event.with("trigger", job.trigger).with("mode", run_mode(options.mode).as_str())
     })?;
@@ -215,6 +226,11 @@ pub fn run(
             |event: Event| event.with("why", error.to_string().chars().take(1000).collect::<String>());
         _ = run.record(Kind::RetrainFailed, failed);
     })
+}
+
+/// `version 3`
+fn told(champion: Option<&String>) -> String {
+    champion.map_or_else(|| "none".to_owned(), |version| format!("version {version}"))
 }
 
 fn is_person(actor: &str) -> bool {
@@ -255,6 +271,7 @@ impl Run<'_> {
             notes.extend(compare::absent(champion, newest.leads));
         }
         notes.extend(self.begin(&options, &prepared)?);
+        self.alone(&self.stand)?;
         let (kept, bytes) = self.fitted(&options, &prepared)?;
         let artefact = Artefact {
             kind: kept.kind,
@@ -309,6 +326,28 @@ impl Run<'_> {
         let event = Event::new(kind, self.job.actor).model(&*options.model);
         let event = if options.why.is_empty() { event } else { event.with("reason", &*options.why) };
         (self.hands.record)(with(event)).map_err(desk("recording"))
+    }
+
+    /// Refuses to go on while another version than its own is on trial.
+    fn alone(&self, stand: &Stand) -> Result<(), RetrainError> {
+        let others = stand.on_trial.iter().filter(|(version, _)| Some(version.as_str()) != self.own());
+        let on_trial: Vec<String> =
+            others.map(|(version, words)| format!("version {version} {words}")).collect();
+        match on_trial.is_empty() || self.job.options.force {
+            true => Ok(()),
+            false => Err(RetrainError::Trial { model: self.job.options.model.clone(), on_trial }),
+        }
+    }
+
+    /// Refuses to go on where the slots have moved since the run began: fitting takes its time.
+    pub(super) fn still(&self) -> Result<(), RetrainError> {
+        let now = (self.hands.stand)().map_err(desk("looking at the slots"))?;
+        self.alone(&now)?;
+        if now.champion == self.stand.champion {
+            return Ok(());
+        }
+        let (model, before) = (self.job.options.model.clone(), self.stand.champion.clone());
+        Err(RetrainError::Moved { model, before, now: now.champion })
     }
 
     /// What the ledger tells of the model.
@@ -386,6 +425,7 @@ impl Run<'_> {
         holdout: &Dataset,
         report: &mut RetrainReport,
     ) -> Result<(), RetrainError> {
+        self.still()?;
         self.step("registering");
         // Without slots the highest version serves, and that would be the new one.
         (self.hands.seat)().map_err(desk("naming the champion"))?;
@@ -398,6 +438,7 @@ impl Run<'_> {
                 let said = (self.hands.judged)(&version, &outcome).map_err(desk("recording the gate"))?;
                 report.said.extend(said);
                 if verdict.passed {
+                    self.still()?;
                     report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
                 }
             }
