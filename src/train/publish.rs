@@ -272,3 +272,27 @@ pub(super) fn commit() -> Option<String> {
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{VersionError, WEIGHTS, fixture};
+
+    #[test]
+    fn a_version_whose_golden_samples_are_off_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let bytes = fs::read(fixture::write(root.path(), "lead", "1", 0.5).join(WEIGHTS)).unwrap();
+        let draft = |off: f32| {
+            let mut manifest = fixture::manifest("lead", "2", 0.5);
+            manifest.golden[3].score += off;
+            Draft { manifest, name: WEIGHTS, bytes: &bytes }.version(&root.path().join("lead"))
+        };
+        assert_eq!(draft(0.0).unwrap().manifest.golden.len(), 8);
+        for off in [2e-5, -0.1, f32::NAN] {
+            let refused = draft(off).err().unwrap();
+            let is_golden = matches!(refused, TrainError::Version(VersionError::Golden { sample: 3, .. }));
+            // What is no number is no JSON either.
+            assert!(is_golden || off.is_nan(), "{off}: {refused}");
+        }
+    }
+}

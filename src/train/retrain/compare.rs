@@ -82,8 +82,6 @@ impl Run<'_> {
             p99,
             segments: &segments,
             unmapped: &unmapped,
-            // It was loaded just now, as whatever serves is.
-            goldens: true,
         };
         let verdict = GateVerdict { holdout: Some(compared.holdout.clone()), ..gate(&exam, &policy) };
         draft.manifest.gate = Some(verdict.clone());

@@ -33,6 +33,8 @@ pub struct RetrainReport {
     pub gate: Option<GateVerdict>,
     /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
     pub p99_ns: Option<[u64; 2]>,
+    /// Leads of known score that it scores alike, to 1e-5, once it is loaded as whatever serves is; it is refused otherwise.
+    pub golden: usize,
     /// Whether it may be tried.
     pub passed: bool,
     /// What a person should know.
@@ -76,6 +78,7 @@ impl fmt::Display for RetrainReport {
         if let Some([champion, own]) = self.p99_ns {
             writeln!(f, "  scoring takes {own} ns at p99, the champion {champion} ns")?;
         }
+        writeln!(f, "loaded as what serves: {} golden samples hold", self.golden)?;
         self.said.iter().try_for_each(|said| writeln!(f, "{said}"))?;
         let would = if self.dry_run { "would be" } else { "is" };
         match (self.passed, &self.champion) {

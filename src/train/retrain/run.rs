@@ -297,6 +297,7 @@ impl Run<'_> {
             gate: None,
             p99_ns: None,
             passed: true,
+            golden: draft.manifest.golden.len(),
             notes,
             said: Vec::new(),
         };
@@ -430,6 +431,7 @@ impl Run<'_> {
         // Without slots the highest version serves, and that would be the new one.
         (self.hands.seat)().map_err(desk("naming the champion"))?;
         let version = self.written(options, draft, holdout)?;
+        report.golden = self.loaded(&options.out.join(&version))?;
         report.id = format!("{}/{version}", report.model);
         match &draft.manifest.gate {
             None => (self.hands.seat)().map_err(desk("naming the champion"))?,
@@ -447,6 +449,12 @@ impl Run<'_> {
             work.end();
         }
         Ok(())
+    }
+
+    /// How many golden samples hold in what was written, loaded as whatever serves is.
+    fn loaded(&self, folder: &Path) -> Result<usize, RetrainError> {
+        let version = Version::load_trusted(folder, self.job.trust).map_err(TrainError::from)?;
+        Ok(version.manifest.golden.len())
     }
 
     /// The version on disk: the one that a run before wrote, if it is this very one, or a new one.

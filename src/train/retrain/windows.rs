@@ -72,7 +72,6 @@ fn judged(champion: &(Version, Dataset), challenger: &(Version, Dataset), mode: 
         p99: Sides::default(),
         segments: &segments,
         unmapped: &[],
-        goldens: true,
     };
     gate(&exam, &GatePolicy { mode, ..GatePolicy::default() })
 }
