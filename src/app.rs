@@ -38,7 +38,7 @@ use crate::{
     telemetry::{Latency, Metrics, now_ms},
     train::{
         GatePolicy, RetrainOptions, RetrainReport,
-        retrain::{self, Hands, Job, Outcome, Progress, Stand},
+        retrain::{self, Hands, Job, Outcome, Progress, Recorded, Stand},
     },
 };
 
@@ -663,11 +663,13 @@ pub fn retrain(
         seat: &|| Ok(desk.seat(model, now_ms()).map(|_| ())?),
         judged: &|version, outcome| match state(version)? {
             State::Trained => {
-                let action = Action::Judge { version: version.to_owned(), passed: outcome.verdict.passed };
-                carry_out(action, Grounds { numbers: numbers(outcome), ..Grounds::default() })
+                let passed = outcome.passed();
+                let action = Action::Judge { version: version.to_owned(), passed };
+                let grounds = Grounds { numbers: numbers(outcome), ..Grounds::default() };
+                carry_out(action, grounds).map(|said| Recorded { passed, said })
             }
             // A run before came so far.
-            _ => Ok(Vec::new()),
+            state => Ok(Recorded { passed: state != State::Rejected, said: Vec::new() }),
         },
         shadow: &|version| match state(version)? {
             State::Validated => carry_out(Action::Shadow(version.to_owned()), Grounds::default()),
@@ -717,7 +719,7 @@ fn stand(desk: &Desk, model: &str) -> anyhow::Result<Stand> {
 }
 
 /// A verdict as a record holds it: `quality_gain_e6`, and the names of the checks that failed.
-fn numbers(Outcome { verdict, p99_ns }: &Outcome<'_>) -> Fields {
+fn numbers(Outcome { verdict, latency }: &Outcome<'_>) -> Fields {
     let mut fields = Fields::from([
         ("mode".to_owned(), verdict.mode.as_str().into()),
         ("champion".to_owned(), verdict.champion.clone().into()),
@@ -737,14 +739,12 @@ fn numbers(Outcome { verdict, p99_ns }: &Outcome<'_>) -> Fields {
             |(name, number): (&String, &f64)| (format!("{}_{name}_e6", check.name), Field::micro(*number));
         fields.extend(check.numbers.iter().map(named));
     }
-    let failed: Vec<&str> = verdict.failed().map(|check| check.name.as_str()).collect();
+    let failed = verdict.failed().chain(Some(*latency).filter(|latency| !latency.passed));
+    let failed: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
     if !failed.is_empty() {
         fields.insert("failed".to_owned(), failed.join(" ").into());
     }
-    if let Some([champion, own]) = *p99_ns {
-        fields.insert("p99_ns".to_owned(), own.into());
-        fields.insert("champion_p99_ns".to_owned(), champion.into());
-    }
+    fields.extend(latency.numbers.iter().map(|(name, nanos)| (name.clone(), (*nanos as i64).into())));
     fields
 }
 

@@ -268,7 +268,7 @@ fn gate(gate: Option<&GateVerdict>) -> String {
         let mark = if check.passed { "passed" } else { "**failed**" };
         let _ = writeln!(text, "| {} | {mark} | {} |", check.name, cell(&check.said));
     }
-    text + "\n"
+    text + "\nHow long scoring takes is recorded in the ledger: no two runs measure the same.\n\n"
 }
 
 fn share(labels: impl Iterator<Item = bool>) -> Proportion {

@@ -288,11 +288,11 @@ mod tests {
             Draft { manifest, name: WEIGHTS, bytes: &bytes }.version(&root.path().join("lead"))
         };
         assert_eq!(draft(0.0).unwrap().manifest.golden.len(), 8);
-        for off in [2e-5, -0.1, f32::NAN] {
-            let refused = draft(off).err().unwrap();
-            let is_golden = matches!(refused, TrainError::Version(VersionError::Golden { sample: 3, .. }));
-            // What is no number is no JSON either.
-            assert!(is_golden || off.is_nan(), "{off}: {refused}");
+        for off in [2e-5, -0.1] {
+            let refused = draft(off).err();
+            let is_golden =
+                matches!(refused, Some(TrainError::Version(VersionError::Golden { sample: 3, .. })));
+            assert!(is_golden, "{off}: {refused:?}");
         }
     }
 }

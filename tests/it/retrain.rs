@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Output,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -17,7 +18,7 @@ use leadwire::{
     registry::{Deployment, Trust, Version},
     train::{
         GatePolicy, RetrainOptions,
-        retrain::{self, Hands, Job, Progress, RetrainError, Stand},
+        retrain::{self, Hands, Job, Progress, Recorded, RetrainError, Stand},
     },
 };
 
@@ -321,11 +322,17 @@ fn what_cannot_be_judged_is_refused_with_its_reason() {
 struct Broken<'b> {
     at: &'b str,
     moved: Option<Stand>,
+    policy: GatePolicy,
     is_mended: Cell<bool>,
     heard: RefCell<Vec<String>>,
 }
 
-impl Broken<'_> {
+impl<'b> Broken<'b> {
+    fn at(at: &'b str) -> Self {
+        let (is_mended, heard) = (Cell::new(false), RefCell::default());
+        Self { at, moved: None, policy: GatePolicy::default(), is_mended, heard }
+    }
+
     fn pass(&self, step: &str) -> anyhow::Result<()> {
         self.heard.borrow_mut().push(step.to_owned());
         match step == self.at && self.moved.is_none() && !self.is_mended.get() {
@@ -347,7 +354,10 @@ impl Broken<'_> {
         let hands = Hands {
             stand: &|| Ok(self.stand()),
             seat: &|| self.pass("seat"),
-            judged: &|version, _| self.pass("judged").map(|()| vec![format!("judged {version}")]),
+            judged: &|version, outcome| {
+                let said = vec![format!("judged {version}")];
+                self.pass("judged").map(|()| Recorded { passed: outcome.passed(), said })
+            },
             shadow: &|version| self.pass("shadow").map(|()| vec![format!("shadow {version}")]),
             record: &|event| self.pass(event.kind.as_str()),
         };
@@ -359,7 +369,7 @@ impl Broken<'_> {
             actor: "jo",
             trigger: "manual",
             live: ["budget", "size", "channel"].map(String::from).into(),
-            policy: GatePolicy::default(),
+            policy: self.policy.clone(),
         };
         let mut steps = Vec::new();
         let mut progress = |going: Progress<'_>| {
@@ -391,7 +401,7 @@ fn a_run_that_was_broken_off_is_taken_up() {
         ),
     ] {
         let place = Place::with_champion();
-        let broken = Broken { at, moved: None, is_mended: Cell::new(false), heard: RefCell::default() };
+        let broken = Broken::at(at);
         let error = broken.run(&place).unwrap_err().to_string();
         assert!(error.ends_with(": killed"), "{error}");
         assert_eq!(place.versions(), versions, "{at}");
@@ -413,8 +423,7 @@ fn slots_that_move_meanwhile_stop_the_run_and_lose_nothing() {
         ("judged", trial, "lead waits: version 9 is a shadow", vec!["1", "2"]),
     ] {
         let place = Place::with_champion();
-        let heard = RefCell::default();
-        let broken = Broken { at, moved: Some(slots), is_mended: Cell::new(false), heard };
+        let broken = Broken { moved: Some(slots), ..Broken::at(at) };
         let error = broken.run(&place).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
         assert!(!broken.heard.borrow().iter().any(|heard| heard == "shadow"), "{at}");
@@ -438,6 +447,18 @@ fn two_at_once_are_one_too_many() {
     let error =
         app::retrain(&place.config(), &options, ("jo", "manual"), &mut |_| {}).unwrap_err().to_string();
     assert_eq!(error, "lead is being retrained by another process");
+}
+
+#[test]
+fn a_manifest_does_not_hang_on_how_busy_the_machine_was() {
+    let manifest = |policy: GatePolicy, last: &str| {
+        let place = Place::with_champion();
+        let steps = Broken { policy, ..Broken::at("nothing") }.run(&place).unwrap();
+        assert_eq!(steps.last().unwrap(), last);
+        fs::read(place.path("models/lead/2/manifest.json")).unwrap()
+    };
+    let never = GatePolicy { slowdown: 0.0, fast: Duration::ZERO, ..GatePolicy::default() };
+    assert!(manifest(GatePolicy::default(), "shadow 2") == manifest(never, "judged 2"));
 }
 
 #[test]

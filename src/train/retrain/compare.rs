@@ -1,12 +1,10 @@
 //! The comparison with the champion, on the newest leads.
 
-use std::time::Duration;
-
 use super::run::{RetrainError, Run, run_mode};
 use crate::{
     lead::Sides,
     ledger::{Field, Kind, Record},
-    registry::{GateVerdict, Version},
+    registry::{GateCheck, GateVerdict, Version},
     train::{
         Exam, GatePolicy, TrainOptions,
         dataset::Dataset,
@@ -18,8 +16,8 @@ use crate::{
     },
 };
 
-/// What the gate found, and how long scoring took.
-pub(super) type Judged = (Option<GateVerdict>, Option<Sides<Duration>>);
+/// What the gate found, and whether scoring is fast enough.
+pub(super) type Judged = Option<(GateVerdict, GateCheck)>;
 
 /// The newest leads, which neither the new version nor its calibration saw.
 #[derive(Clone, Copy)]
@@ -63,7 +61,7 @@ impl Run<'_> {
         let kinds = judged::kinds(&draft.manifest.schema, leads);
         let scores = own.scores()?;
         draft.manifest.segments = judged::segments(&kinds, &scores, labels);
-        let Some(champion) = champion else { return Ok((None, None)) };
+        let Some(champion) = champion else { return Ok(None) };
         let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
         let mut compared = Compared::new(newest.known, labels, champion, policy.positives);
         compared.again(self.comparisons(&newest.known.digest)?, &policy);
@@ -79,13 +77,12 @@ impl Run<'_> {
             champion: &champion.id.version,
             labels: &compared.of(labels),
             scores: Sides { champion: &compared.of(&theirs.scores()?), challenger: &compared.of(&scores) },
-            p99,
             segments: &segments,
             unmapped: &unmapped,
         };
         let verdict = GateVerdict { holdout: Some(compared.holdout.clone()), ..gate(&exam, &policy) };
         draft.manifest.gate = Some(verdict.clone());
-        Ok((Some(verdict), Some(p99)))
+        Ok(Some((verdict, gate::latency(p99, &policy))))
     }
 }
 

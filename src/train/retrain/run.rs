@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ledger::{self, Event, Kind, Record},
-    registry::{self, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
+    registry::{self, GateCheck, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
     train::{
         Epoch, GatePolicy, TrainError, TrainOptions,
         command::{self, TREES_FILE},
@@ -90,8 +90,8 @@ pub struct Hands<'h> {
     pub stand: &'h dyn Fn() -> anyhow::Result<Stand>,
     /// Has the slots say who serves, before and after a new version comes.
     pub seat: &'h dyn Fn() -> anyhow::Result<()>,
-    /// Records a version and its verdict, unless that is done; what was said.
-    pub judged: &'h dyn Fn(&str, &Outcome<'_>) -> anyhow::Result<Vec<String>>,
+    /// Records a version and its verdict, unless that is done.
+    pub judged: &'h dyn Fn(&str, &Outcome<'_>) -> anyhow::Result<Recorded>,
     /// Has a version score along, unless it does; what was said.
     pub shadow: &'h dyn Fn(&str) -> anyhow::Result<Vec<String>>,
     /// Records an event.
@@ -103,8 +103,24 @@ pub struct Hands<'h> {
 pub struct Outcome<'o> {
     /// The verdict.
     pub verdict: &'o GateVerdict,
-    /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
-    pub p99_ns: Option<[u64; 2]>,
+    /// Whether scoring is fast enough, which is not in the verdict: no two runs measure the same.
+    pub latency: &'o GateCheck,
+}
+
+impl Outcome<'_> {
+    /// Whether the version may be tried.
+    pub fn passed(&self) -> bool {
+        self.verdict.passed && self.latency.passed
+    }
+}
+
+/// What the desk made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whether the version may be tried, as it is on record: a run that was broken off may have measured another time.
+    pub passed: bool,
+    /// What was said.
+    pub said: Vec<String>,
 }
 
 impl fmt::Debug for Hands<'_> {
@@ -283,7 +299,7 @@ impl Run<'_> {
         self.step("calibrating");
         let mut draft = publish::draft(command::origin(&options, &prepared), artefact)?;
         let metrics = draft.manifest.metrics;
-        let (verdict, p99) = self.judge(&options, &mut draft, champion.as_ref(), newest)?;
+        let judged = self.judge(&options, &mut draft, champion.as_ref(), newest)?;
         let id = format!("{}/{}", self.job.options.model, draft.manifest.version);
         let mut report = RetrainReport {
             model: self.job.options.model.clone(),
@@ -295,13 +311,13 @@ impl Run<'_> {
             candidates: kept.candidates,
             metrics,
             gate: None,
-            p99_ns: None,
+            latency: None,
             passed: true,
             golden: draft.manifest.golden.len(),
             notes,
             said: Vec::new(),
         };
-        report.judged(verdict.as_ref(), p99);
+        report.judged(judged);
         if !self.job.options.dry_run {
             self.register(&options, &draft, newest.leads, &mut report)?;
         }
@@ -433,17 +449,18 @@ impl Run<'_> {
         let version = self.written(options, draft, holdout)?;
         report.golden = self.loaded(&options.out.join(&version))?;
         report.id = format!("{}/{version}", report.model);
-        match &draft.manifest.gate {
-            None => (self.hands.seat)().map_err(desk("naming the champion"))?,
-            Some(verdict) => {
-                let outcome = Outcome { verdict, p99_ns: report.p99_ns };
-                let said = (self.hands.judged)(&version, &outcome).map_err(desk("recording the gate"))?;
-                report.said.extend(said);
-                if verdict.passed {
-                    self.still()?;
-                    report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
-                }
+        match (report.gate.as_ref(), report.latency.as_ref()) {
+            (Some(verdict), Some(latency)) => {
+                let outcome = Outcome { verdict, latency };
+                let recorded = (self.hands.judged)(&version, &outcome).map_err(desk("recording the gate"))?;
+                report.passed = recorded.passed;
+                report.said.extend(recorded.said);
             }
+            _ => (self.hands.seat)().map_err(desk("naming the champion"))?,
+        }
+        if report.passed && report.gate.is_some() {
+            self.still()?;
+            report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
         }
         if let Some(work) = self.work.take() {
             work.end();

@@ -69,7 +69,6 @@ fn judged(champion: &(Version, Dataset), challenger: &(Version, Dataset), mode: 
         champion: "static",
         labels,
         scores: Sides { champion: &scores(champion), challenger: &scores(challenger) },
-        p99: Sides::default(),
         segments: &segments,
         unmapped: &[],
     };
