@@ -277,6 +277,29 @@ fn leads_that_the_champion_knows_are_left_out_or_told_of() {
 }
 
 #[test]
+fn the_number_of_a_version_that_is_gone_is_not_used_again() {
+    let place = Place::with_champion();
+    assert_eq!(place.run("same.csv", &[]).status.code(), Some(1));
+    fs::remove_dir_all(place.path("models/lead/2")).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let done = place.run("new.csv", more);
+        assert!(text(&done.stdout).contains("\nlead/3 "), "{}{}", text(&done.stdout), text(&done.stderr));
+    }
+    assert_eq!(place.versions(), ["1", "3"]);
+}
+
+#[test]
+fn versions_go_where_the_configuration_says() {
+    let place = Place::with_champion();
+    let out = place.path("elsewhere/lead").display().to_string();
+    let done = place.run("new.csv", &["--out", &out]);
+    assert_eq!(done.status.code(), Some(2));
+    let told = "for '--out <FOLDER>': versions go where `models` of the configuration says";
+    assert!(text(&done.stderr).contains(told), "{}", text(&done.stderr));
+    assert!(!text(&leadwire(&["retrain", "--help"]).stdout).contains("--out"));
+}
+
+#[test]
 fn a_dry_run_leaves_nothing_behind() {
     let place = Place::with_champion();
     let before = files(place.folder.path());

@@ -297,7 +297,8 @@ impl Run<'_> {
             bytes: &bytes,
         };
         self.step("calibrating");
-        let mut draft = publish::draft(command::origin(&options, &prepared), artefact)?;
+        let draft = publish::draft(command::origin(&options, &prepared), artefact)?;
+        let mut draft = self.unused(draft)?;
         let metrics = draft.manifest.metrics;
         let judged = self.judge(&options, &mut draft, champion.as_ref(), newest)?;
         let id = format!("{}/{}", self.job.options.model, draft.manifest.version);
@@ -322,6 +323,22 @@ impl Run<'_> {
             self.register(&options, &draft, newest.leads, &mut report)?;
         }
         Ok(report)
+    }
+
+    /// Under a number that no version ever had: the folder of one may be gone, but the ledger knows it.
+    fn unused<'a>(&self, draft: Draft<'a>) -> Result<Draft<'a>, RetrainError> {
+        let records = self.records()?;
+        let others = records.iter().filter_map(|record| record.version.as_ref()).filter(|version| {
+            // What this run wrote may go on under its name.
+            Some(version.as_str()) != self.own()
+        });
+        let last = others.filter_map(|version| version.parse::<u64>().ok()).max();
+        let next = last.and_then(|last| last.checked_add(1));
+        let drafted = draft.manifest.version.parse::<u64>().ok();
+        match next.filter(|next| drafted.is_some_and(|drafted| drafted < *next)) {
+            Some(next) => Ok(draft.numbered(&next.to_string())),
+            None => Ok(draft),
+        }
     }
 
     /// The options of training, into the model's folder.
@@ -507,8 +524,8 @@ fn file(name: &str) -> &'static str {
 fn key(options: &TrainOptions, prepared: &Prepared) -> String {
     let TrainOptions { seed, kind, calibration, grades, .. } = options;
     let Prepared { train, valid, snapshot, .. } = prepared;
-    let (columns, program) = (&options.input.columns, env!("CARGO_PKG_VERSION"));
+    let (columns, program) = (&options.input.columns, (env!("CARGO_PKG_VERSION"), publish::commit()));
     let parts = [train.digest(), valid.digest(), snapshot.digest.clone()].join(" ");
-    let text = format!("{program} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?}");
+    let text = format!("{program:?} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?}");
     registry::sha256(text.as_bytes())
 }
