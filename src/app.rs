@@ -686,6 +686,7 @@ pub fn retrain(
         trigger,
         live: config.features.iter().map(|feature| feature.name.to_string()).collect(),
         policy: policy(config),
+        now_ms: now_ms(),
     };
     Ok(retrain::run(&job, &hands, progress)?)
 }

@@ -266,7 +266,7 @@ impl From<candle_core::Error> for TrainError {
 /// Trains and writes a version. `progress` hears of every epoch.
 pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<TrainReport, TrainError> {
     let model = publish::model_name(&options.out)?;
-    let prepared = input::prepare(&options.input, options.seed, &model)?;
+    let prepared = input::prepare(&options.input, options.seed, (&model, input::now_ms()))?;
     let (best, candidates) = choose(options, &prepared, &mut progress)?;
     let version = publish::publish(origin(options, &prepared), best.artefact(), "validation rows")?;
     let test = prepared.test.as_ref().map(|test| publish::judge(&version, test)).transpose()?.flatten();

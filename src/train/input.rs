@@ -150,10 +150,14 @@ pub(super) struct Leads {
     pub(super) target: String,
 }
 
-/// Reads the leads that the options name. `model` is whose scores of the lead log count.
-pub(super) fn prepare(options: &InputOptions, seed: u64, model: &str) -> Result<Prepared, TrainError> {
+/// Reads the leads that the options name. `model` is whose scores of the lead log count, as of `now_ms`.
+pub(super) fn prepare(
+    options: &InputOptions,
+    seed: u64,
+    (model, now_ms): (&str, i64),
+) -> Result<Prepared, TrainError> {
     let leads = match options.log.from_log {
-        true => logged::read(&options.log, model, now_ms())?,
+        true => logged::read(&options.log, model, now_ms)?,
         false => Leads::read(options, &options.data)?,
     };
     leads.prepare(options, seed)
@@ -344,7 +348,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     crate::config::time(text).ok_or_else(|| format!("{text:?} is not a time such as 12h or 180d"))
 }
 
-fn now_ms() -> i64 {
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

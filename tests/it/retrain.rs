@@ -5,19 +5,23 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Output,
-    time::Duration,
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use clap::Parser;
 use leadwire::{
     app,
     config::Config,
+    lead::{Arm, Grade, ModelId, Outcome, Score, Value},
+    leadlog::{Decision, Entry, OutcomeRecord, Packed, ScoreRecord, Store},
     ledger,
     registry::{Deployment, Trust, Version},
     train::{
-        GatePolicy, RetrainOptions,
+        GatePolicy, RetrainOptions, RetrainReport,
         retrain::{self, Hands, Job, Progress, Recorded, RetrainError, Stand},
     },
 };
@@ -42,6 +46,10 @@ features:
   channel: {from: [/channel], type: category}
 routes: []
 ";
+
+const HOUR: i64 = 3_600_000;
+/// 2026-11-02.
+const NOW: i64 = 1_793_577_600_000;
 
 /// A place with leads of two ages: in old ones the budget tells who converts, in new ones the size.
 struct Place {
@@ -100,6 +108,26 @@ impl Place {
         Config::load(&self.path("leadwire.yaml")).unwrap()
     }
 
+    fn spawn(&self, data: &str) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leadwire"));
+        command.args(["retrain", "--who", "jo"]).args(self.line(data, &[]));
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Versions must be signed from now on; signs one with the key's file.
+    fn signed(&self) -> impl Fn(&str) {
+        let [key, models] = ["key.pem", "models"].map(|name| self.path(name).display().to_string());
+        let public = leadwire(&["models", "keygen", "--out", &key]);
+        let line = format!("{}model_keys: [{}]\n", CONFIG.trim_start(), text(&public.stdout).trim());
+        let placed =
+            line.replace("MODELS", &models).replace("STATE", &self.path("state").display().to_string());
+        fs::write(self.path("leadwire.yaml"), placed).unwrap();
+        move |version| {
+            let done = leadwire(&["models", "--models", &models, "sign", version, "--key", &key]);
+            assert!(done.status.success(), "{}", text(&done.stderr));
+        }
+    }
+
     /// What the ledger holds, as `kind version`.
     fn told(&self) -> Vec<String> {
         let records = ledger::read(&self.path("state")).unwrap();
@@ -121,6 +149,8 @@ impl Place {
             .map(|entry| entry.unwrap())
             .filter(|entry| entry.path().is_dir())
             .map(|entry| entry.file_name().into_string().unwrap())
+            // What a kill left of a folder on its way is hidden, and nobody looks at it.
+            .filter(|name| !name.starts_with('.'))
             .collect();
         names.sort();
         names
@@ -346,14 +376,17 @@ struct Broken<'b> {
     at: &'b str,
     moved: Option<Stand>,
     policy: GatePolicy,
+    now_ms: Cell<i64>,
     is_mended: Cell<bool>,
     heard: RefCell<Vec<String>>,
+    steps: RefCell<Vec<String>>,
 }
 
 impl<'b> Broken<'b> {
     fn at(at: &'b str) -> Self {
-        let (is_mended, heard) = (Cell::new(false), RefCell::default());
-        Self { at, moved: None, policy: GatePolicy::default(), is_mended, heard }
+        let (is_mended, heard, steps) = (Cell::new(false), RefCell::default(), RefCell::default());
+        let (policy, now_ms) = (GatePolicy::default(), Cell::new(NOW));
+        Self { at, moved: None, policy, now_ms, is_mended, heard, steps }
     }
 
     fn pass(&self, step: &str) -> anyhow::Result<()> {
@@ -373,7 +406,12 @@ impl<'b> Broken<'b> {
     }
 
     fn run(&self, place: &Place) -> Result<Vec<String>, RetrainError> {
-        let (options, config) = (place.options("new.csv", &[]), place.config());
+        let report = self.go(place, &place.options("new.csv", &[]))?;
+        Ok([self.steps.take(), report.said].concat())
+    }
+
+    fn go(&self, place: &Place, options: &RetrainOptions) -> Result<RetrainReport, RetrainError> {
+        let config = place.config();
         let hands = Hands {
             stand: &|| Ok(self.stand()),
             seat: &|| self.pass("seat"),
@@ -385,7 +423,7 @@ impl<'b> Broken<'b> {
             record: &|event| self.pass(event.kind.as_str()),
         };
         let job = Job {
-            options: &options,
+            options,
             models: &config.models,
             state: &config.state,
             trust: &Trust::default(),
@@ -393,14 +431,15 @@ impl<'b> Broken<'b> {
             trigger: "manual",
             live: ["budget", "size", "channel"].map(String::from).into(),
             policy: self.policy.clone(),
+            now_ms: self.now_ms.get(),
         };
-        let mut steps = Vec::new();
+        self.steps.take();
         let mut progress = |going: Progress<'_>| {
             if let Progress::Step(step) = going {
-                steps.push(step.to_owned());
+                self.steps.borrow_mut().push(step.to_owned());
             }
         };
-        retrain::run(&job, &hands, &mut progress).map(|report| [steps, report.said].concat())
+        retrain::run(&job, &hands, &mut progress)
     }
 }
 
@@ -434,6 +473,122 @@ fn a_run_that_was_broken_off_is_taken_up() {
     }
 }
 
+/// A moment to be killed at.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// A step begins.
+    Step(&'static str),
+    /// The ledger is not to be had, so that nothing is registered yet.
+    Locked,
+    /// The version is on disk.
+    Written,
+    /// The ledger holds this.
+    Told(&'static str),
+}
+
+/// Runs until then, and kills it; whether it was over already.
+fn killed(place: &Place, moment: Moment) -> bool {
+    let mut child = place.spawn("new.csv");
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut hear = |step: &str| assert!(lines.any(|line| line == step), "{moment:?}");
+    let see = |is_there: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_there() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{moment:?}");
+        }
+    };
+    match moment {
+        Moment::Step(step) => hear(step),
+        Moment::Locked => {
+            hear("comparing with the champion");
+            let ledger = fs::File::open(place.path("state/ledger.jsonl")).unwrap();
+            ledger.lock().unwrap();
+            hear("registering");
+            child.kill().unwrap();
+        }
+        Moment::Written => see(&|| place.path("models/lead/2/manifest.json").exists()),
+        Moment::Told(kind) => {
+            see(&|| fs::read_to_string(place.path("state/ledger.jsonl")).unwrap_or_default().contains(kind))
+        }
+    }
+    _ = child.kill();
+    child.wait().unwrap().success()
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_what_the_next_one_ends() {
+    let steps = ["reading leads", "fitting", "calibrating", "comparing with the champion", "registering"];
+    let told = ["model.registered", "gate.passed", "shadow.started"].map(Moment::Told);
+    let moments = steps.map(Moment::Step).into_iter().chain([Moment::Locked, Moment::Written]).chain(told);
+    for moment in moments {
+        let place = Place::with_champion();
+        let is_over = killed(&place, moment);
+        let again = place.run("new.csv", &[]);
+        let said = [text(&again.stdout), text(&again.stderr)].concat();
+        match is_over {
+            true => assert!(said.contains("lead waits: version 2 is a shadow"), "{moment:?} {said}"),
+            false => assert!(said.contains("\nlead/2 is a shadow\n"), "{moment:?} {said}"),
+        }
+        if matches!(moment, Moment::Step("comparing with the champion" | "registering") | Moment::Locked) {
+            assert!(!said.contains("\nfitting\n") && said.contains("going on with a run"), "{said}");
+        }
+        assert_eq!(place.versions(), ["1", "2"], "{moment:?}");
+        assert_eq!((&*place.slots().champion, &*place.slots().shadows), ("1", &["2".into()][..]));
+        assert!(!place.path("state/retrain/lead/steps.json").exists(), "{moment:?}");
+        ledger::verify(&place.path("state"), None).unwrap();
+        let told = place.told();
+        // A cause may be told twice, where what it led to was not on record yet.
+        for once in [
+            "model.registered 1",
+            "model.registered 2",
+            "state.changed 2 validated",
+            "state.changed 2 shadow",
+        ] {
+            assert_eq!(told.iter().filter(|kind| *kind == once).count(), 1, "{moment:?} {told:?}");
+        }
+    }
+}
+
+#[test]
+fn what_must_be_signed_waits_for_its_signature() {
+    let place = Place::with_champion();
+    let sign = place.signed();
+    let refused = place.run("new.csv", &[]);
+    assert!(text(&refused.stderr).contains("error: the champion: "), "{}", text(&refused.stderr));
+    sign("lead/1");
+    let waits = |reason: &str| {
+        let done = place.run("new.csv", &[]);
+        assert_eq!(done.status.code(), Some(1));
+        let told = format!("error: lead/2 waits for its signature: {reason}");
+        assert!(text(&done.stderr).contains(&told), "{}", text(&done.stderr));
+        assert_eq!((place.versions(), place.slots().shadows.len()), (vec!["1".into(), "2".into()], 0));
+        assert_eq!(place.told().last().unwrap(), "retrain.failed");
+    };
+    waits("missing, and `model_keys` asks for one");
+    fs::write(place.path("models/lead/2/manifest.sig"), "ab".repeat(64)).unwrap();
+    waits("none of the `model_keys` signed this manifest");
+    sign("lead/2");
+    let done = place.run("new.csv", &[]);
+    assert!(text(&done.stdout).ends_with("lead/2 is a shadow\n"), "{}", text(&done.stderr));
+    assert!(!text(&done.stderr).contains("fitting"), "{}", text(&done.stderr));
+    assert_eq!((place.versions(), &*place.slots().shadows[0]), (vec!["1".into(), "2".into()], "2"));
+}
+
+#[test]
+fn a_first_version_waits_for_its_signature_too() {
+    let place = Place::new();
+    let sign = place.signed();
+    for _ in 0..2 {
+        let waits = place.run("old.csv", &[]);
+        assert!(text(&waits.stderr).contains("lead/1 waits for its signature"), "{}", text(&waits.stderr));
+    }
+    sign("lead/1");
+    let done = place.run("old.csv", &[]);
+    let last = "lead/1 is the first version, and serves\n";
+    assert!(text(&done.stdout).ends_with(last), "{}{}", text(&done.stdout), text(&done.stderr));
+    assert_eq!((place.versions(), &*place.slots().champion), (vec!["1".to_owned()], "1"));
+}
+
 #[test]
 fn slots_that_move_meanwhile_stop_the_run_and_lose_nothing() {
     let champion = |version: &str| Stand { champion: Some(version.to_owned()), on_trial: Vec::new() };
@@ -457,6 +612,82 @@ fn slots_that_move_meanwhile_stop_the_run_and_lose_nothing() {
         assert_eq!((&*steps[1], steps.last().unwrap().as_str()), ("calibrating", "shadow 2"), "{at}");
         assert_eq!(place.versions(), ["1", "2"], "{at}");
     }
+}
+
+/// 900 leads within 90 days before [`NOW`], of which every third converted.
+fn log(state: &Path) {
+    let names: Arc<[Arc<str>]> = ["budget", "size", "channel"].map(Arc::from).into();
+    let lead = |n: u32| {
+        let (time_ms, won) = (NOW - i64::from(900 - n) * HOUR * 12 / 5, n.is_multiple_of(3));
+        let (budget, id): (_, Box<str>) = (noise(n, 1) + 40 * u32::from(won), format!("{n}").into());
+        let channel = Value::Text(["web", "phone"][n as usize % 2].into());
+        let values = [Value::Number(budget.into()), Value::Number(noise(n, 2).into()), channel];
+        let model = ModelId { model: "lead".into(), version: "1".into(), digest: "ab".into() };
+        let scored = ScoreRecord {
+            time_ms,
+            route: "r".into(),
+            lead: Some(id.clone()),
+            arm: Arm::Champion,
+            model: model.into(),
+            names: names.clone(),
+            features: Packed::new(&values),
+            score: Score::new(0.5).unwrap(),
+            grade: Grade::B,
+            latency_ns: 900,
+            decision: Decision::Headers,
+            exposure: None,
+            fell: None,
+        };
+        let outcome = Outcome::new(&*id, true);
+        let outcome = OutcomeRecord { time_ms: time_ms + HOUR, route: "r".into(), outcome };
+        [Some(Entry::Score(scored)), won.then_some(Entry::Outcome(outcome))]
+    };
+    let entries: Vec<Entry> = (0..900).flat_map(lead).flatten().collect();
+    Store::open(state).unwrap().write(&entries).unwrap();
+}
+
+#[test]
+fn a_run_over_the_lead_log_is_taken_up_though_time_passes() {
+    const TAKEN_UP: &str = "leads as of 2026-11-02T00:00:00Z, when the run began that was broken off";
+    const DROPPED: &str =
+        "a run over other leads or options was broken off, and is dropped; version 2 of it stays";
+    let check = |hours: i64, more: &[&str], note: &str| {
+        let place = Place::with_champion();
+        log(&place.path("state"));
+        let config = place.path("leadwire.yaml").display().to_string();
+        let line = ["retrain", "lead", "-c", &config, "--from-log", "--horizon", "10d", "--kind", "linear"];
+        let options =
+            |more: &[&str]| Line::parse_from([&line[..], &["--min-rows", "100"], more].concat()).options;
+        let broken = Broken::at("judged");
+        broken.go(&place, &options(&[])).unwrap_err();
+        broken.is_mended.set(true);
+        broken.now_ms.set(NOW + hours * HOUR);
+        let report = broken.go(&place, &options(more)).unwrap();
+        let told = report.notes.join("; ");
+        assert!(told.contains(note), "{hours} {more:?} {told}");
+        let is_fitted_anew = broken.steps.borrow().iter().any(|step| step == "fitting");
+        let (anew, id) = if note == TAKEN_UP { (false, "lead/2") } else { (true, "lead/3") };
+        assert_eq!((is_fitted_anew, &*report.id), (anew, id), "{hours} {more:?}");
+    };
+    check(24, &[], TAKEN_UP);
+    check(24, &["--since", "119d"], DROPPED);
+    check(24 * 8, &[], DROPPED);
+}
+
+#[test]
+fn a_trigger_asks_for_the_whole_as_one_function() {
+    let place = Place::with_champion();
+    let options = place.options("new.csv", &["--why", "euribor3m drifted"]);
+    let report = app::retrain(&place.config(), &options, ("leadwire", "drift"), &mut |_| {}).unwrap();
+    assert!(report.passed, "{report}");
+    let records = ledger::read(&place.path("state")).unwrap();
+    let asked = records.iter().find(|record| record.kind.as_str() == "retrain.requested").unwrap();
+    let field = |name: &str| asked.fields.get(name).and_then(|field| field.text());
+    assert_eq!((asked.actor.as_str(), field("trigger")), ("leadwire", Some("drift")));
+    // What asks for a person is not a machine's to ask for.
+    let options = place.options("same.csv", &["--mode", "not-worse", "--why", "drift", "--who", "leadwire"]);
+    let error = app::retrain(&place.config(), &options, ("leadwire", "drift"), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("a person's decision"), "{error}");
 }
 
 #[test]

@@ -11,17 +11,18 @@ use clap::{Args, ValueEnum};
 use super::{
     compare::{self, Newest},
     report::RetrainReport,
-    work::{Kept, Work, Written},
+    work::{Asked, Kept, Work, Written},
 };
 use crate::{
     ledger::{self, Event, Kind, Record},
     registry::{self, GateCheck, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
     train::{
-        Epoch, GatePolicy, TrainError, TrainOptions,
+        Epoch, GatePolicy, InputOptions, TrainError, TrainOptions,
         command::{self, TREES_FILE},
         dataset::Dataset,
         input::{self, Prepared},
         publish::{self, Artefact, Draft},
+        times,
     },
 };
 
@@ -82,6 +83,8 @@ pub struct Job<'j> {
     pub live: BTreeSet<String>,
     /// What the gate asks for; the mode is the options'.
     pub policy: GatePolicy,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// The desk, as far as it is needed.
@@ -196,6 +199,17 @@ pub enum RetrainError {
         /// The champion.
         champion: String,
     },
+    /// Whoever trains does not sign.
+    #[error(
+        "{id} waits for its signature: {reason}. Look at it, have `leadwire models sign {id} --key FILE` sign it, and run this \
+         again: it goes on from here"
+    )]
+    Unsigned {
+        /// `model/version`.
+        id: String,
+        /// What is wrong with the signature.
+        reason: &'static str,
+    },
     /// Not worse is a person's decision.
     #[error("--mode not-worse is a person's decision: say who with --who and why with --why")]
     Nobody,
@@ -278,15 +292,15 @@ impl Run<'_> {
     fn all(&mut self) -> Result<RetrainReport, RetrainError> {
         let options = self.options();
         self.step("reading leads");
-        let prepared = input::prepare(&options.input, options.seed, &self.job.options.model)?;
+        let (asked, mut notes) = self.asked(&options);
+        let prepared = input::prepare(&options.input, options.seed, (&self.job.options.model, asked.now_ms))?;
         let newest = Newest::of(&prepared)?;
         let champion = self.champion()?;
-        let mut notes = Vec::new();
         if let Some(champion) = &champion {
             self.is_new(champion, &prepared)?;
             notes.extend(compare::absent(champion, newest.leads));
         }
-        notes.extend(self.begin(&options, &prepared)?);
+        notes.extend(self.begin(&options, &prepared, asked)?);
         self.alone(&self.stand)?;
         let (kept, bytes) = self.fitted(&options, &prepared)?;
         let artefact = Artefact {
@@ -306,7 +320,7 @@ impl Run<'_> {
             model: self.job.options.model.clone(),
             id,
             dry_run: self.job.options.dry_run,
-            champion: self.stand.champion.clone(),
+            champion: champion.as_ref().map(|champion| champion.id.version.to_string()),
             input: prepared.told.clone(),
             network: kept.network,
             candidates: kept.candidates,
@@ -345,6 +359,23 @@ impl Run<'_> {
     fn options(&self) -> TrainOptions {
         let out = self.job.models.join(&self.job.options.model);
         TrainOptions { out, ..self.job.options.train.clone() }
+    }
+
+    /// What is asked for, as of now; or as of when it was first asked for, by a run that was broken off.
+    fn asked(&self, options: &TrainOptions) -> (Asked, Vec<String>) {
+        // What may leak is a person's word, which changes no lead.
+        let input = InputOptions { allow_leakage: Vec::new(), ..options.input.clone() };
+        let text = format!("{:?}", TrainOptions { input, ..options.clone() });
+        let asked = Asked { options: registry::sha256(text.as_bytes()), now_ms: self.job.now_ms };
+        let began = self.work.as_ref().and_then(|work| work.began_ms(&asked));
+        match began.filter(|_| options.input.log.from_log) {
+            Some(now_ms) => {
+                let note =
+                    format!("leads as of {}, when the run began that was broken off", times::told(now_ms));
+                (Asked { now_ms, ..asked }, vec![note])
+            }
+            None => (asked, Vec::new()),
+        }
     }
 
     pub(super) fn step(&mut self, name: &str) {
@@ -398,8 +429,13 @@ impl Run<'_> {
     }
 
     fn champion(&self) -> Result<Option<Version>, RetrainError> {
-        let Some(version) = &self.stand.champion else { return Ok(None) };
-        let folder = self.job.models.join(&self.job.options.model).join(version);
+        let Some(name) = &self.stand.champion else { return Ok(None) };
+        let folder = self.job.models.join(&self.job.options.model).join(name);
+        // The first version, of a run that was broken off, comes forward before that is on record, and before it is signed.
+        let is_first = |version: Version| version.manifest.gate.is_none();
+        if self.own() == Some(name) && Version::load(&folder).is_ok_and(is_first) {
+            return Ok(None);
+        }
         Version::load_trusted(&folder, self.job.trust).map(Some).map_err(RetrainError::Champion)
     }
 
@@ -412,9 +448,14 @@ impl Run<'_> {
     }
 
     /// Goes on with what a run that was broken off left.
-    fn begin(&mut self, options: &TrainOptions, prepared: &Prepared) -> Result<Option<String>, RetrainError> {
+    fn begin(
+        &mut self,
+        options: &TrainOptions,
+        prepared: &Prepared,
+        asked: Asked,
+    ) -> Result<Option<String>, RetrainError> {
         let key = key(options, prepared);
-        let found = self.work.as_mut().and_then(|work| work.begin(&key));
+        let found = self.work.as_mut().map(|work| work.begin(&key, asked)).transpose()?.flatten();
         let snapshot = &prepared.snapshot;
         self.record(Kind::RetrainStarted, |event| {
             let event = event.with("snapshot", &*snapshot.digest).with("rows", snapshot.rows);
@@ -462,10 +503,12 @@ impl Run<'_> {
         self.still()?;
         self.step("registering");
         // Without slots the highest version serves, and that would be the new one.
-        (self.hands.seat)().map_err(desk("naming the champion"))?;
+        if report.champion.is_some() {
+            (self.hands.seat)().map_err(desk("naming the champion"))?;
+        }
         let version = self.written(options, draft, holdout)?;
-        report.golden = self.loaded(&options.out.join(&version))?;
         report.id = format!("{}/{version}", report.model);
+        report.golden = self.loaded(&options.out.join(&version), &report.id)?;
         match (report.gate.as_ref(), report.latency.as_ref()) {
             (Some(verdict), Some(latency)) => {
                 let outcome = Outcome { verdict, latency };
@@ -486,9 +529,14 @@ impl Run<'_> {
     }
 
     /// How many golden samples hold in what was written, loaded as whatever serves is.
-    fn loaded(&self, folder: &Path) -> Result<usize, RetrainError> {
-        let version = Version::load_trusted(folder, self.job.trust).map_err(TrainError::from)?;
-        Ok(version.manifest.golden.len())
+    fn loaded(&self, folder: &Path, id: &str) -> Result<usize, RetrainError> {
+        match Version::load_trusted(folder, self.job.trust) {
+            Ok(version) => Ok(version.manifest.golden.len()),
+            Err(VersionError::Signature { reason, .. }) => {
+                Err(RetrainError::Unsigned { id: id.to_owned(), reason })
+            }
+            Err(error) => Err(TrainError::from(error).into()),
+        }
     }
 
     /// The version on disk: the one that a run before wrote, if it is this very one, or a new one.
