@@ -371,6 +371,32 @@ fn what_cannot_be_judged_is_refused_with_its_reason() {
     assert_eq!(place.versions(), ["1"]);
 }
 
+#[test]
+fn what_ranks_too_well_stops_unless_somebody_vouches_for_its_columns() {
+    let place = Place::with_champion();
+    let mut csv = "day,budget,size,won\n".to_owned();
+    for i in 3000..7000 {
+        let (budget, size) = (noise(i, 1), noise(i, 2));
+        writeln!(csv, "{},{budget},{size},{}", i / 12, u8::from(budget + size > 120)).unwrap();
+    }
+    fs::write(place.path("leaks.csv"), csv).unwrap();
+    let done = place.run("leaks.csv", &[]);
+    assert_eq!((done.status.code(), place.versions()), (Some(1), vec!["1".to_owned()]));
+    let told = "error: leakage: a validation AUC of 0.99";
+    assert!(text(&done.stderr).contains(told), "{}", text(&done.stderr));
+    let vouched = text(&done.stderr).rsplit_once("--allow-leakage ").unwrap().1.split(' ').next().unwrap();
+    let done = place.run("leaks.csv", &["--allow-leakage", vouched]);
+    assert!(text(&done.stdout).contains("\nnote: an AUC of 0.99"), "{}", text(&done.stderr));
+    let steps = text(&done.stderr);
+    assert!(!steps.contains("fitting") && steps.contains("calibrating"), "fitted before: {steps}");
+    let (data, out) = (place.path("leaks.csv").display().to_string(), place.path("other/lead"));
+    let out = out.display().to_string();
+    let train =
+        ["train", "--data", &data, "--target", "won", "--time", "day", "--kind", "linear", "--out", &out];
+    let done = leadwire(&train);
+    assert!(text(&done.stderr).contains(told) && !place.path("other").exists(), "{}", text(&done.stderr));
+}
+
 /// Whatever the desk refuses, once; or the slots as they stand from then on, until all is mended.
 struct Broken<'b> {
     at: &'b str,

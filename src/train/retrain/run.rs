@@ -303,6 +303,7 @@ impl Run<'_> {
         notes.extend(self.begin(&options, &prepared, asked)?);
         self.alone(&self.stand)?;
         let (kept, bytes) = self.fitted(&options, &prepared)?;
+        notes.extend(command::too_good(kept.auc(), &prepared.told.strongest, &options.input)?);
         let artefact = Artefact {
             kind: kept.kind,
             objective: None,

@@ -69,6 +69,14 @@ pub(super) struct Kept {
     pub(super) candidates: Vec<(String, f64, usize)>,
 }
 
+impl Kept {
+    /// Of the one that was kept, on validation leads.
+    pub(super) fn auc(&self) -> f64 {
+        let own = self.candidates.iter().filter(|(network, ..)| *network == self.network);
+        own.map(|(_, auc, _)| *auc).fold(0.0, f64::max)
+    }
+}
+
 /// A version on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
