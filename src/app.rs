@@ -696,9 +696,12 @@ fn policy(config: &Config) -> GatePolicy {
     let Rollout { p99, training, .. } = &config.rollout;
     GatePolicy {
         min_gain: training.gain,
+        alpha: training.alpha,
+        margin: training.margin,
         positives: training.positives,
         ece: training.ece,
         segment_loss: training.segment,
+        slowdown: training.slowdown,
         fast: *p99,
         ..GatePolicy::default()
     }

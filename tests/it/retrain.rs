@@ -319,6 +319,26 @@ fn the_number_of_a_version_that_is_gone_is_not_used_again() {
 }
 
 #[test]
+fn what_the_gate_asks_for_is_the_configurations() {
+    let place = Place::with_champion();
+    let file = place.path("leadwire.yaml");
+    let asked = "rollout: {p99: 1ms, training: {gain: 0.01, alpha: 0.02, margin: 0.9, slowdown: 3}}\n";
+    let base = fs::read_to_string(&file).unwrap();
+    fs::write(&file, base.clone() + asked).unwrap();
+    let done = place.run("new.csv", &[]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains("rollout.training.margin: must be"), "{}", text(&done.stderr));
+    fs::write(&file, base + &asked.replace("margin: 0.9", "margin: 0.1")).unwrap();
+    let check = |more: &[&str], expected: &str| {
+        let done = place.run("new.csv", &[&["--dry-run"], more].concat());
+        assert!(text(&done.stdout).contains(expected), "{}{}", text(&done.stdout), text(&done.stderr));
+    };
+    check(&[], "asked for is at least +0.010 with p below 0.02");
+    check(&[], "allowed are 3 times as long, or 1ms");
+    check(&["--mode", "not-worse", "--why", "a refresh"], "asked for is the interval above -0.100");
+}
+
+#[test]
 fn versions_go_where_the_configuration_says() {
     let place = Place::with_champion();
     let out = place.path("elsewhere/lead").display().to_string();
