@@ -45,6 +45,9 @@ pub struct Manifest {
     pub background: BTreeMap<String, Background>,
     /// Leads whose score is known, checked before a version may serve.
     pub golden: Vec<Golden>,
+    /// Which leads the metrics and the segments are of; `None` where nobody said which leads converted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_on: Option<JudgedOn>,
     /// How good it was on the validation data; `None` where nobody said which leads converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
@@ -145,6 +148,16 @@ pub struct Metrics {
     pub rows: u64,
     /// Of them converted.
     pub positives: u64,
+}
+
+/// Which leads figures are of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgedOn {
+    /// Those of the metrics, such as `validation rows`: they chose and calibrated it, which flatters it a little.
+    pub metrics: String,
+    /// Those of the segments, such as `newest rows`.
+    pub segments: String,
 }
 
 /// Where a version came from. File names only: paths say too much of the machine.

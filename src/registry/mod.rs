@@ -23,8 +23,8 @@ pub use self::{
     deployment::{Applied, Challenger, Deployment, DeploymentError, DeploymentFile, Late},
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
     manifest::{
-        Background, Baseline, ColumnNote, Golden, Histogram, Imported, Lineage, Manifest, Metrics, Plain,
-        Snapshot,
+        Background, Baseline, ColumnNote, Golden, Histogram, Imported, JudgedOn, Lineage, Manifest, Metrics,
+        Plain, Snapshot,
     },
     poison::Poison,
     quality::{GateCheck, GateMode, GateVerdict, Holdout, Segment},

@@ -280,7 +280,7 @@ pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<Tr
     let prepared = input::prepare(&options.input, options.seed, (&model, input::now_ms()))?;
     let (best, candidates) = choose(options, &prepared, &mut progress)?;
     let warning = too_good(best.candidate.auc, &prepared.told.strongest, &options.input)?;
-    let version = publish::publish(origin(options, &prepared), best.artefact(), "validation rows")?;
+    let version = publish::publish(origin(options, &prepared), best.artefact())?;
     let test = prepared.test.as_ref().map(|test| publish::judge(&version, test)).transpose()?.flatten();
     let (rows, mut input) = (prepared.train.rows(), prepared.told);
     input.warnings.extend(warning);
@@ -304,6 +304,7 @@ pub(super) fn origin<'a>(options: &'a TrainOptions, prepared: &'a Prepared) -> O
         out: &options.out,
         described: &prepared.train,
         judged: &prepared.valid,
+        rows: "validation rows",
         calibration: options.calibration,
         grades: &options.grades,
         lineage: lineage(options, prepared),

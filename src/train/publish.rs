@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     lead::{Cutoffs, Value},
-    registry::{self, Baseline, Golden, Lineage, Manifest, Metrics, Plain, Segment, Version},
+    registry::{self, Baseline, Golden, JudgedOn, Lineage, Manifest, Metrics, Plain, Segment, Version},
     score::{Calibration, Encoder, KernelOp, Kind, Model, Objective, Schema, Scratch, Spec},
     stats,
 };
@@ -45,6 +45,8 @@ pub(super) struct Origin<'a> {
     pub(super) described: &'a Dataset,
     /// What scores look like: calibration and metrics where it has labels, cut-offs, the score's baseline, golden samples.
     pub(super) judged: &'a Dataset,
+    /// What these leads are, such as `validation rows`.
+    pub(super) rows: &'static str,
     pub(super) calibration: CalibrationChoice,
     pub(super) grades: &'a GradeOptions,
     pub(super) lineage: Lineage,
@@ -57,15 +59,15 @@ pub(super) struct Draft<'a> {
     bytes: &'a [u8],
 }
 
-/// Writes the next version of the model, with its card. `rows` says what the judged leads are.
-pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>, rows: &str) -> Result<Version, TrainError> {
-    let (out, judged) = (origin.out, origin.judged);
+/// Writes the next version of the model, with its card.
+pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>) -> Result<Version, TrainError> {
+    let (out, judged, rows) = (origin.out, origin.judged, origin.rows);
     draft(origin, artefact)?.write(out, judged, rows)
 }
 
 /// Calibrates, grades and describes the next version of the model.
 pub(super) fn draft<'a>(origin: Origin<'_>, artefact: Artefact<'a>) -> Result<Draft<'a>, TrainError> {
-    let Origin { out, described, judged, calibration, grades, lineage } = origin;
+    let Origin { out, described, judged, rows, calibration, grades, lineage } = origin;
     let Artefact { kind, objective, schema, name, bytes } = artefact;
     let cutoffs = Cutoffs { a: 0.0, b: 0.0, c: 0.0 };
     let mut spec = Spec { kind, objective, schema, calibration: Calibration::None, cutoffs };
@@ -91,6 +93,8 @@ pub(super) fn draft<'a>(origin: Origin<'_>, artefact: Artefact<'a>) -> Result<Dr
         },
         background: columns().map(|c| (c.name.clone(), schema::background(&c.cells))).collect(),
         golden,
+        judged_on: (!judged.labels.is_empty())
+            .then(|| JudgedOn { metrics: rows.to_owned(), segments: rows.to_owned() }),
         metrics: metrics(&scores, judged),
         segments: segments(&spec.schema, &scores, judged),
         gate: None,

@@ -234,6 +234,10 @@ fn what_is_better_is_registered_and_scores_along() {
     ] {
         assert!(card.contains(part), "{part} in {card}");
     }
+    let newest = "## Quality\n\nOn 800 newest leads, which neither it nor its calibration saw.";
+    assert!(card.contains(newest) && card.contains("## Segments\n\nOn the same newest leads.\n"), "{card}");
+    let on = version.manifest.judged_on.unwrap();
+    assert_eq!((&*on.metrics, &*on.segments), ("validation rows", "newest rows"));
     assert!(!card.contains(place.folder.path().to_str().unwrap()), "no path of this machine");
     assert!(fs::read_to_string(folder.join("reliability.svg")).unwrap().starts_with("<svg"));
     assert!(!place.path("state/retrain/lead/steps.json").exists());
@@ -402,11 +406,11 @@ fn what_ranks_too_well_stops_unless_somebody_vouches_for_its_columns() {
     fs::write(place.path("leaks.csv"), csv).unwrap();
     let done = place.run("leaks.csv", &[]);
     assert_eq!((done.status.code(), place.versions()), (Some(1), vec!["1".to_owned()]));
-    let told = "error: leakage: a validation AUC of 0.99";
+    let told = "error: leakage: a validation AUC of 1.000";
     assert!(text(&done.stderr).contains(told), "{}", text(&done.stderr));
     let vouched = text(&done.stderr).rsplit_once("--allow-leakage ").unwrap().1.split(' ').next().unwrap();
     let done = place.run("leaks.csv", &["--allow-leakage", vouched]);
-    assert!(text(&done.stdout).contains("\nnote: an AUC of 0.99"), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).contains("\nnote: an AUC of 1.000"), "{}", text(&done.stderr));
     let steps = text(&done.stderr);
     assert!(!steps.contains("fitting") && steps.contains("calibrating"), "fitted before: {steps}");
     let (data, out) = (place.path("leaks.csv").display().to_string(), place.path("other/lead"));
@@ -554,7 +558,7 @@ fn killed(place: &Place, moment: Moment) -> bool {
         }
         Moment::Written => see(&|| place.path("models/lead/2/manifest.json").exists()),
         Moment::Told(kind) => {
-            see(&|| fs::read_to_string(place.path("state/ledger.jsonl")).unwrap_or_default().contains(kind))
+            see(&|| fs::read_to_string(place.path("state/ledger.jsonl")).unwrap_or_default().contains(kind));
         }
     }
     _ = child.kill();

@@ -61,6 +61,7 @@ impl Run<'_> {
         let kinds = judged::kinds(&draft.manifest.schema, leads);
         let scores = own.scores()?;
         draft.manifest.segments = judged::segments(&kinds, &scores, labels);
+        draft.manifest.judged_on.iter_mut().for_each(|on| on.segments = "newest rows".to_owned());
         let Some(champion) = champion else { return Ok(None) };
         let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
         let mut compared = Compared::new(newest.known, labels, champion, policy.positives);
