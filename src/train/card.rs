@@ -82,6 +82,7 @@ impl Told<'_> {
             if let (Some(first), Some(last)) = (&snapshot.first_event, &snapshot.last_event) {
                 row("from", format!("{first} to {last}"));
             }
+            snapshot.seen_until.iter().for_each(|until| row("fitted and calibrated up to", until.clone()));
             snapshot.label_cutoff.iter().for_each(|cutoff| row("labels final up to", cutoff.clone()));
             row("digest of all rows", format!("SHA-256 {}", snapshot.digest));
         }
