@@ -31,13 +31,14 @@ use crate::{
         Snapshot, TlsDigests, TlsError, TlsFiles, TlsSides, check_features, is_missing, make_missing,
     },
     registry::{
-        self, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError, Watch,
+        self, Holdout, KeyError, Live, Refusal, RefusalKind, Registry, Served, Trust, Version, VersionError,
+        Watch,
     },
     rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
     train::{
         GatePolicy, Progress, RetrainOptions, RetrainReport,
-        retrain::{self, Hands, Job, Outcome, Stand},
+        retrain::{self, Hands, Job, Outcome, Recorded, Stand},
     },
 };
 
@@ -662,11 +663,13 @@ pub fn retrain(
         seat: &|| Ok(desk.seat(model, now_ms()).map(|_| ())?),
         judged: &|version, outcome| match state(version)? {
             State::Trained => {
-                let action = Action::Judge { version: version.to_owned(), passed: outcome.verdict.passed };
-                carry_out(action, Grounds { numbers: numbers(outcome), ..Grounds::default() })
+                let passed = outcome.passed();
+                let action = Action::Judge { version: version.to_owned(), passed };
+                let grounds = Grounds { numbers: numbers(outcome), ..Grounds::default() };
+                carry_out(action, grounds).map(|said| Recorded { passed, said })
             }
             // A run before came so far.
-            _ => Ok(Vec::new()),
+            state => Ok(Recorded { passed: state != State::Rejected, said: Vec::new() }),
         },
         shadow: &|version| match state(version)? {
             State::Validated => carry_out(Action::Shadow(version.to_owned()), Grounds::default()),
@@ -683,6 +686,7 @@ pub fn retrain(
         trigger,
         live: config.features.iter().map(|feature| feature.name.to_string()).collect(),
         policy: policy(config),
+        now_ms: now_ms(),
     };
     Ok(retrain::run(&job, &hands, progress)?)
 }
@@ -692,9 +696,12 @@ fn policy(config: &Config) -> GatePolicy {
     let Rollout { p99, training, .. } = &config.rollout;
     GatePolicy {
         min_gain: training.gain,
+        alpha: training.alpha,
+        margin: training.margin,
         positives: training.positives,
         ece: training.ece,
         segment_loss: training.segment,
+        slowdown: training.slowdown,
         fast: *p99,
         ..GatePolicy::default()
     }
@@ -710,32 +717,38 @@ fn stand(desk: &Desk, model: &str) -> anyhow::Result<Stand> {
     };
     let canary = status.challenger.iter();
     let canary =
-        canary.map(|trial| format!("version {} answers {}% of the leads", trial.version, trial.percent));
-    let shadows = status.shadows.iter().map(|version| format!("version {version} is a shadow"));
+        canary.map(|trial| (trial.version.clone(), format!("answers {}% of the leads", trial.percent)));
+    let shadows = status.shadows.iter().map(|version| (version.clone(), "is a shadow".to_owned()));
     Ok(Stand { champion: status.champion, on_trial: canary.chain(shadows).collect() })
 }
 
 /// A verdict as a record holds it: `quality_gain_e6`, and the names of the checks that failed.
-fn numbers(Outcome { verdict, p99_ns }: &Outcome<'_>) -> Fields {
+fn numbers(Outcome { verdict, latency }: &Outcome<'_>) -> Fields {
     let mut fields = Fields::from([
         ("mode".to_owned(), verdict.mode.as_str().into()),
         ("champion".to_owned(), verdict.champion.clone().into()),
         ("rows".to_owned(), verdict.rows.into()),
         ("positives".to_owned(), verdict.positives.into()),
     ]);
+    if let Some(Holdout { digest, seen, comparisons, notes }) = &verdict.holdout {
+        fields.insert("holdout".to_owned(), digest.as_str().into());
+        fields.insert("comparisons".to_owned(), (*comparisons).into());
+        fields.extend(seen.map(|seen| ("seen".to_owned(), seen.into())));
+        if !notes.is_empty() {
+            fields.insert("notes".to_owned(), notes.join("; ").into());
+        }
+    }
     for check in &verdict.checks {
         let named =
             |(name, number): (&String, &f64)| (format!("{}_{name}_e6", check.name), Field::micro(*number));
         fields.extend(check.numbers.iter().map(named));
     }
-    let failed: Vec<&str> = verdict.failed().map(|check| check.name.as_str()).collect();
+    let failed = verdict.failed().chain(Some(*latency).filter(|latency| !latency.passed));
+    let failed: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
     if !failed.is_empty() {
         fields.insert("failed".to_owned(), failed.join(" ").into());
     }
-    if let Some([champion, own]) = *p99_ns {
-        fields.insert("p99_ns".to_owned(), own.into());
-        fields.insert("champion_p99_ns".to_owned(), champion.into());
-    }
+    fields.extend(latency.numbers.iter().map(|(name, nanos)| (name.clone(), (*nanos as i64).into())));
     fields
 }
 

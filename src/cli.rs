@@ -163,13 +163,21 @@ struct TrainCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("out", |out| out.hide(true)), mut_arg("state", |state| state.hide(true)))]
+#[command(mut_arg("out", |out| out.hide(true).default_value("").value_parser(no_out)), mut_arg("state", |state| state.hide(true)))]
 struct RetrainCommand {
     #[command(flatten)]
     options: RetrainOptions,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// The folder of the model that is retrained is no option.
+fn no_out(text: &str) -> Result<PathBuf, &'static str> {
+    match text {
+        "" => Ok(PathBuf::new()),
+        _ => Err("versions go where `models` of the configuration says"),
+    }
 }
 
 #[derive(Debug, Args)]

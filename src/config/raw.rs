@@ -474,6 +474,10 @@ impl Default for RawPaired {
 pub(super) struct RawTraining {
     /// By how much its AUC must be higher, absolute, 0 to 0.5; chance must not explain it either.
     pub(super) gain: f64,
+    /// How often chance may pass one that is no better, above 0 and at most 0.2.
+    pub(super) alpha: f64,
+    /// With --mode not-worse: by how much its AUC may be lower at the lower end of the 95% interval, 0 to 0.5.
+    pub(super) margin: f64,
     /// Least conversions among those leads.
     #[schemars(range(min = 20, max = 1_000_000_000))]
     pub(super) positives: u32,
@@ -481,11 +485,21 @@ pub(super) struct RawTraining {
     pub(super) ece: f64,
     /// By how much its AUC may be lower for leads of one kind, 0 to 0.5.
     pub(super) segment: f64,
+    /// How many times the champion's time scoring a lead may take at p99, 1 to 100; up to rollout.p99 it may anyway.
+    pub(super) slowdown: f64,
 }
 
 impl Default for RawTraining {
     fn default() -> Self {
-        Self { gain: 0.02, positives: 150, ece: 0.01, segment: 0.03 }
+        Self {
+            gain: 0.02,
+            alpha: 0.05,
+            margin: 0.005,
+            positives: 150,
+            ece: 0.01,
+            segment: 0.03,
+            slowdown: 1.2,
+        }
     }
 }
 

@@ -115,18 +115,24 @@ pub struct Paired {
     pub reject: u64,
 }
 
-/// What a retrained version must show, on leads that neither it nor the champion was trained on, before it is tried. Each
-/// is a difference from the champion, 0..=0.5.
+/// What a retrained version must show, on leads that neither it nor the champion was trained on, before it is tried.
+/// Differences from the champion are 0..=0.5.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
     /// By how much its AUC must be higher.
     pub gain: f64,
+    /// How often chance may pass one that is no better; above 0 and at most 0.2.
+    pub alpha: f64,
+    /// Where it must only not be worse: by how much its AUC may be lower at the lower end of the 95% interval.
+    pub margin: f64,
     /// Least conversions among those leads.
     pub positives: u64,
     /// By how much its calibration error may be higher.
     pub ece: f64,
     /// By how much its AUC may be lower for leads of one kind.
     pub segment: f64,
+    /// How many times the champion's time scoring a lead may take at p99, 1..=100; up to [`Rollout::p99`] it may anyway.
+    pub slowdown: f64,
 }
 
 impl Default for Rollout {
@@ -157,7 +163,15 @@ impl Default for Rollout {
             benefit: Conversion { alpha: 0.05, leads: 5000, conversions: 50 },
             harm: Conversion { alpha: 0.01, leads: 5000, conversions: 20 },
             paired: Paired { alpha: 0.05, leads: 2000, promote: 50, reject: 20 },
-            training: Training { gain: 0.02, positives: 150, ece: 0.01, segment: 0.03 },
+            training: Training {
+                gain: 0.02,
+                alpha: 0.05,
+                margin: 0.005,
+                positives: 150,
+                ece: 0.01,
+                segment: 0.03,
+                slowdown: 1.2,
+            },
         }
     }
 }

@@ -127,6 +127,12 @@ fn problems_of_the_whole() {
              2:54: rollout.training.ece: must be from 0 to 0.5\n\
              2:59: rollout.training.segmnt: unknown key; did you mean \"segment\"?",
         ),
+        (
+            &with("rollout: {training: {alpha: 0.3, margin: 0.6, slowdown: 0.9}}"),
+            "2:29: rollout.training.alpha: must be more than 0 and at most 0.2\n\
+             2:42: rollout.training.margin: must be from 0 to 0.5\n\
+             2:57: rollout.training.slowdown: must be from 1 to 100",
+        ),
         (&with("rollout: {steps: [100]}"), "2:18: rollout.steps: expected at least 2 values, found 1"),
         (
             &with("rollout: {steps: [0, 100], paired: {alpha: 0.3}, benefit: {alpha: 0.05}}"),

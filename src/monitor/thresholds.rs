@@ -46,9 +46,12 @@ fn rollout(rollout: &Rollout) -> Vec<Row> {
         ("rollout.paired.promote", rollout.paired.promote.to_string()),
         ("rollout.paired.reject", rollout.paired.reject.to_string()),
         ("rollout.training.gain", rollout.training.gain.to_string()),
+        ("rollout.training.alpha", rollout.training.alpha.to_string()),
+        ("rollout.training.margin", rollout.training.margin.to_string()),
         ("rollout.training.positives", rollout.training.positives.to_string()),
         ("rollout.training.ece", rollout.training.ece.to_string()),
         ("rollout.training.segment", rollout.training.segment.to_string()),
+        ("rollout.training.slowdown", rollout.training.slowdown.to_string()),
     ];
     let names = ["rollout.benefit.alpha", "rollout.benefit.leads", "rollout.benefit.conversions"];
     rows.extend(conversion(names, &rollout.benefit));

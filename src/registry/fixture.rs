@@ -54,6 +54,7 @@ pub(crate) fn manifest(model: &str, version: &str, weight: f32) -> Manifest {
         ]
         .into(),
         golden: (0..8).map(|i| golden(weight, f64::from(i))).collect(),
+        judged_on: None,
         metrics: Some(Metrics { auc: 0.75, log_loss: 0.5, brier: 0.25, rows: 100, positives: 50 }),
         segments: Vec::new(),
         gate: None,

@@ -46,6 +46,9 @@ pub struct Manifest {
     pub background: BTreeMap<String, Background>,
     /// Leads whose score is known, checked before a version may serve.
     pub golden: Vec<Golden>,
+    /// Which leads the metrics and the segments are of; `None` where nobody said which leads converted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_on: Option<JudgedOn>,
     /// How good it was on the validation data; `None` where nobody said which leads converted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
@@ -148,6 +151,16 @@ pub struct Metrics {
     pub positives: u64,
 }
 
+/// Which leads figures are of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgedOn {
+    /// Those of the metrics, such as `validation rows`: they chose and calibrated it, which flatters it a little.
+    pub metrics: String,
+    /// Those of the segments, such as `newest rows`.
+    pub segments: String,
+}
+
 /// Where a version came from. File names only: paths say too much of the machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -240,6 +253,9 @@ pub struct Snapshot {
     /// When the last came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_event: Option<String>,
+    /// When the last of those came that it was fitted, chosen or calibrated on; newer ones only judged it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_until: Option<String>,
     /// Younger leads were left out, converted or not, for their labels were not final.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_cutoff: Option<String>,

@@ -57,6 +57,26 @@ pub struct GateVerdict {
     pub positives: u64,
     /// In the order they were made.
     pub checks: Vec<GateCheck>,
+    /// What else is to be known of the leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holdout: Option<Holdout>,
+}
+
+/// The leads that a verdict rests on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holdout {
+    /// SHA-256 in hex over all newest leads that were at hand, whichever of their columns were used.
+    pub digest: String,
+    /// Leads among those compared on that the champion may have been fitted or calibrated on; `None` where that cannot be
+    /// told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
+    /// Versions that were compared on these very leads, this one among them.
+    pub comparisons: u64,
+    /// What a person should know of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One check of the gate.

@@ -140,7 +140,7 @@ impl Desk {
         let mut writing = ledger.lock()?;
         self.settled(&mut writing, (model, &folder), now_ms)?;
         if slots::life(writing.records(), model).champion.is_none() {
-            for event in self.first(model)? {
+            for event in self.first(model, &slots::life(writing.records(), model))? {
                 writing.append(event, now_ms)?;
             }
             self.settled(&mut writing, (model, &folder), now_ms)?;
@@ -195,7 +195,7 @@ impl Desk {
         let mut events = Vec::new();
         let mut life = slots::life(writing.records(), model);
         if life.champion.is_none() {
-            events = self.first(model)?;
+            events = self.first(model, &life)?;
             life = followed((model, life), &events, now_ms);
         }
         let admit = |version: &str| self.admit(model, version);
@@ -349,7 +349,7 @@ impl Desk {
     }
 
     /// How a model begins that no record gives a champion: with the one that serves, the highest that loads.
-    fn first(&self, model: &str) -> Result<Vec<Event>, OrderError> {
+    fn first(&self, model: &str, life: &ModelLife) -> Result<Vec<Event>, OrderError> {
         let trust = self.trust.clone();
         let load = move |folder: &Path| Version::load_trusted(folder, &trust);
         let (champion, _) = registry::champion(&self.models, model, load).map_err(|refusals| {
@@ -359,10 +359,11 @@ impl Desk {
         let event = |kind| Event::new(kind, LEADWIRE).model(model).version(&*champion.id.version);
         let digest = &*champion.id.digest;
         let moved = event(Kind::StateChanged).with("from", "trained").with("to", "production");
-        Ok(vec![
-            event(Kind::ModelRegistered).with("digest", digest),
-            moved.with("override", 1).with("reason", "served before the first order").with("digest", digest),
-        ])
+        // Whoever was to record both may have been killed between them.
+        let is_known = life.digest(&champion.id.version) == Some(digest);
+        let registered = (!is_known).then(|| event(Kind::ModelRegistered).with("digest", digest));
+        let moved = moved.with("override", 1).with("reason", "served before the first order");
+        Ok(registered.into_iter().chain([moved.with("digest", digest)]).collect())
     }
 
     /// A version's digest, if it would serve.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::{dataset::Dataset, judged::View};
 use crate::{
-    registry::{GateVerdict, Manifest, Metrics, Segment, Version},
+    registry::{GateVerdict, Manifest, Segment, Version},
     score::Kind,
     stats::{self, Proportion, Z95},
 };
@@ -21,7 +21,7 @@ const PARTS: usize = 10;
 /// Features that the card names by their effect.
 const FEATURES: usize = 12;
 /// Below so many conversions every figure is rough.
-const FEW: u64 = 150;
+const FEW: usize = 150;
 
 /// What a card tells of.
 pub(super) struct Told<'a> {
@@ -47,6 +47,11 @@ impl Told<'_> {
         self.judged.labels.len() == self.scores.len() && !self.scores.is_empty()
     }
 
+    /// What the leads are, once that was said at length.
+    fn same(&self) -> &str {
+        self.rows.split(',').next().unwrap_or_default()
+    }
+
     fn card(&self) -> String {
         let manifest = &self.version.manifest;
         let mut card = format!("# {}\n\n", self.version.id);
@@ -59,7 +64,7 @@ impl Told<'_> {
             card += "## Quality\n\nNot known: nobody said which of the leads converted.\n\n";
         }
         card += &self.effects();
-        card += &segments(&manifest.segments);
+        card += &segments(&manifest.segments, self.same());
         card += &gate(manifest.gate.as_ref());
         card += &self.limits();
         card
@@ -77,6 +82,7 @@ impl Told<'_> {
             if let (Some(first), Some(last)) = (&snapshot.first_event, &snapshot.last_event) {
                 row("from", format!("{first} to {last}"));
             }
+            snapshot.seen_until.iter().for_each(|until| row("fitted and calibrated up to", until.clone()));
             snapshot.label_cutoff.iter().for_each(|cutoff| row("labels final up to", cutoff.clone()));
             row("digest of all rows", format!("SHA-256 {}", snapshot.digest));
         }
@@ -114,9 +120,11 @@ impl Told<'_> {
             }
             _ => "not known: one kind of end is missing".into(),
         };
-        let mut text =
-            "## Quality\n\nIn brackets the 95% interval: DeLong's for the AUC, Wilson's for shares.\n\n"
-                .to_owned();
+        let mut text = format!(
+            "## Quality\n\nOn {} {}. In brackets the 95% interval: DeLong's for the AUC, Wilson's for shares.\n\n",
+            scores.len(),
+            self.rows
+        );
         let table = stats::reliability(scores, labels, PARTS);
         let _ = write!(
             text,
@@ -148,9 +156,11 @@ impl Told<'_> {
     }
 
     fn lift(&self) -> String {
-        let mut text = "## Lift\n\nLeads by falling score, in tenths.\n\n\
-                        | tenth | leads | converted | lift | of all conversions so far |\n|---|---|---|---|---|\n"
-            .to_owned();
+        let mut text = format!(
+            "## Lift\n\nOn the same {}, by falling score, in tenths.\n\n\
+             | tenth | leads | converted | lift | of all conversions so far |\n|---|---|---|---|---|\n",
+            self.same()
+        );
         let base = share(self.judged.labels.iter().copied()).rate();
         for (i, part) in stats::gains(self.scores, &self.judged.labels, PARTS).iter().enumerate() {
             let own = Proportion { conversions: part.positives, leads: part.n };
@@ -170,9 +180,11 @@ impl Told<'_> {
     fn effects(&self) -> String {
         let (model, manifest) = (&self.version.model, &self.version.manifest);
         let effects = View::new(model, self.judged).effects(self.version);
-        let mut text = "## What moves the score\n\nMean distance, in logits, by which a feature moves a lead away from the \
-                        typical one (in/out).\n\n| feature | effect |\n|---|---|\n"
-            .to_owned();
+        let mut text = format!(
+            "## What moves the score\n\nMean distance, in logits, by which a feature moves a lead away from the typical one \
+             (in/out), on the same {}.\n\n| feature | effect |\n|---|---|\n",
+            self.same()
+        );
         for (name, effect) in effects.iter().take(FEATURES) {
             let is_protected =
                 manifest.schema.features.iter().any(|spec| spec.name == *name && spec.protected);
@@ -206,8 +218,9 @@ impl Told<'_> {
                  may be missing."
             ),
         });
-        if let Some(Metrics { positives, .. }) = manifest.metrics.filter(|metrics| metrics.positives < FEW) {
-            limits.push(format!("{positives} conversions are few: read the intervals, not the figures."));
+        let conversions = self.judged.positives();
+        if self.is_labelled() && conversions < FEW {
+            limits.push(format!("{conversions} conversions are few: read the intervals, not the figures."));
         }
         if manifest.lineage.imported.is_none() && self.rows.starts_with("validation") {
             limits.push(
@@ -237,12 +250,13 @@ fn purpose(manifest: &Manifest) -> String {
     )
 }
 
-fn segments(segments: &[Segment]) -> String {
+fn segments(segments: &[Segment], rows: &str) -> String {
     if segments.is_empty() {
         return String::new();
     }
-    let mut text =
-        "## Segments\n\n| feature | word | leads | converted | AUC |\n|---|---|---|---|---|\n".to_owned();
+    let mut text = format!(
+        "## Segments\n\nOn the same {rows}.\n\n| feature | word | leads | converted | AUC |\n|---|---|---|---|---|\n"
+    );
     for Segment { feature, word, rows, positives, auc } in segments {
         let auc = auc.map_or_else(|| "-".to_owned(), |auc| format!("{auc:.3}"));
         let own = rate(Proportion { conversions: *positives, leads: *rows });
@@ -252,20 +266,23 @@ fn segments(segments: &[Segment]) -> String {
 }
 
 fn gate(gate: Option<&GateVerdict>) -> String {
-    let Some(GateVerdict { mode, passed, champion, rows, positives, checks }) = gate else {
+    let Some(GateVerdict { mode, passed, champion, rows, positives, checks, holdout }) = gate else {
         return String::new();
     };
     let passed = if *passed { "passed" } else { "failed" };
     let mut text = format!(
-        "## The gate\n\nCompared with version {champion} on {rows} leads that neither was fitted on, {positives} of which \
-         converted; asked for: {}. It {passed}.\n\n| check | | found |\n|---|---|---|\n",
+        "## The gate\n\nCompared with version {champion} on {rows} newest leads that it was not fitted on, {positives} of \
+         which converted; asked for: {}. It {passed}.\n\n",
         mode.as_str()
     );
+    let notes = holdout.iter().flat_map(|holdout| &holdout.notes);
+    notes.for_each(|note| text += &format!("Note: {}.\n\n", cell(note)));
+    text += "| check | | found |\n|---|---|---|\n";
     for check in checks {
         let mark = if check.passed { "passed" } else { "**failed**" };
         let _ = writeln!(text, "| {} | {mark} | {} |", check.name, cell(&check.said));
     }
-    text + "\n"
+    text + "\nHow long scoring takes is recorded in the ledger: no two runs measure the same.\n\n"
 }
 
 fn share(labels: impl Iterator<Item = bool>) -> Proportion {
@@ -286,15 +303,26 @@ fn rate(share: Proportion) -> String {
     format!("{:.1}% ({low:.1}% to {high:.1}%)", share.rate() * 100.0)
 }
 
-/// Text in a table's cell: one line, and no column of its own.
+/// Text in a table's cell or a sentence: one line, and nothing in it is Markdown, HTML or another order of letters.
 fn cell(text: &str) -> String {
-    let plain = |c: char| match c {
-        '|' => "\\|".to_owned(),
-        '<' => "&lt;".to_owned(),
-        c if c.is_control() => " ".to_owned(),
-        c => c.to_string(),
-    };
-    text.chars().map(plain).collect()
+    let mut plain = String::with_capacity(text.len());
+    let mut before = ' ';
+    let mut letters = text.chars().peekable();
+    while let Some(c) = letters.next() {
+        let is_inside = before.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        match c {
+            '<' => plain += "&lt;",
+            '&' => plain += "&amp;",
+            // Within a word it emphasises nothing.
+            '_' if is_inside => plain.push('_'),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '~' | '$' => plain.extend(['\\', c]),
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => plain.push(' '),
+            c if c.is_control() => plain.push(' '),
+            c => plain.push(c),
+        }
+        before = c;
+    }
+    plain
 }
 
 /// Where a share lies in the plot: 0 at the bottom left, 1 at the top right.
@@ -347,7 +375,23 @@ mod tests {
 
     #[test]
     fn what_stands_in_a_table_cannot_break_it() {
-        for (text, expected) in [("a|b", "a\\|b"), ("a\nb", "a b"), ("<b>", "&lt;b>"), ("", "")] {
+        for (text, expected) in [
+            ("emp_var_rate", "emp_var_rate"),
+            ("+0.1107 (95% interval)", "+0.1107 (95% interval)"),
+            ("a|b", "a\\|b"),
+            // Else the bar would end the cell after all.
+            ("a\\|b", "a\\\\\\|b"),
+            ("a\nb\r\tc", "a b  c"),
+            ("<b>", "&lt;b>"),
+            ("&lt;", "&amp;lt;"),
+            ("**bold** and _slanted_", "\\*\\*bold\\*\\* and \\_slanted\\_"),
+            ("`code`", "\\`code\\`"),
+            ("![shown](http://a)", "!\\[shown\\](http://a)"),
+            ("~~gone~~ $x$", "\\~\\~gone\\~\\~ \\$x\\$"),
+            ("one\u{2028}two\u{202e}eerht", "one two eerht"),
+            ("ü_ö", "ü_ö"),
+            ("", ""),
+        ] {
             assert_eq!(cell(text), expected);
         }
         assert_eq!(rate(Proportion { conversions: 10, leads: 100 }), "10.0% (5.5% to 17.4%)");

@@ -138,6 +138,17 @@ pub enum TrainError {
         /// Which, and how they were found.
         found: String,
     },
+    /// The whole knows too much.
+    #[error(
+        "leakage: a validation AUC of {auc:.3} is too good for leads: is all of it known when a lead comes? Look at {0}; \
+         --drop what is not, or say --allow-leakage {0} if all of it is", columns.join(",")
+    )]
+    TooGood {
+        /// Of the whole.
+        auc: f64,
+        /// The columns that alone rank best.
+        columns: Vec<String>,
+    },
     /// The configuration cannot be read.
     #[error(transparent)]
     Config(LoadError),
@@ -188,14 +199,15 @@ pub fn run(
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<TrainReport, TrainError> {
     let model = publish::model_name(&options.out)?;
-    let prepared = input::prepare(&options.input, options.seed, &model)?;
+    let prepared = input::prepare(&options.input, options.seed, (&model, now_ms()))?;
     let study = options.study.as_deref();
     let Chosen { best, candidates, search, journal } = choose(options, &prepared, study, &mut progress)?;
+    let warning = too_good(best.candidate.auc, &prepared.told.strongest, &options.input)?;
     let searched = (search.clone(), journal.as_deref());
-    let version = publish::publish(origin(options, &prepared, searched), best.artefact(), "validation rows")?;
+    let version = publish::publish(origin(options, &prepared, searched), best.artefact())?;
     let test = prepared.test.as_ref().map(|test| publish::judge(&version, test)).transpose()?.flatten();
     let (rows, mut input) = (prepared.train.rows(), prepared.told);
-    input.warnings.extend(version.manifest.metrics.and_then(|metrics| too_good(metrics, &input.strongest)));
+    input.warnings.extend(warning);
     Ok(TrainReport {
         folder: options.out.join(&*version.id.version),
         id: version.id.to_string(),
@@ -221,6 +233,7 @@ pub(super) fn origin<'a>(
         out: &options.out,
         described: &prepared.train,
         judged: &prepared.valid,
+        rows: "validation rows",
         calibration: options.calibration,
         grades: &options.grades,
         lineage: Lineage { search, ..lineage(options, prepared) },
@@ -312,14 +325,24 @@ fn study_name(options: &TrainOptions, prepared: &Prepared) -> String {
     format!("{model}-{}", registry::sha256(text.as_bytes()).get(..12).unwrap_or_default())
 }
 
-/// A warning, where the whole ranks better than leads mostly can be ranked.
-fn too_good(Metrics { auc, .. }: Metrics, strongest: &[Alone]) -> Option<String> {
-    let names: Vec<&str> = strongest.iter().map(|alone| alone.column.as_str()).collect();
-    let names = names.join(", ");
+/// A warning, where the whole ranks validation leads better than leads mostly can be ranked; an error, where it ranks them
+/// better still, unless somebody vouches for the columns that rank best. Where no column was looked at there are too few
+/// conversions to tell.
+pub(super) fn too_good(
+    auc: f64,
+    strongest: &[Alone],
+    options: &InputOptions,
+) -> Result<Option<String>, TrainError> {
+    let columns: Vec<String> = strongest.iter().map(|alone| alone.column.clone()).collect();
+    let is_vouched_for = columns.iter().all(|column| options.allow_leakage.contains(column));
+    if auc > leakage::WHOLE_STOP && !is_vouched_for {
+        return Err(TrainError::TooGood { auc, columns });
+    }
+    let names = columns.join(", ");
     let warning = format!(
         "an AUC of {auc:.3} is rare for leads: is all of it known when a lead comes? Look at {names}"
     );
-    (auc > leakage::WHOLE).then_some(warning)
+    Ok((auc > leakage::WHOLE).then_some(warning))
 }
 
 impl fmt::Display for TrainReport {
@@ -408,7 +431,8 @@ mod tests {
         for i in 0..600u32 {
             let noise = i.wrapping_mul(2_654_435_761) >> 16;
             let (budget, web) = (noise % 100, noise % 3 == 0);
-            let won = budget + 40 * u32::from(web) + noise % 37 > 90;
+            // Some are lucky: leads that can be told for sure are not to be believed.
+            let won = (budget + 40 * u32::from(web) + noise % 37 > 90) ^ i.is_multiple_of(11);
             let channel = if web { "web" } else { "phone" };
             let budget = if i % 50 == 0 { String::new() } else { budget.to_string() };
             writeln!(csv, "{i},{budget},{channel},{},{}", i % 7, u8::from(won)).unwrap();
@@ -514,21 +538,31 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_is_too_good_is_told_of() {
+    fn a_model_that_is_too_good_is_told_of_or_stopped() {
         let strongest = ["duration", "age"].map(|column| Alone {
             column: column.into(),
             auc: 0.8,
             filled_auc: 0.5,
             one_label_only: false,
         });
-        let of = |auc| {
-            let metrics = Metrics { auc, log_loss: 0.1, brier: 0.1, rows: 9, positives: 3 };
-            too_good(metrics, &strongest)
+        let check = |auc, strongest: &[Alone], allowed: &str, expected: &str| {
+            let line = ["--data", "a.csv", "--target", "won", "--allow-leakage", allowed];
+            let told = match too_good(auc, strongest, &options(&line).input) {
+                Ok(warning) => warning.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(told, expected, "{auc} {allowed}");
         };
-        assert_eq!(of(0.9), None);
-        let expected =
+        check(0.9, &strongest, "other", "");
+        let rare =
             "an AUC of 0.948 is rare for leads: is all of it known when a lead comes? Look at duration, age";
-        assert_eq!(of(0.948).as_deref(), Some(expected));
+        check(0.948, &strongest, "other", rare);
+        let stopped = "leakage: a validation AUC of 0.973 is too good for leads: is all of it known when a lead comes? Look at \
+                       duration,age; --drop what is not, or say --allow-leakage duration,age if all of it is";
+        check(0.973, &strongest, "duration", stopped);
+        let rare = rare.replace("0.948", "0.973");
+        check(0.973, &strongest, "duration,age", &rare);
+        check(0.973, &[], "other", rare.trim_end_matches("duration, age"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The training gate: what a version must show against the champion before it may score along.
 //!
 //! Both have scored the same leads, which neither was fitted on and whose ends are known. Pure: scores go in, a verdict
-//! with its numbers comes out. The gate before production (`rollout::gate`) is another one: it judges what happened on the
-//! wire. This one earns a version the state `validated`, and keeps what is no better from being tried at all.
+//! with its numbers comes out. Golden samples are no part of it: a version whose samples are off cannot even be loaded.
+//!
+//! The gate before production (`rollout::gate`) is another one: it judges what happened on the wire. This one earns a
+//! version the state `validated`, and keeps what is no better from being tried at all.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -76,14 +78,10 @@ pub struct Exam<'a> {
     pub labels: &'a [bool],
     /// Its calibrated score by either.
     pub scores: Sides<&'a [f64]>,
-    /// The 99th percentile of scoring one lead.
-    pub p99: Sides<Duration>,
     /// Rows of the leads of one kind, by what they are called.
     pub segments: &'a [(String, Vec<usize>)],
     /// Features of the new version that live leads never have.
     pub unmapped: &'a [String],
-    /// Whether golden samples score as they should.
-    pub goldens: bool,
 }
 
 /// Judges a version. Lengths must agree; where they do not, the quality is not known, and that fails.
@@ -98,11 +96,8 @@ pub fn gate(exam: &Exam<'_>, policy: &GatePolicy) -> GateVerdict {
         calibration(exam, policy),
         segments(exam, policy),
         top_tenth(exam, policy),
-        latency(exam, policy),
         schema(exam.unmapped),
     ]);
-    let goldens = if exam.goldens { "golden samples hold" } else { "a golden sample is off" };
-    checks.push(check("goldens", exam.goldens, goldens.into(), []));
     GateVerdict {
         mode: policy.mode,
         passed: checks.iter().all(|check| check.passed),
@@ -110,6 +105,7 @@ pub fn gate(exam: &Exam<'_>, policy: &GatePolicy) -> GateVerdict {
         rows: labels.len() as u64,
         positives,
         checks,
+        holdout: None,
     }
 }
 
@@ -280,23 +276,17 @@ fn without(rows: &[usize], others: &[usize]) -> Vec<usize> {
     rows.iter().copied().filter(|row| others.binary_search(row).is_err()).collect()
 }
 
-/// The times themselves are told elsewhere: a verdict is the same whenever it is reached.
-fn latency(exam: &Exam<'_>, policy: &GatePolicy) -> GateCheck {
-    let Sides { champion, challenger } = exam.p99;
-    let limit = champion.mul_f64(policy.slowdown).max(policy.fast);
-    let fast = challenger <= limit;
-    let bound = format!("{} times as long as the champion, or {:?}", policy.slowdown, policy.fast);
-    let said = if fast {
-        format!("scoring takes at most {bound}")
-    } else {
-        format!("scoring takes more than {bound}")
-    };
-    check(
-        "latency",
-        fast,
-        said,
-        [("slowdown", policy.slowdown), ("fast_us", policy.fast.as_secs_f64() * 1e6)],
-    )
+/// Whether scoring a lead takes no longer than it may, by the 99th percentile of either. It is no part of the verdict, which
+/// is the same whenever it is reached: no two runs measure the same, and this may go either way on a busy machine.
+pub fn latency(p99: Sides<Duration>, policy: &GatePolicy) -> GateCheck {
+    let Sides { champion, challenger } = p99;
+    let passed = challenger <= champion.mul_f64(policy.slowdown).max(policy.fast);
+    let said = format!(
+        "{challenger:?} a lead at p99, the champion {champion:?}; allowed are {} times as long, or {:?}",
+        policy.slowdown, policy.fast
+    );
+    let nanos = |time: Duration| time.as_nanos() as f64;
+    check("latency", passed, said, [("champion_p99_ns", nanos(champion)), ("p99_ns", nanos(challenger))])
 }
 
 fn schema(unmapped: &[String]) -> GateCheck {
@@ -333,15 +323,12 @@ mod tests {
         }
 
         fn exam<'a>(&'a self, champion: &'a [f64], challenger: &'a [f64]) -> Exam<'a> {
-            let p99 = Duration::from_micros(10);
             Exam {
                 champion: "3",
                 labels: &self.labels,
                 scores: Sides { champion, challenger },
-                p99: Sides { champion: p99, challenger: p99 },
                 segments: &[],
                 unmapped: &[],
-                goldens: true,
             }
         }
     }
@@ -419,20 +406,28 @@ mod tests {
                 "{shift}"
             );
         }
-        let millis = Duration::from_millis;
-        let p99 = |challenger| Sides { champion: millis(10), challenger };
-        check(&Exam { p99: p99(millis(12)), ..exam }, "");
-        check(&Exam { p99: p99(millis(13)), ..exam }, "latency");
-        let fast = Sides { champion: Duration::from_nanos(100), challenger: millis(1) };
-        check(&Exam { p99: fast, ..exam }, "");
         check(&Exam { unmapped: &["age".to_owned()], ..exam }, "schema");
-        check(&Exam { goldens: false, ..exam }, "goldens");
         // The first tenth: the conversions that it held are put last.
         let mut last = challenger.clone();
         top(&challenger).iter().for_each(|row| last[*row] = -last[*row]);
         let verdict =
             gate(&Exam { scores: Sides { champion: &champion, challenger: &last }, ..exam }, &policy);
         assert!(failed(&verdict).contains("top_tenth"), "{verdict:#?}");
+    }
+
+    #[test]
+    fn slower_is_too_slow_by_the_share_and_the_bound_at_once() {
+        let check = |champion: u64, challenger: u64, expected: bool| {
+            let [champion, challenger] = [champion, challenger].map(Duration::from_micros);
+            let found = latency(Sides { champion, challenger }, &policy());
+            assert_eq!((found.passed, found.name.as_str()), (expected, "latency"), "{}", found.said);
+        };
+        check(2, 3, true);
+        check(2, 1000, true);
+        check(2, 1001, false);
+        check(10_000, 12_000, true);
+        check(10_000, 12_001, false);
+        check(0, 0, true);
     }
 
     #[test]

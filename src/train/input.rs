@@ -92,10 +92,19 @@ pub(super) struct Prepared {
     pub(super) valid: Dataset,
     /// The newest, which nothing saw before the end; none unless the split is by time.
     pub(super) test: Option<Dataset>,
+    pub(super) newest: Option<Newest>,
     pub(super) snapshot: Snapshot,
     /// Columns that are neither features nor the target, because somebody said so.
     pub(super) dropped: Vec<String>,
     pub(super) told: InputReport,
+}
+
+/// What is known of the newest leads beside their columns.
+pub(super) struct Newest {
+    /// Of each, in the order of the rows.
+    pub(super) times: Times,
+    /// Over all their columns, used or not.
+    pub(super) digest: String,
 }
 
 /// What became of the table on its way.
@@ -141,10 +150,14 @@ pub(super) struct Leads {
     pub(super) target: String,
 }
 
-/// Reads the leads that the options name. `model` is whose scores of the lead log count.
-pub(super) fn prepare(options: &InputOptions, seed: u64, model: &str) -> Result<Prepared, TrainError> {
+/// Reads the leads that the options name. `model` is whose scores of the lead log count, as of `now_ms`.
+pub(super) fn prepare(
+    options: &InputOptions,
+    seed: u64,
+    (model, now_ms): (&str, i64),
+) -> Result<Prepared, TrainError> {
     let leads = match options.log.from_log {
-        true => logged::read(&options.log, model, now_ms())?,
+        true => logged::read(&options.log, model, now_ms)?,
         false => Leads::read(options, &options.data)?,
     };
     leads.prepare(options, seed)
@@ -182,8 +195,10 @@ impl Leads {
             (None, None) => (Split::Random, at_random(order, seed)),
         };
         let mut told = self.report(split, [&train, &valid, &test].map(Vec::len));
-        let kinds = self.kinds(options, &train, &mut told)?;
         let judged = other.as_ref().unwrap_or(&self);
+        told.snapshot.seen_until = self.seen_until(&train, (judged, &valid));
+        let newest = self.newest(&test);
+        let kinds = self.kinds(options, &train, &mut told)?;
         other.iter().try_for_each(|other| other.check_alike(&kinds, &valid))?;
         let parts = [
             self.dataset(&kinds, &train, "training rows")?,
@@ -195,7 +210,7 @@ impl Leads {
         told.warnings.extend(checked.warnings);
         told.strongest = checked.features.into_iter().take(STRONGEST).collect();
         let (snapshot, dropped) = (told.snapshot.clone(), options.dropped());
-        Ok(Prepared { train, valid, test, snapshot, dropped, told })
+        Ok(Prepared { train, valid, test, newest, snapshot, dropped, told })
     }
 
     /// Rows by their time, then by their hash.
@@ -226,6 +241,20 @@ impl Leads {
         Ok([train, valid, test].map(<[usize]>::to_vec))
     }
 
+    /// The last time among the rows that fit, choose and calibrate.
+    fn seen_until(&self, train: &[usize], (judged, valid): (&Self, &[usize])) -> Option<String> {
+        let times = self.times.as_ref()?;
+        let valid = judged.times.as_ref().and_then(|times| times.last(valid));
+        let last = times.last(train).into_iter().chain(valid).max_by(f64::total_cmp);
+        last.map(|last| times.text(last))
+    }
+
+    fn newest(&self, test: &[usize]) -> Option<Newest> {
+        let times = self.times.as_ref().filter(|_| !test.is_empty())?;
+        let hashes: Vec<RowHash> = test.iter().filter_map(|row| self.hashes.get(*row).copied()).collect();
+        Some(Newest { times: times.of(test), digest: snapshot::digest(&hashes) })
+    }
+
     fn report(&self, split: Split, parts: [usize; 3]) -> InputReport {
         let (first_event, last_event) = self.times.as_ref().and_then(Times::range).unzip();
         let snapshot = Snapshot {
@@ -234,6 +263,7 @@ impl Leads {
             positives: self.labels.iter().filter(|label| **label).count() as u64,
             first_event,
             last_event,
+            seen_until: None,
             label_cutoff: self.cutoff.clone(),
             digest: snapshot::digest(&self.hashes),
         };
@@ -318,6 +348,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     crate::config::time(text).ok_or_else(|| format!("{text:?} is not a time such as 12h or 180d"))
 }
 
+/// Milliseconds since 1970.
 pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -325,7 +356,7 @@ pub(super) fn now_ms() -> i64 {
 
 impl fmt::Display for InputReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Snapshot { source, rows, positives, first_event, last_event, label_cutoff, digest } =
+        let Snapshot { source, rows, positives, first_event, last_event, label_cutoff, digest, .. } =
             &self.snapshot;
         write!(f, "{source}: {rows} rows, {positives} converted")?;
         if let (Some(first), Some(last)) = (first_event, last_event) {

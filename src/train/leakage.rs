@@ -22,6 +22,9 @@ const WARN: f64 = 0.9;
 /// data from .80 to .95, and alone has .82.
 pub(super) const WHOLE: f64 = 0.9;
 
+/// The whole model's AUC above which it is not to be believed.
+pub(super) const WHOLE_STOP: f64 = 0.95;
+
 /// With fewer leads of one kind, chance ranks well.
 const LEAST: usize = 20;
 

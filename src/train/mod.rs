@@ -21,6 +21,7 @@ mod search; // which settings to try next, and which trials to end: Optuna's way
 mod trials; // the search: trials side by side, the best kept
 mod cutoffs; // scores -> where grades begin
 mod judged; // a version over leads whose ends are known
+mod holdout; // the leads on which it can be compared with the champion
 mod gate; // what a version must show against the champion
 mod card; // what a version says of itself to people
 mod publish; // model -> version: calibration, baseline, golden samples

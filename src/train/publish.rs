@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     lead::{Cutoffs, Value},
-    registry::{self, Baseline, Golden, Lineage, Manifest, Metrics, Plain, Program, Segment, Version},
+    registry::{
+        self, Baseline, Golden, JudgedOn, Lineage, Manifest, Metrics, Plain, Program, Segment, Version,
+    },
     score::{Calibration, Encoder, KernelOp, Kind, Model, Objective, Schema, Scratch, Spec},
     stats,
 };
@@ -48,6 +50,8 @@ pub(super) struct Origin<'a> {
     pub(super) described: &'a Dataset,
     /// What scores look like: calibration and metrics where it has labels, cut-offs, the score's baseline, golden samples.
     pub(super) judged: &'a Dataset,
+    /// What these leads are, such as `validation rows`.
+    pub(super) rows: &'static str,
     pub(super) calibration: CalibrationChoice,
     pub(super) grades: &'a GradeOptions,
     pub(super) lineage: Lineage,
@@ -63,15 +67,15 @@ pub(super) struct Draft<'a> {
     study: Option<&'a [u8]>,
 }
 
-/// Writes the next version of the model, with its card. `rows` says what the judged leads are.
-pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>, rows: &str) -> Result<Version, TrainError> {
-    let (out, judged) = (origin.out, origin.judged);
+/// Writes the next version of the model, with its card.
+pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>) -> Result<Version, TrainError> {
+    let (out, judged, rows) = (origin.out, origin.judged, origin.rows);
     draft(origin, artefact)?.write(out, judged, rows)
 }
 
 /// Calibrates, grades and describes the next version of the model.
 pub(super) fn draft<'a>(origin: Origin<'a>, artefact: Artefact<'a>) -> Result<Draft<'a>, TrainError> {
-    let Origin { out, described, judged, calibration, grades, lineage, study } = origin;
+    let Origin { out, described, judged, rows, calibration, grades, lineage, study } = origin;
     let Artefact { kind, objective, schema, name, bytes } = artefact;
     let cutoffs = Cutoffs { a: 0.0, b: 0.0, c: 0.0 };
     let mut spec = Spec { kind, objective, schema, calibration: Calibration::None, cutoffs };
@@ -97,6 +101,8 @@ pub(super) fn draft<'a>(origin: Origin<'a>, artefact: Artefact<'a>) -> Result<Dr
         },
         background: columns().map(|c| (c.name.clone(), schema::background(&c.cells))).collect(),
         golden,
+        judged_on: (!judged.labels.is_empty())
+            .then(|| JudgedOn { metrics: rows.to_owned(), segments: rows.to_owned() }),
         metrics: metrics(&scores, judged),
         segments: segments(&spec.schema, &scores, judged),
         gate: None,
@@ -296,4 +302,28 @@ pub(super) fn commit() -> Option<String> {
     let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{VersionError, WEIGHTS, fixture};
+
+    #[test]
+    fn a_version_whose_golden_samples_are_off_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let bytes = fs::read(fixture::write(root.path(), "lead", "1", 0.5).join(WEIGHTS)).unwrap();
+        let draft = |off: f32| {
+            let mut manifest = fixture::manifest("lead", "2", 0.5);
+            manifest.golden[3].score += off;
+            Draft { manifest, name: WEIGHTS, bytes: &bytes, study: None }.version(&root.path().join("lead"))
+        };
+        assert_eq!(draft(0.0).unwrap().manifest.golden.len(), 8);
+        for off in [2e-5, -0.1] {
+            let refused = draft(off).err();
+            let is_golden =
+                matches!(refused, Some(TrainError::Version(VersionError::Golden { sample: 3, .. })));
+            assert!(is_golden, "{off}: {refused:?}");
+        }
+    }
 }

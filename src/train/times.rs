@@ -57,6 +57,19 @@ impl Times {
         self.values.get(row).copied().unwrap_or_default()
     }
 
+    /// The times of some rows, in their order.
+    pub(super) fn of(&self, rows: &[usize]) -> Self {
+        Self { values: rows.iter().map(|row| self.value(*row)).collect(), dates: self.dates }
+    }
+
+    /// Rows after a time that was told, as [`Times::range`] tells it; `None` where that is no time of the same kind.
+    pub(super) fn after(&self, told: &str) -> Option<Vec<usize>> {
+        // A date was told to the second.
+        let end = if self.dates { moment(told)? + 1000.0 } else { kinds::number(told)?.next_up() };
+        let rows = self.values.iter().enumerate().filter(|(_, value)| **value >= end);
+        Some(rows.map(|(row, _)| row).collect())
+    }
+
     /// The first and the last.
     pub(super) fn range(&self) -> Option<(String, String)> {
         let least = self.values.iter().copied().min_by(f64::total_cmp)?;
@@ -64,7 +77,13 @@ impl Times {
         Some((self.text(least), self.text(most)))
     }
 
-    fn text(&self, value: f64) -> String {
+    /// The last of some rows.
+    pub(super) fn last(&self, rows: &[usize]) -> Option<f64> {
+        rows.iter().map(|row| self.value(*row)).max_by(f64::total_cmp)
+    }
+
+    /// As it is written into reports and manifests.
+    pub(super) fn text(&self, value: f64) -> String {
         if self.dates { told(value as i64) } else { value.to_string() }
     }
 }
@@ -93,6 +112,22 @@ pub(super) fn moment(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_after_a_time_are_told_by_what_was_written_of_it() {
+        let check = |times: Times, told: &str, expected: Option<&[usize]>| {
+            assert_eq!(times.after(told).as_deref(), expected, "{told}");
+        };
+        let days = Times::of_millis(vec![1_793_577_600_000.0, 1_793_577_600_999.0, 1_793_577_601_000.0]);
+        check(days.clone(), "2026-11-02T00:00:00Z", Some(&[2]));
+        check(days.of(&[2, 0]), "2026-11-01T00:00:00Z", Some(&[0, 1]));
+        check(days.clone(), "2027-01-01T00:00:00Z", Some(&[]));
+        let order = Times::of_numbers(vec![3.0, 7.5, 8.0]);
+        check(order.clone(), &order.of(&[1]).range().unwrap().1, Some(&[2]));
+        // A running number says nothing of a date.
+        check(order, "2026-11-02T00:00:00Z", None);
+        check(days, "41185", None);
+    }
 
     #[test]
     fn moments_are_days_and_times_and_nothing_else() {

@@ -363,7 +363,7 @@ mod tests {
         fs::write(&file, csv).unwrap();
         let file = file.display().to_string();
         let line = Line::parse_from(["train", "--data", &file, "--target", "won"]);
-        input::prepare(&line.input, 7, "lead").unwrap()
+        input::prepare(&line.input, 7, ("lead", NOW)).unwrap()
     }
 
     const NOW: i64 = 1_795_334_765_905;

@@ -150,7 +150,9 @@ fn an_mlflow_folder_becomes_a_version() {
     );
     let show = place.models(&["show", "lead/2"]);
     assert!(
-        show.contains("described by") && show.contains("20 rows, ") && show.contains("leads.csv"),
+        show.contains("described by")
+            && show.contains("20 rows of the sample, ")
+            && show.contains("leads.csv"),
         "{show}"
     );
     assert!(place.models(&["diff", "lead/1", "lead/2"]).contains("auc"));

@@ -83,9 +83,20 @@ fn paired(raw: &RawPaired, at: &KeyPath, findings: &mut Findings) -> Option<Pair
 }
 
 fn training(raw: &RawTraining, at: &KeyPath, findings: &mut Findings) -> Option<Training> {
-    let mut take = |key, value| findings.take(&at.key(key), difference(value));
-    let (gain, ece, segment) = (take("gain", raw.gain), take("ece", raw.ece), take("segment", raw.segment));
-    Some(Training { gain: gain?, positives: raw.positives.into(), ece: ece?, segment: segment? })
+    let mut take = |key, value| findings.take(&at.key(key), value);
+    let (gain, alpha) = (take("gain", difference(raw.gain)), take("alpha", alpha(raw.alpha)));
+    let (margin, ece) = (take("margin", difference(raw.margin)), take("ece", difference(raw.ece)));
+    let segment = take("segment", difference(raw.segment));
+    let slowdown = take("slowdown", times(raw.slowdown));
+    Some(Training {
+        gain: gain?,
+        alpha: alpha?,
+        margin: margin?,
+        positives: raw.positives.into(),
+        ece: ece?,
+        segment: segment?,
+        slowdown: slowdown?,
+    })
 }
 
 /// A difference between two shares or areas.
@@ -93,6 +104,14 @@ fn difference(raw: f64) -> Result<f64, Complaint> {
     match (0.0..=0.5).contains(&raw) {
         true => Ok(raw),
         false => Err("must be from 0 to 0.5".into()),
+    }
+}
+
+/// How many times as much something may be.
+fn times(raw: f64) -> Result<f64, Complaint> {
+    match (1.0..=100.0).contains(&raw) {
+        true => Ok(raw),
+        false => Err("must be from 1 to 100".into()),
     }
 }
 

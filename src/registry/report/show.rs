@@ -9,7 +9,9 @@ use super::{
     table::{Table, short, thousands},
 };
 use crate::{
-    registry::{Background, Histogram, Imported, Lineage, Manifest, Metrics, SIGNATURE, Trust, Version},
+    registry::{
+        Background, Histogram, Imported, JudgedOn, Lineage, Manifest, Metrics, SIGNATURE, Trust, Version,
+    },
     score::{Encoding, FeatureSpec},
 };
 
@@ -51,7 +53,7 @@ impl fmt::Display for Shown {
         fact("signature", if self.signed { "present" } else { "none" }.to_owned());
         fact("grades", format!("A from {}, B from {}, C from {}", grades[0], grades[1], grades[2]));
         match &manifest.metrics {
-            Some(metrics) => quality(metrics, &mut fact),
+            Some(metrics) => quality(metrics, manifest.judged_on.as_ref(), &mut fact),
             None => fact("auc", "not known".to_owned()),
         }
         origin(lineage, &mut fact);
@@ -63,8 +65,9 @@ impl fmt::Display for Shown {
     }
 }
 
-fn quality(metrics: &Metrics, fact: &mut impl FnMut(&str, String)) {
-    let of = format!("{} rows, {} converted", thousands(metrics.rows), thousands(metrics.positives));
+fn quality(metrics: &Metrics, on: Option<&JudgedOn>, fact: &mut impl FnMut(&str, String)) {
+    let rows = on.map_or("rows", |on| &on.metrics);
+    let of = format!("{} {rows}, {} converted", thousands(metrics.rows), thousands(metrics.positives));
     fact("auc", format!("{}, on {of}", short(metrics.auc)));
     fact("log-loss", short(metrics.log_loss));
     fact("brier", short(metrics.brier));

@@ -510,6 +510,14 @@ fn a_retrained_version_comes_behind_a_champion_that_is_named_first() {
     let records = office.records().len();
     office.desk.seat("lead", HOUR).unwrap();
     assert_eq!(office.records().len(), records, "it is seated already");
+    // Killed between the two records, it goes on with the second.
+    let path = office.desk.state.join(Ledger::FILE);
+    let first = fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned() + "\n";
+    fs::write(&path, first).unwrap();
+    fs::remove_file(office.lead().join("deployment.json")).unwrap();
+    office.desk.seat("lead", HOUR).unwrap();
+    let kinds: Vec<Kind> = office.records().into_iter().map(|record| record.kind).collect();
+    assert_eq!(kinds, [Kind::ModelRegistered, Kind::StateChanged]);
     // Now the highest version is another, and the champion stays.
     fixture::write(&office.desk.models, "lead", "5", 0.9);
     let judge = |version: &str, passed| {

@@ -113,15 +113,9 @@ pub fn run(options: &ImportOptions, mut progress: impl FnMut(&str)) -> Result<Im
     let lineage = lineage(options, &source, &data);
     let calibration = options.calibration.unwrap_or(CalibrationChoice::None);
     let grades = &options.grades;
-    let origin = Origin {
-        out: &options.out,
-        described: &data,
-        judged: &data,
-        calibration,
-        grades,
-        lineage,
-        study: None,
-    };
+    let (out, rows) = (&options.out, "rows of the sample");
+    let origin =
+        Origin { out, described: &data, judged: &data, rows, calibration, grades, lineage, study: None };
     let (kind, name, bytes) = (source.kind, source.name(), &source.bytes);
     let layers = match source.trees {
         Some(_) => None,
@@ -133,7 +127,7 @@ pub fn run(options: &ImportOptions, mut progress: impl FnMut(&str)) -> Result<Im
     };
     let artefact = Artefact { kind, objective, schema, name, bytes };
     progress(&format!("scoring {} rows", data.rows()));
-    let version = publish::publish(origin, artefact, "rows of the sample").map_err(|error| match error {
+    let version = publish::publish(origin, artefact).map_err(|error| match error {
         TrainError::Model(reason) => source.refuse(&reason),
         other => other,
     })?;

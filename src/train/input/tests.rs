@@ -39,7 +39,7 @@ fn with(files: &[&str], more: &str) -> (tempfile::TempDir, TrainOptions) {
 
 fn prepared(files: &[&str], more: &str) -> Result<Prepared, String> {
     let (_folder, options) = with(files, more);
-    prepare(&options.input, options.seed, "lead").map_err(|error| error.to_string())
+    prepare(&options.input, options.seed, ("lead", 0)).map_err(|error| error.to_string())
 }
 
 /// Ten leads a day, the day and the lead in the columns `n` and `i`.
@@ -328,7 +328,7 @@ fn the_length_of_a_call_is_told_of_by_how_it_ranks() {
     let Some(file) = goldens::path("data/bank/train.csv") else { return };
     let line = format!("--data {} --target y --id row_id", file.display());
     let options = options(&line.split(' ').map(String::from).collect::<Vec<_>>());
-    let told = prepare(&options.input, 7, "lead").unwrap().told;
+    let told = prepare(&options.input, 7, ("lead", 0)).unwrap().told;
     let strongest = &told.strongest[0];
     assert_eq!(strongest.column, "duration");
     assert!((0.80..0.84).contains(&strongest.auc), "{strongest:?}");

@@ -7,10 +7,11 @@
 mod work; // what has been done so far, on disk
 mod report; // what came of it
 mod run; // the steps
+mod compare; // one of them: with the champion, on the newest leads
 #[cfg(test)]
 mod windows; // static against rolling training, on leads that drift
 
 pub use self::{
     report::RetrainReport,
-    run::{Hands, Job, Outcome, RetrainError, RetrainOptions, Stand, run},
+    run::{Hands, Job, Outcome, Recorded, RetrainError, RetrainOptions, Stand, run},
 };

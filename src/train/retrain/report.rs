@@ -1,12 +1,12 @@
 //! What came of a retraining, for people and scripts.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::Serialize;
 
+use super::compare::Judged;
 use crate::{
-    lead::Sides,
-    registry::{GateVerdict, Metrics, Search},
+    registry::{GateCheck, GateVerdict, Metrics, Search},
     train::{Candidate, InputReport, command},
 };
 
@@ -33,8 +33,10 @@ pub struct RetrainReport {
     pub metrics: Option<Metrics>,
     /// The verdict; `None` without a champion, and where an earlier run had reached it.
     pub gate: Option<GateVerdict>,
-    /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
-    pub p99_ns: Option<[u64; 2]>,
+    /// Whether scoring is fast enough; it may come out otherwise in another run.
+    pub latency: Option<GateCheck>,
+    /// Leads of known score that it scores alike, to 1e-5, once it is loaded as whatever serves is; it is refused otherwise.
+    pub golden: usize,
     /// Whether it may be tried.
     pub passed: bool,
     /// What a person should know.
@@ -45,11 +47,9 @@ pub struct RetrainReport {
 
 impl RetrainReport {
     /// Takes what the gate found.
-    pub(super) fn judged(&mut self, verdict: Option<&GateVerdict>, p99: Option<Sides<Duration>>) {
-        self.gate = verdict.cloned();
-        self.passed = verdict.is_none_or(|verdict| verdict.passed);
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.p99_ns = p99.map(|p99| [p99.champion, p99.challenger].map(nanos));
+    pub(super) fn judged(&mut self, judged: Judged) {
+        self.passed = judged.as_ref().is_none_or(|(gate, latency)| gate.passed && latency.passed);
+        (self.gate, self.latency) = judged.unzip();
     }
 }
 
@@ -66,14 +66,14 @@ impl fmt::Display for RetrainReport {
                 "against {}/{champion}, on {rows} newest leads, {positives} of them converted:",
                 self.model
             )?;
-            for check in checks {
+            let notes = gate.holdout.iter().flat_map(|holdout| &holdout.notes);
+            notes.into_iter().try_for_each(|note| writeln!(f, "  note: {note}"))?;
+            for check in checks.iter().chain(&self.latency) {
                 let mark = if check.passed { "passed" } else { "FAILED" };
                 writeln!(f, "  {mark} {}: {}", check.name, check.said)?;
             }
         }
-        if let Some([champion, own]) = self.p99_ns {
-            writeln!(f, "  scoring takes {own} ns at p99, the champion {champion} ns")?;
-        }
+        writeln!(f, "loaded as what serves: {} golden samples hold", self.golden)?;
         self.said.iter().try_for_each(|said| writeln!(f, "{said}"))?;
         let would = if self.dry_run { "would be" } else { "is" };
         match (self.passed, &self.champion) {

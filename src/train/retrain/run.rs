@@ -4,28 +4,26 @@ use std::{
     collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
 
 use super::{
+    compare::{self, Newest},
     report::RetrainReport,
-    work::{Kept, Work, Written},
+    work::{Asked, Kept, Work, Written},
 };
 use crate::{
-    lead::Sides,
-    ledger::{Event, Kind},
-    registry::{self, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
+    ledger::{self, Event, Kind, Record},
+    registry::{self, GateCheck, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
     train::{
-        Exam, GatePolicy, Progress, SearchOptions, TrainError, TrainOptions,
+        GatePolicy, InputOptions, Progress, SearchOptions, TrainError, TrainOptions,
         command::{self, Chosen},
         dataset::Dataset,
         family::TREES_FILE,
-        gate,
         input::{self, Prepared},
-        judged::{self, View},
         publish::{self, Artefact, Draft},
+        times,
     },
 };
 
@@ -89,6 +87,8 @@ pub struct Job<'j> {
     pub live: BTreeSet<String>,
     /// What the gate asks for; the mode is the options'.
     pub policy: GatePolicy,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// The desk, as far as it is needed.
@@ -97,8 +97,8 @@ pub struct Hands<'h> {
     pub stand: &'h dyn Fn() -> anyhow::Result<Stand>,
     /// Has the slots say who serves, before and after a new version comes.
     pub seat: &'h dyn Fn() -> anyhow::Result<()>,
-    /// Records a version and its verdict, unless that is done; what was said.
-    pub judged: &'h dyn Fn(&str, &Outcome<'_>) -> anyhow::Result<Vec<String>>,
+    /// Records a version and its verdict, unless that is done.
+    pub judged: &'h dyn Fn(&str, &Outcome<'_>) -> anyhow::Result<Recorded>,
     /// Has a version score along, unless it does; what was said.
     pub shadow: &'h dyn Fn(&str) -> anyhow::Result<Vec<String>>,
     /// Records an event.
@@ -110,8 +110,24 @@ pub struct Hands<'h> {
 pub struct Outcome<'o> {
     /// The verdict.
     pub verdict: &'o GateVerdict,
-    /// The 99th percentile of scoring one lead, in nanoseconds, of champion and new version.
-    pub p99_ns: Option<[u64; 2]>,
+    /// Whether scoring is fast enough, which is not in the verdict: no two runs measure the same.
+    pub latency: &'o GateCheck,
+}
+
+impl Outcome<'_> {
+    /// Whether the version may be tried.
+    pub fn passed(&self) -> bool {
+        self.verdict.passed && self.latency.passed
+    }
+}
+
+/// What the desk made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Whether the version may be tried, as it is on record: a run that was broken off may have measured another time.
+    pub passed: bool,
+    /// What was said.
+    pub said: Vec<String>,
 }
 
 impl fmt::Debug for Hands<'_> {
@@ -125,8 +141,8 @@ impl fmt::Debug for Hands<'_> {
 pub struct Stand {
     /// Who serves.
     pub champion: Option<String>,
-    /// What is on trial, in words such as `version 4 is a shadow`.
-    pub on_trial: Vec<String>,
+    /// The versions that are on trial, each with words such as `is a shadow`.
+    pub on_trial: Vec<(String, String)>,
 }
 
 /// Why a retraining came to nothing.
@@ -146,6 +162,19 @@ pub enum RetrainError {
         /// What is on trial.
         on_trial: Vec<String>,
     },
+    /// Another version serves than when the run began.
+    #[error(
+        "{model}: the champion was {} when this began and is {} now, so the comparison is void; what was fitted is kept: \
+         run it again", told(before.as_ref()), told(now.as_ref())
+    )]
+    Moved {
+        /// The model.
+        model: String,
+        /// The champion that it was compared with, or was to be.
+        before: Option<String>,
+        /// Who serves now.
+        now: Option<String>,
+    },
     /// Another process retrains the model.
     #[error("{model} is being retrained by another process")]
     Busy {
@@ -164,6 +193,17 @@ pub enum RetrainError {
     NothingNew {
         /// The champion.
         champion: String,
+    },
+    /// Whoever trains does not sign.
+    #[error(
+        "{id} waits for its signature: {reason}. Look at it, have `leadwire models sign {id} --key FILE` sign it, and run this \
+         again: it goes on from here"
+    )]
+    Unsigned {
+        /// `model/version`.
+        id: String,
+        /// What is wrong with the signature.
+        reason: &'static str,
     },
     /// Not worse is a person's decision.
     #[error("--mode not-worse is a person's decision: say who with --who and why with --why")]
@@ -200,10 +240,8 @@ pub fn run(
     // First the lock: what serves may change while another run goes on.
     let work = if options.dry_run { None } else { Some(Work::open(job.state, &options.model)?) };
     let stand = (hands.stand)().map_err(desk("looking at the slots"))?;
-    if !stand.on_trial.is_empty() && !options.force {
-        return Err(RetrainError::Trial { model: options.model.clone(), on_trial: stand.on_trial });
-    }
     let mut run = Run { job, hands, progress, work, stand };
+    run.alone(&run.stand)?;
     run.record(Kind::RetrainRequested, |event| {
         event.with("trigger", job.trigger).with("mode", run_mode(options.mode).as_str())
     })?;
@@ -215,11 +253,16 @@ pub fn run(
     })
 }
 
+/// `version 3`
+fn told(champion: Option<&String>) -> String {
+    champion.map_or_else(|| "none".to_owned(), |version| format!("version {version}"))
+}
+
 fn is_person(actor: &str) -> bool {
     !actor.is_empty() && actor != "leadwire"
 }
 
-fn run_mode(mode: ModeChoice) -> GateMode {
+pub(super) fn run_mode(mode: ModeChoice) -> GateMode {
     match mode {
         ModeChoice::Gain => GateMode::Gain,
         ModeChoice::NotWorse => GateMode::NotWorse,
@@ -231,35 +274,34 @@ fn desk(step: &'static str) -> impl Fn(anyhow::Error) -> RetrainError {
 }
 
 /// A retraining on its way.
-struct Run<'r> {
-    job: &'r Job<'r>,
-    hands: &'r Hands<'r>,
+pub(super) struct Run<'r> {
+    pub(super) job: &'r Job<'r>,
+    pub(super) hands: &'r Hands<'r>,
     progress: &'r mut dyn FnMut(Progress<'_>),
     /// None in a dry run.
-    work: Option<Work>,
-    stand: Stand,
+    pub(super) work: Option<Work>,
+    pub(super) stand: Stand,
 }
 
 /// A fitted model, its bytes, and the journal of its search.
 type Fitted = (Kept, Vec<u8>, Option<Vec<u8>>);
 
-/// What the gate found, and how long scoring took.
-type Judged = (Option<GateVerdict>, Option<Sides<Duration>>);
-
 impl Run<'_> {
     fn all(&mut self) -> Result<RetrainReport, RetrainError> {
         let options = self.options();
         self.step("reading leads");
-        let prepared = input::prepare(&options.input, options.seed, &self.job.options.model)?;
-        let holdout = prepared.test.as_ref().ok_or(RetrainError::NoHoldout)?;
+        let (asked, mut notes) = self.asked(&options);
+        let prepared = input::prepare(&options.input, options.seed, (&self.job.options.model, asked.now_ms))?;
+        let newest = Newest::of(&prepared)?;
         let champion = self.champion()?;
-        let mut notes = Vec::new();
         if let Some(champion) = &champion {
             self.is_new(champion, &prepared)?;
-            notes.extend(absent(champion, holdout));
+            notes.extend(compare::absent(champion, newest.leads));
         }
-        notes.extend(self.begin(&options, &prepared)?);
+        notes.extend(self.begin(&options, &prepared, asked)?);
+        self.alone(&self.stand)?;
         let (kept, bytes, study) = self.fitted(&options, &prepared)?;
+        notes.extend(command::too_good(kept.auc(), &prepared.told.strongest, &options.input)?);
         let artefact = Artefact {
             kind: kept.kind,
             objective: None,
@@ -269,31 +311,49 @@ impl Run<'_> {
         };
         self.step("calibrating");
         let searched = (kept.search.clone(), study.as_deref());
-        let mut draft = publish::draft(command::origin(&options, &prepared, searched), artefact)?;
+        let draft = publish::draft(command::origin(&options, &prepared, searched), artefact)?;
+        let mut draft = self.unused(draft)?;
         let metrics = draft.manifest.metrics;
-        let (verdict, p99) = self.judge(&options, &mut draft, champion.as_ref(), holdout)?;
+        let judged = self.judge(&options, &mut draft, champion.as_ref(), newest)?;
         let id = format!("{}/{}", self.job.options.model, draft.manifest.version);
         let mut report = RetrainReport {
             model: self.job.options.model.clone(),
             id,
             dry_run: self.job.options.dry_run,
-            champion: self.stand.champion.clone(),
+            champion: champion.as_ref().map(|champion| champion.id.version.to_string()),
             input: prepared.told.clone(),
             network: kept.network,
             candidates: kept.candidates,
             search: kept.search,
             metrics,
             gate: None,
-            p99_ns: None,
+            latency: None,
             passed: true,
+            golden: draft.manifest.golden.len(),
             notes,
             said: Vec::new(),
         };
-        report.judged(verdict.as_ref(), p99);
+        report.judged(judged);
         if !self.job.options.dry_run {
-            self.register(&options, &draft, holdout, &mut report)?;
+            self.register(&options, &draft, newest.leads, &mut report)?;
         }
         Ok(report)
+    }
+
+    /// Under a number that no version ever had: the folder of one may be gone, but the ledger knows it.
+    fn unused<'a>(&self, draft: Draft<'a>) -> Result<Draft<'a>, RetrainError> {
+        let records = self.records()?;
+        let others = records.iter().filter_map(|record| record.version.as_ref()).filter(|version| {
+            // What this run wrote may go on under its name.
+            Some(version.as_str()) != self.own()
+        });
+        let last = others.filter_map(|version| version.parse::<u64>().ok()).max();
+        let next = last.and_then(|last| last.checked_add(1));
+        let drafted = draft.manifest.version.parse::<u64>().ok();
+        match next.filter(|next| drafted.is_some_and(|drafted| drafted < *next)) {
+            Some(next) => Ok(draft.numbered(&next.to_string())),
+            None => Ok(draft),
+        }
     }
 
     /// The options of training, into the model's folder.
@@ -304,7 +364,24 @@ impl Run<'_> {
         TrainOptions { out, search, ..train }
     }
 
-    fn step(&mut self, name: &str) {
+    /// What is asked for, as of now; or as of when it was first asked for, by a run that was broken off.
+    fn asked(&self, options: &TrainOptions) -> (Asked, Vec<String>) {
+        // What may leak is a person's word, which changes no lead.
+        let input = InputOptions { allow_leakage: Vec::new(), ..options.input.clone() };
+        let text = format!("{:?}", TrainOptions { input, ..options.clone() });
+        let asked = Asked { options: registry::sha256(text.as_bytes()), now_ms: self.job.now_ms };
+        let began = self.work.as_ref().and_then(|work| work.began_ms(&asked));
+        match began.filter(|_| options.input.log.from_log) {
+            Some(now_ms) => {
+                let note =
+                    format!("leads as of {}, when the run began that was broken off", times::told(now_ms));
+                (Asked { now_ms, ..asked }, vec![note])
+            }
+            None => (asked, Vec::new()),
+        }
+    }
+
+    pub(super) fn step(&mut self, name: &str) {
         (self.progress)(Progress::Step(name));
     }
 
@@ -319,9 +396,49 @@ impl Run<'_> {
         (self.hands.record)(with(event)).map_err(desk("recording"))
     }
 
+    /// Refuses to go on while another version than its own is on trial.
+    fn alone(&self, stand: &Stand) -> Result<(), RetrainError> {
+        let others = stand.on_trial.iter().filter(|(version, _)| Some(version.as_str()) != self.own());
+        let on_trial: Vec<String> =
+            others.map(|(version, words)| format!("version {version} {words}")).collect();
+        match on_trial.is_empty() || self.job.options.force {
+            true => Ok(()),
+            false => Err(RetrainError::Trial { model: self.job.options.model.clone(), on_trial }),
+        }
+    }
+
+    /// Refuses to go on where the slots have moved since the run began: fitting takes its time.
+    pub(super) fn still(&self) -> Result<(), RetrainError> {
+        let now = (self.hands.stand)().map_err(desk("looking at the slots"))?;
+        self.alone(&now)?;
+        if now.champion == self.stand.champion {
+            return Ok(());
+        }
+        let (model, before) = (self.job.options.model.clone(), self.stand.champion.clone());
+        Err(RetrainError::Moved { model, before, now: now.champion })
+    }
+
+    /// What the ledger tells of the model.
+    pub(super) fn records(&self) -> Result<Vec<Record>, RetrainError> {
+        let records =
+            ledger::read(self.job.state).map_err(|error| desk("reading the ledger")(error.into()))?;
+        let own = |record: &Record| record.model.as_ref() == Some(&self.job.options.model);
+        Ok(records.into_iter().filter(own).collect())
+    }
+
+    /// The version that this run, or the one that it goes on with, wrote.
+    pub(super) fn own(&self) -> Option<&str> {
+        Some(self.work.as_ref()?.steps.written.as_ref()?.version.as_str())
+    }
+
     fn champion(&self) -> Result<Option<Version>, RetrainError> {
-        let Some(version) = &self.stand.champion else { return Ok(None) };
-        let folder = self.job.models.join(&self.job.options.model).join(version);
+        let Some(name) = &self.stand.champion else { return Ok(None) };
+        let folder = self.job.models.join(&self.job.options.model).join(name);
+        // The first version, of a run that was broken off, comes forward before that is on record, and before it is signed.
+        let is_first = |version: Version| version.manifest.gate.is_none();
+        if self.own() == Some(name) && Version::load(&folder).is_ok_and(is_first) {
+            return Ok(None);
+        }
         Version::load_trusted(&folder, self.job.trust).map(Some).map_err(RetrainError::Champion)
     }
 
@@ -334,9 +451,14 @@ impl Run<'_> {
     }
 
     /// Goes on with what a run that was broken off left.
-    fn begin(&mut self, options: &TrainOptions, prepared: &Prepared) -> Result<Option<String>, RetrainError> {
+    fn begin(
+        &mut self,
+        options: &TrainOptions,
+        prepared: &Prepared,
+        asked: Asked,
+    ) -> Result<Option<String>, RetrainError> {
         let key = key(options, prepared);
-        let found = self.work.as_mut().map(|work| work.begin(&key)).transpose()?.flatten();
+        let found = self.work.as_mut().map(|work| work.begin(&key, asked)).transpose()?.flatten();
         let snapshot = &prepared.snapshot;
         self.record(Kind::RetrainStarted, |event| {
             let event = event.with("snapshot", &*snapshot.digest).with("rows", snapshot.rows);
@@ -371,43 +493,6 @@ impl Run<'_> {
         Ok((kept, best.bytes, journal))
     }
 
-    /// Compares with the champion, where there is one, and puts the verdict into the manifest.
-    fn judge(
-        &mut self,
-        options: &TrainOptions,
-        draft: &mut Draft<'_>,
-        champion: Option<&Version>,
-        holdout: &Dataset,
-    ) -> Result<Judged, RetrainError> {
-        self.step("comparing with the champion");
-        let version = draft.version(&options.out)?;
-        let own = View::new(&version.model, holdout);
-        let kinds = judged::kinds(&draft.manifest.schema, holdout);
-        let scores = own.scores()?;
-        draft.manifest.segments = judged::segments(&kinds, &scores, &holdout.labels);
-        let Some(champion) = champion else { return Ok((None, None)) };
-        let theirs = View::new(&champion.model, holdout);
-        let p99 = Sides { champion: theirs.p99(), challenger: own.p99() };
-        let segments: Vec<_> =
-            kinds.into_iter().map(|(feature, word, rows)| (format!("{feature}={word}"), rows)).collect();
-        let names = draft.manifest.schema.features.iter().map(|spec| spec.name.clone());
-        let unmapped: Vec<String> = names.filter(|name| !self.job.live.contains(name)).collect();
-        let exam = Exam {
-            champion: &champion.id.version,
-            labels: &holdout.labels,
-            scores: Sides { champion: &theirs.scores()?, challenger: &scores },
-            p99,
-            segments: &segments,
-            unmapped: &unmapped,
-            // It was loaded just now, as whatever serves is.
-            goldens: true,
-        };
-        let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
-        let verdict = gate(&exam, &policy);
-        draft.manifest.gate = Some(verdict.clone());
-        Ok((Some(verdict), Some(p99)))
-    }
-
     /// Writes the version, has it recorded, and has it score along where it may.
     fn register(
         &mut self,
@@ -416,26 +501,43 @@ impl Run<'_> {
         holdout: &Dataset,
         report: &mut RetrainReport,
     ) -> Result<(), RetrainError> {
+        self.still()?;
         self.step("registering");
         // Without slots the highest version serves, and that would be the new one.
-        (self.hands.seat)().map_err(desk("naming the champion"))?;
+        if report.champion.is_some() {
+            (self.hands.seat)().map_err(desk("naming the champion"))?;
+        }
         let version = self.written(options, draft, holdout)?;
         report.id = format!("{}/{version}", report.model);
-        match &draft.manifest.gate {
-            None => (self.hands.seat)().map_err(desk("naming the champion"))?,
-            Some(verdict) => {
-                let outcome = Outcome { verdict, p99_ns: report.p99_ns };
-                let said = (self.hands.judged)(&version, &outcome).map_err(desk("recording the gate"))?;
-                report.said.extend(said);
-                if verdict.passed {
-                    report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
-                }
+        report.golden = self.loaded(&options.out.join(&version), &report.id)?;
+        match (report.gate.as_ref(), report.latency.as_ref()) {
+            (Some(verdict), Some(latency)) => {
+                let outcome = Outcome { verdict, latency };
+                let recorded = (self.hands.judged)(&version, &outcome).map_err(desk("recording the gate"))?;
+                report.passed = recorded.passed;
+                report.said.extend(recorded.said);
             }
+            _ => (self.hands.seat)().map_err(desk("naming the champion"))?,
+        }
+        if report.passed && report.gate.is_some() {
+            self.still()?;
+            report.said.extend((self.hands.shadow)(&version).map_err(desk("having it score along"))?);
         }
         if let Some(work) = self.work.take() {
             work.end();
         }
         Ok(())
+    }
+
+    /// How many golden samples hold in what was written, loaded as whatever serves is.
+    fn loaded(&self, folder: &Path, id: &str) -> Result<usize, RetrainError> {
+        match Version::load_trusted(folder, self.job.trust) {
+            Ok(version) => Ok(version.manifest.golden.len()),
+            Err(VersionError::Signature { reason, .. }) => {
+                Err(RetrainError::Unsigned { id: id.to_owned(), reason })
+            }
+            Err(error) => Err(TrainError::from(error).into()),
+        }
     }
 
     /// The version on disk: the one that a run before wrote, if it is this very one, or a new one.
@@ -462,17 +564,6 @@ impl Run<'_> {
     }
 }
 
-/// What of the champion the table does not have.
-fn absent(champion: &Version, holdout: &Dataset) -> Option<String> {
-    let absent = View::new(&champion.model, holdout).absent();
-    (!absent.is_empty()).then(|| {
-        format!(
-            "the champion reads {}, which these leads do not have: it is scored without",
-            absent.join(", ")
-        )
-    })
-}
-
 /// The file of a fitted model.
 fn file(name: &str) -> &'static str {
     if name == TREES_FILE { TREES_FILE } else { WEIGHTS }
@@ -482,8 +573,9 @@ fn file(name: &str) -> &'static str {
 fn key(options: &TrainOptions, prepared: &Prepared) -> String {
     let TrainOptions { seed, kind, calibration, grades, search, .. } = options;
     let Prepared { train, valid, snapshot, .. } = prepared;
-    let (columns, program) = (&options.input.columns, env!("CARGO_PKG_VERSION"));
+    let (columns, program) = (&options.input.columns, (env!("CARGO_PKG_VERSION"), publish::commit()));
     let parts = [train.digest(), valid.digest(), snapshot.digest.clone()].join(" ");
-    let text = format!("{program} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?} {search:?}");
+    let text =
+        format!("{program:?} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?} {search:?}");
     registry::sha256(text.as_bytes())
 }

@@ -44,8 +44,9 @@ fn options(out: &Path, kind: &str, windows: &[usize], unseen: Option<usize>) -> 
 fn trained(kind: &str, windows: &[usize], unseen: usize) -> Option<(Version, Dataset)> {
     let out = tempfile::tempdir().unwrap();
     let folder = out.path().join("lead");
-    let of =
-        |unseen| Some(input::prepare(&options(&folder, kind, windows, unseen)?.input, 7, "lead").unwrap());
+    let of = |unseen| {
+        Some(input::prepare(&options(&folder, kind, windows, unseen)?.input, 7, ("lead", 0)).unwrap())
+    };
     let (prepared, unseen) = (of(None)?, of(Some(unseen))?.valid);
     let options = options(&folder, kind, windows, None)?;
     let best = command::choose(&options, &prepared, None, &mut |_| {}).unwrap().best;
@@ -69,10 +70,8 @@ fn judged(champion: &(Version, Dataset), challenger: &(Version, Dataset), mode: 
         champion: "static",
         labels,
         scores: Sides { champion: &scores(champion), challenger: &scores(challenger) },
-        p99: Sides::default(),
         segments: &segments,
         unmapped: &[],
-        goldens: true,
     };
     gate(&exam, &GatePolicy { mode, ..GatePolicy::default() })
 }

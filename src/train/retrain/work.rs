@@ -28,16 +28,31 @@ pub(super) struct Work {
     _lock: File,
 }
 
+/// After this long, in milliseconds, leads as of then are too old to go on with: another run would bring newer ones.
+const STALE_MS: i64 = 7 * 86_400_000;
+
 /// What is done, in this order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Steps {
+    /// What was asked for, and when: the lead log is read as of then, or the run would never find its leads again.
+    pub(super) asked: Asked,
     /// Says what is trained from what: another key is another run.
     pub(super) key: String,
     /// The model was fitted.
     pub(super) fitted: Option<Kept>,
     /// A version of this name and digest is on its way to the disk, or on it.
     pub(super) written: Option<Written>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// A digest of the options.
+    pub(super) options: String,
+    /// Milliseconds since 1970.
+    pub(super) now_ms: i64,
 }
 
 /// A fitted model, without its bytes.
@@ -55,6 +70,14 @@ pub(super) struct Kept {
     pub(super) candidates: Vec<Candidate>,
     /// The search, where there was one.
     pub(super) search: Option<Search>,
+}
+
+impl Kept {
+    /// Of the one that was kept, on validation leads.
+    pub(super) fn auc(&self) -> f64 {
+        let own = self.candidates.iter().filter(|tried| tried.network == self.network);
+        own.map(|tried| tried.auc).fold(0.0, f64::max)
+    }
 }
 
 /// A version on disk.
@@ -83,9 +106,16 @@ impl Work {
         Ok(Self { folder, steps, _lock: options })
     }
 
+    /// When the run began that was broken off, where the same is asked for again.
+    pub(super) fn began_ms(&self, asked: &Asked) -> Option<i64> {
+        let before = &self.steps.asked;
+        let age = asked.now_ms.saturating_sub(before.now_ms);
+        (before.options == asked.options && (0..STALE_MS).contains(&age)).then_some(before.now_ms)
+    }
+
     /// Begins a run, or goes on with the one that was broken off; what another one left is dropped. Says what was found.
-    pub(super) fn begin(&mut self, key: &str) -> Result<Option<String>, RetrainError> {
-        let Steps { key: before, fitted, written } = &self.steps;
+    pub(super) fn begin(&mut self, key: &str, asked: Asked) -> Result<Option<String>, RetrainError> {
+        let Steps { key: before, fitted, written, .. } = &self.steps;
         let is_same = before == key;
         let found = match (is_same, fitted, written) {
             (true, None, None) if self.study().exists() => {
@@ -104,7 +134,7 @@ impl Work {
         };
         if !is_same {
             _ = fs::remove_file(self.study());
-            self.steps = Steps { key: key.to_owned(), ..Steps::default() };
+            self.steps = Steps { asked, key: key.to_owned(), ..Steps::default() };
             self.save()?;
         }
         Ok(found)

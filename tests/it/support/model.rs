@@ -38,6 +38,7 @@ pub fn write_small_model(models: &Path) {
         .into(),
         golden: (0..8).map(|i| golden(f64::from(i) * 5_000.0)).collect(),
         metrics: None,
+        judged_on: None,
         segments: Vec::new(),
         gate: None,
         lineage: Lineage {
