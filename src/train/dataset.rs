@@ -34,8 +34,8 @@ pub(super) struct Roles<'a> {
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) cells: Cells,
-    /// No row is without a value. A word that is too rare for the model to know is one, though its cell is `None`.
-    pub(super) complete: bool,
+    /// Rows with a word that the model does not know: their cells are `None`, and they are not without a value.
+    pub(super) unseen: usize,
 }
 
 /// A column's values, `None` where there is none.
@@ -106,6 +106,13 @@ impl Dataset {
     }
 }
 
+impl Column {
+    /// Whether no row is without a value.
+    pub(super) fn is_complete(&self) -> bool {
+        self.cells.gaps() == self.unseen
+    }
+}
+
 impl Cells {
     /// Finite numbers; `Err` is the row that holds something else.
     pub(super) fn numbers(cells: &[String]) -> Result<Self, usize> {
@@ -122,12 +129,15 @@ impl Cells {
         Ok(Cells::Booleans(cells.iter().enumerate().map(boolean).collect::<Result<_, _>>()?))
     }
 
-    /// Whether no row is without a value.
-    pub(super) fn is_complete(&self) -> bool {
+    /// Cells that hold nothing.
+    pub(super) fn gaps(&self) -> usize {
+        fn count<T>(all: &[Option<T>]) -> usize {
+            all.iter().filter(|cell| cell.is_none()).count()
+        }
         match self {
-            Cells::Numbers(all) => all.iter().all(Option::is_some),
-            Cells::Words(all) => all.iter().all(Option::is_some),
-            Cells::Booleans(all) => all.iter().all(Option::is_some),
+            Cells::Numbers(all) => count(all),
+            Cells::Words(all) => count(all),
+            Cells::Booleans(all) => count(all),
         }
     }
 

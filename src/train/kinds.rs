@@ -136,12 +136,15 @@ impl Kind {
                 Cells::Words(gather(texts, rows, word))
             }
         };
-        // A rare word is a value all the same.
-        let complete = match &self.form {
-            Form::Words { .. } => rows.iter().all(|row| texts.code(*row) != MISSING),
-            _ => cells.is_complete(),
+        // A rare word is a value all the same; what is no number is read as missing, here and from a lead.
+        let unseen = match &self.form {
+            Form::Words { .. } => {
+                let filled = rows.iter().filter(|row| texts.code(**row) != MISSING).count();
+                filled.saturating_sub(rows.len() - cells.gaps())
+            }
+            _ => 0,
         };
-        Column { name: self.name.clone(), cells, complete }
+        Column { name: self.name.clone(), cells, unseen }
     }
 
     /// The first row of another file that holds no number, where many more do than in the training rows.
@@ -381,14 +384,17 @@ mod tests {
     fn other_rows_are_read_as_the_training_rows_say() {
         let texts = table::texts("a", &["1", "2", "x", "", "3"]);
         let kind = Kind { name: "a".into(), form: Form::Numbers { strays: 0.25 } };
-        let Column { cells, complete, .. } = kind.column(&texts, &[4, 3, 2, 0]);
-        assert!(matches!(cells, Cells::Numbers(all) if all == [Some(3.0), None, None, Some(1.0)]));
-        assert!(!complete);
+        let column = kind.column(&texts, &[4, 3, 2, 0]);
+        assert!((column.unseen, column.is_complete()) == (0, false));
+        assert!(matches!(column.cells, Cells::Numbers(all) if all == [Some(3.0), None, None, Some(1.0)]));
         assert_eq!((kind.stranger(&texts, &[0, 1, 2]), kind.stranger(&texts, &[3, 4])), (None, None));
         assert_eq!(kind.stranger(&texts, &[0, 2, 3]), Some(2));
         let words = Form::Words { known: ["x".to_owned()].into(), codes: false };
-        let Column { cells, complete, .. } = Kind { name: "a".into(), form: words }.column(&texts, &[0, 2]);
-        assert!(matches!(cells, Cells::Words(all) if all == [None, Some("x".to_owned())]));
-        assert!(complete, "a rare word is a value");
+        let kind = Kind { name: "a".into(), form: words };
+        let told =
+            |rows: &[usize]| (kind.column(&texts, rows).unseen, kind.column(&texts, rows).is_complete());
+        let column = kind.column(&texts, &[0, 2]);
+        assert!(matches!(column.cells, Cells::Words(all) if all == [None, Some("x".to_owned())]));
+        assert_eq!((told(&[0, 2]), told(&[0, 3, 4])), ((1, true), (2, false)), "a rare word is a value");
     }
 }

@@ -216,10 +216,12 @@ impl Table {
             Json::Null => {}
             Json::Bool(yes) => column.set(row, if *yes { "true" } else { "false" }),
             Json::Number(number) => column.set(row, &number.to_string()),
-            Json::String(text) => {
-                column.quoted |= quoted;
-                column.set(row, text.trim());
+            // As it was scored: also a `none`, and with its spaces.
+            Json::String(text) if quoted => {
+                column.quoted = true;
+                column.put(row, text);
             }
+            Json::String(text) => column.set(row, text.trim()),
             Json::Array(_) | Json::Object(_) => column.nested = true,
         }
     }
@@ -246,9 +248,12 @@ impl Texts {
     }
 
     fn set(&mut self, row: usize, text: &str) {
-        if is_missing(text) {
-            return;
+        if !is_missing(text) {
+            self.put(row, text);
         }
+    }
+
+    fn put(&mut self, row: usize, text: &str) {
         let code = match self.places.get(text) {
             Some(code) => *code,
             None => {
@@ -333,13 +338,14 @@ mod tests {
     fn what_the_log_may_not_keep_is_marked() {
         let mut table = Table::of(Path::new("log"));
         for row in
-            [r#"{"a":1.0,"b":"hash:0123456789abcdef","c":null,"d":"x"}"#, r#"{"b":"y","d":"hash: no"}"#]
+            [r#"{"a":1.0,"b":"hash:0123456789abcdef","c":null,"d":" None"}"#, r#"{"b":"y","d":"hash: no"}"#]
         {
             assert!(table.push_scored(row).unwrap());
         }
         assert!(!table.push_scored("[1]").unwrap(), "somebody edited it");
         let told: Vec<_> = table.columns().iter().map(|c| (&*c.name, c.withheld, c.quoted)).collect();
         assert_eq!(told, [("a", false, false), ("b", true, true), ("c", true, false), ("d", false, true)]);
+        assert_eq!(table.columns()[3].word(0), Some(" None"), "a lead brought that word");
         let rows = [0, 1];
         let reason = crate::train::kinds::Kind::of(table.columns()[1], &rows, false).err().unwrap();
         assert_eq!(reason.note("b").note, "is not kept by the lead log as it was");

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     goldens,
     lead::Value,
-    registry::Version,
+    registry::{Histogram, Version},
     train::{TrainOptions, TrainReport},
 };
 
@@ -201,6 +201,23 @@ fn columns_that_are_named_must_be_there() {
     refused("--target i", "column `i`: not one of 0, 1, yes, no, true, false");
     refused("--target won --drop at,n,i", "no column is left to learn from");
     refused("--target won --time at --allow-leakage at", "--allow-leakage: column `at` is no feature");
+}
+
+#[test]
+fn words_too_rare_to_know_are_not_missing() {
+    let cell = |i: usize| if i % 10 < 3 { format!("village {i}") } else { format!("city {}", i % 4) };
+    let row = |i: usize| match i % 20 {
+        19 => format!(",{}\n", noise(i, 1) % 2),
+        _ => format!("{},{}\n", cell(i), noise(i, 1) % 2),
+    };
+    let csv = format!("city,won\n{}", (0..500).map(row).collect::<String>());
+    let (_folder, report) = train(&csv, "--target won --kind linear");
+    let manifest = Version::load(&report.folder).unwrap().manifest;
+    let Histogram::Category { counts, missing, unseen } = &manifest.baseline.features["city"] else {
+        panic!("words");
+    };
+    assert_eq!((counts.len(), counts.values().sum::<u64>() + missing + unseen), (4, 400));
+    assert!((110..=130).contains(unseen) && (10..=30).contains(missing), "{unseen} {missing}");
 }
 
 /// Small, fast and without a pattern.
