@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     TrainError,
-    columns::ColumnOptions,
+    columns::{ColumnOptions, shown},
     dataset::{self, Dataset},
     kinds::Kind,
     leakage::{self, Alone},
@@ -340,17 +340,18 @@ impl fmt::Display for InputReport {
             Split::Files => writeln!(f, "{train} rows train, {valid} of another file choose")?,
         }
         for ColumnNote { column, note } in &self.left_out {
-            writeln!(f, "left out: `{column}` {note}")?;
+            writeln!(f, "left out: `{}` {note}", shown(column))?;
         }
         for ColumnNote { column, note } in &self.notes {
-            writeln!(f, "note: `{column}`: {note}")?;
+            writeln!(f, "note: `{}`: {note}", shown(column))?;
         }
-        let strongest = self.strongest.iter().map(|alone| format!("{} {:.3}", alone.column, alone.auc));
+        let strongest =
+            self.strongest.iter().map(|alone| format!("{} {:.3}", shown(&alone.column), alone.auc));
         let strongest: Vec<String> = strongest.collect();
         if !strongest.is_empty() {
             writeln!(f, "AUC of one feature alone: {}", strongest.join(", "))?;
         }
-        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {}", shown(warning)))
     }
 }
 

@@ -204,6 +204,36 @@ fn columns_that_are_named_must_be_there() {
 }
 
 #[test]
+fn columns_may_be_called_anything() {
+    let names = ["a b", "x\ny", "\"q\"", "na\u{ef}ve", "[1]", "{k:v}", "a=b", "\u{7}\u{2028}\\", "f()"];
+    // The last becomes the first, written without what a LightGBM file cannot hold.
+    for names in [&names[..], &[&names[..], &["a,b"]].concat()] {
+        let quoted = names.iter().map(|name| format!("\"{}\",", name.replace('"', "\"\"")));
+        let mut csv = format!("{}\"\",won\n", quoted.collect::<String>());
+        for i in 0..1_200 {
+            let cell = |c: usize| match c % 2 {
+                0 => format!("{}.5,", noise(i, c) % 50),
+                _ => format!("{},", ["web\tx", "\"p,h\"", "fair"][noise(i, c) % 3]),
+            };
+            csv += &(0..names.len()).map(cell).collect::<String>();
+            csv += &format!("{i},{}\n", usize::from(noise(i, 0) % 50 + noise(i, 99) % 30 > 40));
+        }
+        for kind in ["linear", "mlp", "ensemble", "trees", "best"] {
+            let (_folder, report) = train(&csv, &format!("--target won --kind {kind}"));
+            // Loading scores the golden samples again.
+            let version = Version::load(&report.folder).unwrap();
+            let read: Vec<_> = version.model.features().iter().map(|feature| &*feature.name).collect();
+            let mut expected = names.to_vec();
+            expected.sort_unstable();
+            assert_eq!(read, expected);
+            assert_eq!(report.input.left_out[0].note, "has no name");
+            assert!(report.metrics.unwrap().auc > 0.85, "{kind}: {report}");
+            assert!(!report.to_string().contains("x\ny"), "{report}");
+        }
+    }
+}
+
+#[test]
 fn words_too_rare_to_know_are_not_missing() {
     let cell = |i: usize| if i % 10 < 3 { format!("village {i}") } else { format!("city {}", i % 4) };
     let row = |i: usize| match i % 20 {
