@@ -1,13 +1,14 @@
 //! Leads to learn from: as they were scored, with what became of them.
 //!
 //! Of each lead the last score counts that is older than the horizon and came before anything had become of the lead; what
-//! happened within the horizon of that score is its label, by the rule of `evidence.rs`. A younger score is not looked at,
+//! happened within the horizon of that score is its label, by the rule of `labels.rs`. A younger score is not looked at,
 //! also where the lead has converted since: of the young only the quick ones are known, and they would make all look good.
 
 use rusqlite::{params, types::Null};
 
 use super::{
-    evidence::{Horizon, LABEL, WAS_OPEN},
+    evidence::Horizon,
+    labels::{CLOSED, LABEL, WAS_OPEN},
     private::is_hash,
     store::{Store, StoreError},
 };
@@ -81,10 +82,6 @@ impl Store {
 pub fn is_withheld(value: &serde_json::Value) -> bool {
     value.is_null() || value.as_str().is_some_and(is_hash)
 }
-
-/// When the first thing became of the lead.
-const CLOSED: &str = "coalesce((SELECT min(min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)))
-    FROM outcomes AS told WHERE told.lead = met.lead), 9223372036854775807)";
 
 #[cfg(test)]
 mod tests {
