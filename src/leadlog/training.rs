@@ -69,11 +69,14 @@ impl Store {
 
     /// Leads whose first score is younger than the horizon.
     pub fn young(&self, wanted: &Wanted<'_>) -> Result<u64, StoreError> {
-        let count = "SELECT count(*) FROM (
-            SELECT 1 FROM scores WHERE model = ?1 AND lead IS NOT NULL GROUP BY lead HAVING min(time_ms) > ?2)";
+        let count = "SELECT count(DISTINCT lead) FROM scores AS met
+            WHERE seq >= ?3 AND model = ?1 AND lead IS NOT NULL AND time_ms > ?2 AND NOT EXISTS (
+                SELECT 1 FROM scores AS old
+                WHERE old.lead = met.lead AND old.model = met.model AND old.time_ms <= ?2)";
         let Wanted { model, horizon, .. } = *wanted;
-        let count: i64 =
-            self.connection.query_row(count, params![model, horizon.settled_ms()], |row| row.get(0))?;
+        let (first, _) = self.seqs_of(horizon.settled_ms(), i64::MAX)?;
+        let range = params![model, horizon.settled_ms(), first];
+        let count: i64 = self.connection.query_row(count, range, |row| row.get(0))?;
         Ok(count.unsigned_abs())
     }
 }
