@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_file_is_told_by_its_start() {
         let check = |start: &str, expected: Result<Form, &str>| {
-            assert_eq!(form(start.as_bytes()), expected, "{start:?}")
+            assert_eq!(form(start.as_bytes()), expected, "{start:?}");
         };
         let csv = |separator| Ok(Form::Csv { separator });
         check("a,b\n1;2;3\n", csv(b','));
