@@ -20,7 +20,7 @@ use crate::{
     batch::{self, BareError, BatchError, Format, Job, Shown},
     config::{self, Config, LoadError, ModelKey},
     demo::DemoOptions,
-    leadlog::{self, Forgetting, LeadsCommand, LeadsError},
+    leadlog::{self, Forgetting, LeadsCommand, LeadsError, LogPlace},
     ledger::{self, Event, Keys, Kind, Ledger, LedgerCommand},
     monitor::{
         self, ReplayOptions,
@@ -551,10 +551,10 @@ fn rollout(command: &RolloutCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn leads(options: &LeadsOptions) -> anyhow::Result<ExitCode> {
-    let state = match &options.state {
-        Some(state) => state.clone(),
+    let (state, horizon_ms) = match &options.state {
+        Some(state) => (state.clone(), None),
         None => match Config::load(&options.config) {
-            Ok(config) => config.state,
+            Ok(config) => (config.state, i64::try_from(config.rollout.horizon.as_millis()).ok()),
             Err(error) => return Ok(invalid(error)),
         },
     };
@@ -566,8 +566,9 @@ fn leads(options: &LeadsOptions) -> anyhow::Result<ExitCode> {
         Ledger::open(&state)?.lock()?.append(event, now_ms)?;
         Ok(())
     };
+    let place = LogPlace { state: &state, horizon_ms, now_ms };
     let mut out = std::io::stdout().lock();
-    leadlog::run(&options.command, &state, now_ms, &mut note, &mut out).map_err(|error| match error {
+    leadlog::run(&options.command, &place, &mut note, &mut out).map_err(|error| match error {
         LeadsError::Stdout(error) => anyhow::Error::from(error),
         other => other.into(),
     })?;

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+/// What may stand before or behind a number in a text; it says nothing of its value.
+pub const SIGNS: [&str; 10] = ["$", "€", "£", "¥", "₹", "%", "EUR", "USD", "GBP", "CHF"];
+
 /// What a feature is, whatever form it arrives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]

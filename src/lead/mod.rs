@@ -22,7 +22,7 @@ pub use self::{
     evidence::{
         AucDifference, Cohort, Evidence, Histogram, Labelled, Pairs, Sides, StepCounts, Traffic, Window,
     },
-    feature::{FeatureType, Value},
+    feature::{FeatureType, SIGNS, Value},
     feedback::{Feedback, FeedbackReason, MAX_NOTE, MAX_WHO, Verdict},
     id::id_forms,
     model::{Arm, ModelId, Slot},

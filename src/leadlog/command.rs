@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     backup::BackupError,
     erase::{EraseError, Erasure, Noted},
+    evidence::Horizon,
     export::{ExportError, Span},
     store::{Store, StoreError},
 };
@@ -142,6 +143,28 @@ pub struct Forgetting<'f> {
     pub actor: &'f str,
 }
 
+/// A log, and how it is read.
+#[derive(Clone, Copy, Debug)]
+pub struct LogPlace<'s> {
+    /// The directory that holds it.
+    pub state: &'s Path,
+    /// How long a lead has to convert, in milliseconds; as it was last counted without it.
+    pub horizon_ms: Option<i64>,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl LogPlace<'_> {
+    /// When a label is settled. Nobody who is not told the horizon says that a lead is lost before it is over.
+    fn horizon(&self, store: &Store) -> Result<Horizon, StoreError> {
+        let ms = match self.horizon_ms {
+            Some(ms) => ms,
+            None => store.counted_horizon()?.unwrap_or(i64::MAX),
+        };
+        Ok(Horizon { ms, now_ms: self.now_ms })
+    }
+}
+
 /// Takes a removal down in the ledger, before it is done.
 pub type Ledgered<'l> =
     &'l mut dyn FnMut(Forgetting<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -149,13 +172,13 @@ pub type Ledgered<'l> =
 /// Runs a subcommand on the log in the directory of state. What it has to say goes to `out`.
 pub fn run(
     command: &LeadsCommand,
-    state: &Path,
-    now_ms: i64,
+    place: &LogPlace<'_>,
     ledger: Ledgered<'_>,
     out: &mut dyn Write,
 ) -> Result<(), LeadsError> {
+    let LogPlace { state, now_ms, .. } = *place;
     match command {
-        LeadsCommand::Export(options) => options.run(&opened(state)?, now_ms, out),
+        LeadsCommand::Export(options) => options.run(&opened(state)?, place, out),
         LeadsCommand::Backup { file, json } => {
             let mut progress = Progress::new(*json);
             let bytes = opened(state)?.backup(file, |bytes, most| {
@@ -189,11 +212,12 @@ fn opened(state: &Path) -> Result<Store, StoreError> {
 }
 
 impl ExportOptions {
-    fn run(&self, store: &Store, now_ms: i64, out: &mut dyn Write) -> Result<(), LeadsError> {
+    fn run(&self, store: &Store, place: &LogPlace<'_>, out: &mut dyn Write) -> Result<(), LeadsError> {
+        let horizon = place.horizon(store)?;
         let Some(path) = &self.output else {
             // The progress would stand between rows on a terminal.
             let mut out = BufWriter::new(out);
-            self.write(store, now_ms, &mut out, &mut Progress::new(true)).map_err(stdout)?;
+            self.write(store, horizon, &mut out, &mut Progress::new(true)).map_err(stdout)?;
             return Ok(out.flush()?);
         };
         let failed = |source| LeadsError::File { path: path.clone(), source };
@@ -201,7 +225,7 @@ impl ExportOptions {
         fs::metadata(folder).map_err(failed)?;
         // Its owner's alone, as befits what is in it.
         let mut file = tempfile::Builder::new().prefix(".leads-").tempfile_in(folder).map_err(failed)?;
-        let rows = self.write(store, now_ms, &mut BufWriter::new(&mut file), &mut Progress::new(false))?;
+        let rows = self.write(store, horizon, &mut BufWriter::new(&mut file), &mut Progress::new(false))?;
         file.as_file().sync_all().map_err(failed)?;
         file.persist(path).map_err(|error| failed(error.error))?;
         Ok(writeln!(out, "{}: {rows} rows", path.display())?)
@@ -210,7 +234,7 @@ impl ExportOptions {
     fn write(
         &self,
         store: &Store,
-        now_ms: i64,
+        horizon: Horizon,
         out: &mut dyn Write,
         progress: &mut Progress,
     ) -> Result<u64, ExportError> {
@@ -221,10 +245,10 @@ impl ExportOptions {
             rows.end(&["lead_sha256", "time", "time_ms", "rows"])?;
             return Ok(tombs.len() as u64);
         }
-        let at = |moment: Option<Moment>, open| moment.map_or(open, |moment| moment.ms(now_ms));
+        let at = |moment: Option<Moment>, open| moment.map_or(open, |moment| moment.ms(horizon.now_ms));
         let span = Span { from_ms: at(self.since, i64::MIN), to_ms: at(self.until, i64::MAX) };
         let mut count = 0;
-        let written = store.export(span, |row, share| {
+        let written = store.export(span, horizon, |row, share| {
             match self.format {
                 ExportFormat::Csv => rows.write(&row)?,
                 // A row that somebody edited has no features that can be read.

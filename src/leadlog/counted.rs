@@ -1,8 +1,7 @@
 //! Counting: which score of a lead counts, what became of it, and the sketches that both add up to.
 //!
 //! Of each lead and version the last score counts that came before anything had become of the lead; a score given to a lead that
-//! was closed tells nothing of a version. What became of it is what happened within the horizon of that score: of the outcomes
-//! of the highest revision the last. That is the rule of `evidence.rs`, with the last score in place of the first exposure. A
+//! was closed tells nothing of a version. What became of it is told by `labels.rs`. A
 //! lead whose id nobody saw cannot be followed and is not counted.
 //!
 //! `counted` holds each lead's place in the sketches. A slice of the log is counted in one transaction: the old places are taken
@@ -20,6 +19,7 @@ use rusqlite::{
 };
 
 use super::{
+    labels,
     store::{Store, StoreError},
     tally::{Place, Tally},
 };
@@ -31,10 +31,6 @@ pub(super) const DAY_MS: i64 = 86_400_000;
 /// Scores of one lead that are looked through, newest first, for the one that counts. A record that a machine saves every
 /// minute must not hold up the rest.
 const MOST_SCORES: usize = 1_000;
-
-/// Outcomes of one lead that are looked at, in the order in which they came; corrections by event take the place of what they
-/// correct. It bounds what such a record costs that stands closed.
-const MOST_OUTCOMES: i64 = 1_000;
 
 /// What counting came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,28 +233,9 @@ impl Slice<'_> {
         Ok(places)
     }
 
-    /// When anything first became of a lead, as it happened or as it passed, whichever is earlier.
+    /// When anything first became of a lead.
     fn closed_ms(&self, lead: &str) -> Result<i64, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT min(min(time_ms, coalesce(occurred_ms, time_ms))) FROM (
-                 SELECT time_ms, occurred_ms FROM outcomes WHERE lead = ?1 ORDER BY seq LIMIT ?2)",
-        )?;
-        let closed = statement.query_row(params![lead, MOST_OUTCOMES], |row| row.get::<_, Option<i64>>(0))?;
-        Ok(closed.unwrap_or(i64::MAX))
-    }
-
-    /// What had become of the lead at the end of the horizon.
-    fn label(&self, lead: &str, until_ms: i64) -> Result<(Option<bool>, Option<f64>), StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT won, revenue FROM (SELECT * FROM outcomes WHERE lead = ?1 ORDER BY seq LIMIT ?3)
-             WHERE coalesce(occurred_ms, time_ms) <= ?2
-             ORDER BY coalesce(revision, 0) DESC, coalesce(occurred_ms, time_ms) DESC, seq DESC LIMIT 1",
-        )?;
-        let found = statement.query_row(params![lead, until_ms, MOST_OUTCOMES], |row| {
-            Ok((row.get(0)?, row.get::<_, Option<f64>>(1)?))
-        });
-        let (won, revenue) = found.optional()?.unwrap_or_default();
-        Ok((won, revenue.filter(|_| won == Some(true))))
+        labels::closed_ms(self.connection, lead)
     }
 
     /// Gives the lead its place by a score and when the lead was closed, or none.
@@ -281,7 +258,13 @@ impl Slice<'_> {
     fn labelled(&self, lead: &str, given: Given, closed_ms: i64) -> Result<Place, StoreError> {
         let Given { time_ms, score, grade } = given;
         let until_ms = time_ms.saturating_add(self.horizon_ms);
-        let (won, revenue) = if closed_ms > until_ms { (None, None) } else { self.label(lead, until_ms)? };
+        // Of most leads nothing has become, and nothing is looked for.
+        let label = match closed_ms > until_ms {
+            true => None,
+            false => labels::label(self.connection, lead, (time_ms, self.horizon_ms))?,
+        };
+        let (won, revenue) = label.map(|label| (label.won, label.revenue)).unzip();
+        let revenue = revenue.flatten().filter(|_| won == Some(true));
         Ok(Place { time_ms, score, grade, won, revenue })
     }
 

@@ -7,7 +7,10 @@
 use hdrhistogram::Histogram as Latencies;
 use rusqlite::{Row, params};
 
-use super::store::{Store, StoreError};
+use super::{
+    labels::{LABEL, WAS_OPEN},
+    store::{Store, StoreError},
+};
 use crate::{
     lead::{
         AucDifference, Cohort, Grade, Histogram, Labelled, Pairs, ShadowError, Sides, StepCounts, Traffic,
@@ -211,16 +214,6 @@ impl Store {
 /// Rows of the challenger where the champion answered, and the other way round.
 const BOTH: &str = "model = ?1 AND version IN (?2, ?3) AND time_ms >= ?4
     AND live_version IN (?2, ?3) AND live_version <> version";
-
-/// What became of the lead that a version met, within the horizon `?6`: of its outcomes that of the highest revision, of
-/// those the last. What came later is no part of it, so a deal that is saved again long after it was won is still won.
-pub(super) const LABEL: &str = "(SELECT won FROM outcomes AS told
-    WHERE told.lead = met.lead AND coalesce(told.occurred_ms, told.time_ms) <= met.time_ms + ?6
-    ORDER BY coalesce(told.revision, 0) DESC, coalesce(told.occurred_ms, told.time_ms) DESC, told.seq DESC LIMIT 1)";
-
-/// Nothing had become of the lead yet, nor did just then.
-pub(super) const WAS_OPEN: &str = "NOT EXISTS (SELECT 1 FROM outcomes AS told
-    WHERE told.lead = met.lead AND min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)) <= met.time_ms)";
 
 /// What the experiment and the version beside it took for each lead that both scored. The index begins with the version,
 /// and the few that there are stand in it: each is found from the one before.

@@ -2,19 +2,24 @@
 //!
 //! The columns are those of [`ExportRow`], in that order; [`EXPORT_VERSION`] counts their changes. All rows are of one
 //! moment, since they are read in one transaction, and each is gone before the next is read: memory does not grow with the
-//! log. A label stands at the last score that a version gave its lead before the outcome passed, and nowhere else.
+//! log. A label stands at the last score that a version gave its lead before anything had become of it, and nowhere else: it is
+//! what `labels.rs` says of that score, and lost once the horizon is over.
 
 use std::io;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
-use super::store::{Store, StoreError};
+use super::{
+    evidence::Horizon,
+    labels::{self, Label},
+    store::{Store, StoreError},
+};
 use crate::lead::Score;
 
 /// The version of the columns. A column that is added at the end leaves it as it is.
-pub const EXPORT_VERSION: u32 = 1;
+pub const EXPORT_VERSION: u32 = 2;
 
 /// The names of the columns, in order.
 pub(super) const COLUMNS: [&str; 22] = [
@@ -88,7 +93,7 @@ pub struct ExportRow<F = String> {
     pub assigned: Option<String>,
     /// How likely that arm was, 0..=1.
     pub propensity: Option<f64>,
-    /// Whether the lead was won; empty without an outcome, and at all scores but the last before it.
+    /// Whether the lead was won within the horizon; empty while it is open, and at all scores but the last before an outcome.
     pub won: Option<bool>,
     /// What it was worth.
     pub revenue: Option<f64>,
@@ -166,12 +171,13 @@ impl Store {
     pub fn export(
         &self,
         span: Span,
+        horizon: Horizon,
         mut take: impl FnMut(ExportRow, f64) -> io::Result<()>,
     ) -> Result<u64, ExportError> {
         // One moment for all that is read from here on.
         let moment = self.connection.unchecked_transaction()?;
         let (first, last) = self.seqs_of(span.from_ms, span.to_ms)?;
-        let mut labels = Labels::new(&moment)?;
+        let mut labels = Labels::new(&moment, horizon)?;
         let mut scores = moment.prepare(
             "SELECT seq, time_ms, route, lead, model, version, digest, arm, score, grade, features, latency_ns, decision,
              experiment, assigned, propensity
@@ -234,40 +240,35 @@ fn score(row: &Row<'_>) -> Result<(i64, ExportRow), rusqlite::Error> {
 
 /// Looks up what became of leads.
 struct Labels<'c> {
-    label: CachedStatement<'c>,
+    connection: &'c Connection,
+    horizon: Horizon,
     later: CachedStatement<'c>,
 }
 
 impl<'c> Labels<'c> {
-    fn new(connection: &'c Connection) -> Result<Self, StoreError> {
-        Ok(Self {
-            label: connection.prepare_cached(
-                "SELECT time_ms, won, revenue, occurred_ms, revision FROM labels WHERE lead = ?1",
-            )?,
-            later: connection.prepare_cached(
-                "SELECT 1 FROM scores
-                 WHERE lead = ?1 AND model = ?2 AND version = ?3 AND seq > ?4 AND time_ms <= ?5 LIMIT 1",
-            )?,
-        })
+    fn new(connection: &'c Connection, horizon: Horizon) -> Result<Self, StoreError> {
+        let later = connection.prepare_cached(
+            "SELECT 1 FROM scores
+             WHERE lead = ?1 AND model = ?2 AND version = ?3 AND seq > ?4 AND time_ms < ?5 LIMIT 1",
+        )?;
+        Ok(Self { connection, horizon, later })
     }
 
     /// Gives a score the label that is its own.
     fn add(&mut self, seq: i64, row: &mut ExportRow) -> Result<(), StoreError> {
         let Some(lead) = &row.lead else { return Ok(()) };
-        type Label = (i64, bool, Option<f64>, i64, Option<i64>);
-        let read = |row: &Row<'_>| -> Result<Label, rusqlite::Error> {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-        };
-        let Some((passed_ms, won, revenue, occurred_ms, revision)) =
-            self.label.query_row([lead], read).optional()?
-        else {
-            return Ok(());
-        };
-        if row.time_ms > passed_ms
-            || self.later.exists(params![lead, row.model, row.version, seq, passed_ms])?
+        let closed_ms = labels::closed_ms(self.connection, lead)?;
+        if row.time_ms >= closed_ms
+            || self.later.exists(params![lead, row.model, row.version, seq, closed_ms])?
         {
             return Ok(());
         }
+        let Some(Label { won, revenue, occurred_ms, revision }) =
+            labels::label(self.connection, lead, (row.time_ms, self.horizon.ms))?
+        else {
+            row.won = (row.time_ms <= self.horizon.settled_ms()).then_some(false);
+            return Ok(());
+        };
         (row.won, row.revenue, row.revision) = (Some(won), revenue, revision);
         (row.occurred, row.occurred_ms) = (Some(rfc3339(occurred_ms)), Some(occurred_ms));
         Ok(())
@@ -306,12 +307,15 @@ mod tests {
         Entry::Outcome(OutcomeRecord { time_ms, route: "lead.update".into(), outcome })
     }
 
+    /// Nothing is old enough to be lost without an outcome.
+    const HORIZON: Horizon = Horizon { ms: 10, now_ms: 0 };
+
     const ALL: Span = Span { from_ms: i64::MIN, to_ms: i64::MAX };
 
     fn exported(store: &Store, span: Span) -> Vec<ExportRow> {
         let mut rows = Vec::new();
         let count = store
-            .export(span, |row, done| {
+            .export(span, HORIZON, |row, done| {
                 assert!((0.0..1.0).contains(&done), "{done}");
                 rows.push(row);
                 Ok(())
@@ -336,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_stands_at_the_last_score_of_each_version_before_it() {
+    fn a_label_stands_at_the_last_score_of_each_version_before_anything_became_of_the_lead() {
         let (_folder, mut store) = open();
         store
             .write(&[
@@ -356,7 +360,7 @@ mod tests {
         assert_eq!(
             labels,
             [(1, None), (2, Some(true)), (3, Some(true)), (3, None), (7, None), (8, None)],
-            "the highest revision counts, and what was scored after it passed is not labelled"
+            "the highest revision counts, and what was scored after the first is not labelled"
         );
         let row = &exported(&store, ALL)[1];
         let told = (row.revenue, row.occurred_ms, row.occurred.as_deref(), row.revision);
@@ -394,14 +398,14 @@ mod tests {
         let reader = Store::open_read_only(folder.path()).unwrap();
         let mut seen = Vec::new();
         reader
-            .export(ALL, |row, _| {
+            .export(ALL, HORIZON, |row, _| {
                 store.write(&[score(3, "c", "1"), outcome(9, "b", true, 1)]).unwrap();
                 seen.push((row.time_ms, row.won));
                 Ok(())
             })
             .unwrap();
         assert_eq!(seen, [(1, None), (2, None)]);
-        let failed = reader.export(ALL, |_, _| Err(io::ErrorKind::StorageFull.into())).unwrap_err();
+        let failed = reader.export(ALL, HORIZON, |_, _| Err(io::ErrorKind::StorageFull.into())).unwrap_err();
         assert!(matches!(failed, ExportError::Taker(_)));
     }
 

@@ -3,7 +3,10 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::store::{Store, StoreError, StoredScore};
+use super::{
+    labels,
+    store::{Store, StoreError, StoredScore},
+};
 
 /// A score and its place in the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,16 +108,11 @@ impl Store {
     /// Whether a lead that was scored at `scored_ms` had converted `horizon_ms` later; `None` where it was closed before it
     /// was scored, which tells nothing of the score. The same labels as those that rollouts are judged by.
     pub fn settled(&self, lead: &str, scored_ms: i64, horizon_ms: i64) -> Result<Option<bool>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM outcomes
-                 WHERE lead = ?1 AND min(time_ms, coalesce(occurred_ms, time_ms)) <= ?2),
-             (SELECT won FROM outcomes WHERE lead = ?1 AND coalesce(occurred_ms, time_ms) <= ?3
-                 ORDER BY coalesce(revision, 0) DESC, coalesce(occurred_ms, time_ms) DESC, seq DESC LIMIT 1)",
-        )?;
-        let until = scored_ms.saturating_add(horizon_ms);
-        let (was_closed, won): (bool, Option<bool>) =
-            statement.query_row(params![lead, scored_ms, until], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok((!was_closed).then(|| won.unwrap_or(false)))
+        if labels::closed_ms(&self.connection, lead)? <= scored_ms {
+            return Ok(None);
+        }
+        let label = labels::label(&self.connection, lead, (scored_ms, horizon_ms))?;
+        Ok(Some(label.is_some_and(|label| label.won)))
     }
 
     /// The lead that became a deal.

@@ -17,6 +17,7 @@ mod rows; // scores to rows
 mod store; // SQLite
 mod feedback; // what people said of scores
 mod history; // all that it tells of one lead
+mod labels; // what became of a lead after it was scored
 mod export; // rows for other programs
 mod forget; // a lead is removed
 mod trace; // nothing of it is left
@@ -38,7 +39,7 @@ mod fixture; // records for tests
 pub use self::{
     backup::BackupError,
     cohorts::{CohortDay, Days, Revenue, Win},
-    command::{Forgetting, LeadsCommand, LeadsError, Ledgered, run},
+    command::{Forgetting, LeadsCommand, LeadsError, Ledgered, LogPlace, run},
     counted::Counted,
     erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
     evidence::{Horizon, Stretch, Versus},

@@ -6,13 +6,17 @@
 //! time decides.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     hash::{BuildHasher, RandomState},
 };
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::store::{Store, StoreError};
+use super::{
+    labels::MOST_OUTCOMES,
+    store::{Store, StoreError},
+};
 
 /// How far a row may stand from where its time would put it: queues are drained one after another, and clocks are set.
 const SLACK_MS: i64 = 3_600_000;
@@ -93,10 +97,10 @@ impl Store {
     pub fn endings(&self, until_ms: i64) -> Result<Endings, StoreError> {
         let mut statement = self.connection.prepare_cached(
             "SELECT lead, min(time_ms, coalesce(occurred_ms, time_ms)), coalesce(occurred_ms, time_ms),
-                 coalesce(revision, 0), won, revenue
-             FROM outcomes WHERE lead IS NOT NULL AND coalesce(occurred_ms, time_ms) <= ?1 ORDER BY seq DESC",
+                 coalesce(revision, 0), won, revenue, seq
+             FROM outcomes WHERE lead IS NOT NULL",
         )?;
-        let mut rows = statement.query([until_ms])?;
+        let mut rows = statement.query([])?;
         let mut endings = Endings::default();
         while let Some(row) = rows.next()? {
             let lead = endings.key(row.get_ref(0)?.as_str().unwrap_or_default());
@@ -107,9 +111,10 @@ impl Store {
                 revision: row.get(3)?,
                 won: row.get(4)?,
                 revenue: row.get::<_, Option<f64>>(5)?.unwrap_or(f64::NAN),
+                seq: row.get(6)?,
             });
         }
-        endings.settle();
+        endings.settle(until_ms);
         Ok(endings)
     }
 }
@@ -188,6 +193,8 @@ struct Told {
     won: bool,
     /// Not a number where none was told.
     revenue: f64,
+    /// The order in which they came.
+    seq: i64,
 }
 
 /// What became of a lead after a score.
@@ -229,9 +236,16 @@ impl Endings {
         }
     }
 
-    fn settle(&mut self) {
-        // Stable: what was written later stands first, and stays there.
-        self.told.sort_by_key(|told| (told.lead, std::cmp::Reverse((told.revision, told.at_ms))));
+    /// Puts them in the order in which they count, the rule of `labels.rs`.
+    fn settle(&mut self, until_ms: i64) {
+        self.told.sort_unstable_by_key(|told| (told.lead, told.seq));
+        let (mut last, mut count) = (None, 0);
+        self.told.retain(|told| {
+            count = if last == Some(told.lead) { count + 1 } else { 1 };
+            last = Some(told.lead);
+            count <= MOST_OUTCOMES && told.at_ms <= until_ms
+        });
+        self.told.sort_unstable_by_key(|told| (told.lead, Reverse((told.revision, told.at_ms, told.seq))));
         let firsts = self.told.iter().enumerate().rev().map(|(place, told)| (told.lead, place));
         self.starts = firsts.collect();
     }

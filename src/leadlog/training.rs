@@ -1,13 +1,14 @@
 //! Leads to learn from: as they were scored, with what became of them.
 //!
 //! Of each lead the last score counts that is older than the horizon and came before anything had become of the lead; what
-//! happened within the horizon of that score is its label, by the rule of `evidence.rs`. A younger score is not looked at,
+//! happened within the horizon of that score is its label, by the rule of `labels.rs`. A younger score is not looked at,
 //! also where the lead has converted since: of the young only the quick ones are known, and they would make all look good.
 
 use rusqlite::{params, types::Null};
 
 use super::{
-    evidence::{Horizon, LABEL, WAS_OPEN},
+    evidence::Horizon,
+    labels::{CLOSED, LABEL, WAS_OPEN},
     private::is_hash,
     store::{Store, StoreError},
 };
@@ -68,11 +69,14 @@ impl Store {
 
     /// Leads whose first score is younger than the horizon.
     pub fn young(&self, wanted: &Wanted<'_>) -> Result<u64, StoreError> {
-        let count = "SELECT count(*) FROM (
-            SELECT 1 FROM scores WHERE model = ?1 AND lead IS NOT NULL GROUP BY lead HAVING min(time_ms) > ?2)";
+        let count = "SELECT count(DISTINCT lead) FROM scores AS met
+            WHERE seq >= ?3 AND model = ?1 AND lead IS NOT NULL AND time_ms > ?2 AND NOT EXISTS (
+                SELECT 1 FROM scores AS old
+                WHERE old.lead = met.lead AND old.model = met.model AND old.time_ms <= ?2)";
         let Wanted { model, horizon, .. } = *wanted;
-        let count: i64 =
-            self.connection.query_row(count, params![model, horizon.settled_ms()], |row| row.get(0))?;
+        let (first, _) = self.seqs_of(horizon.settled_ms(), i64::MAX)?;
+        let range = params![model, horizon.settled_ms(), first];
+        let count: i64 = self.connection.query_row(count, range, |row| row.get(0))?;
         Ok(count.unsigned_abs())
     }
 }
@@ -81,10 +85,6 @@ impl Store {
 pub fn is_withheld(value: &serde_json::Value) -> bool {
     value.is_null() || value.as_str().is_some_and(is_hash)
 }
-
-/// When the first thing became of the lead.
-const CLOSED: &str = "coalesce((SELECT min(min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)))
-    FROM outcomes AS told WHERE told.lead = met.lead), 9223372036854775807)";
 
 #[cfg(test)]
 mod tests {

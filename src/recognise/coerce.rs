@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::Derive,
-    lead::{FeatureType, Value},
+    lead::{FeatureType, SIGNS, Value},
 };
 
 /// Reads the value at `at` as `kind`.
@@ -195,9 +195,29 @@ fn finite(text: &str) -> Value<'static> {
     text.parse().ok().filter(|number: &f64| number.is_finite()).map_or(Value::Missing, Value::Number)
 }
 
-/// `12000`, `12000.00`, `12,000.00`, with white space around. Words such as `nan` and `inf` are no numbers here.
+/// `12000`, `12000.00`, `12,000.00`, with white space around, and with a currency's or a percent sign beside it. Words such as
+/// `nan` and `inf` are no numbers here.
 fn number(text: &str) -> Value<'static> {
     let text = text.trim();
+    match bare(text) {
+        Value::Missing => unsigned(text).map_or(Value::Missing, |(rest, minus)| match bare(rest) {
+            Value::Number(number) if minus => Value::Number(-number),
+            other => other,
+        }),
+        number => number,
+    }
+}
+
+/// `-$5` as `5` and that it is less than nothing; `None` where no sign stands beside it.
+fn unsigned(text: &str) -> Option<(&str, bool)> {
+    let positive = text.strip_prefix('-');
+    let rest = positive.unwrap_or(text);
+    let strip = |sign: &&str| rest.strip_prefix(sign).or_else(|| rest.strip_suffix(sign));
+    let bare = SIGNS.iter().find_map(strip)?.trim();
+    Some((bare, positive.is_some())).filter(|(bare, _)| !bare.starts_with(['-', '+']))
+}
+
+fn bare(text: &str) -> Value<'static> {
     if !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b',' | b'-' | b'+' | b'e' | b'E')) {
         return Value::Missing;
     }
@@ -255,6 +275,10 @@ mod tests {
             ("-1e2", -100.0),
             ("\"12000.00\"", 12000.0),
             ("\" 12,000.00 \"", 12000.0),
+            ("\"$12,000.50\"", 12000.5),
+            ("\"-€ 7\"", -7.0),
+            ("\"12.5 %\"", 12.5),
+            ("\"1,200 EUR\"", 1200.0),
             ("\"-1,234,567\"", -1_234_567.0),
             (r#"{"__class__":"Decimal","decimal":"12500.00"}"#, 12500.0),
             (r#"{"decimal":7,"__class__":"Decimal"}"#, 7.0),

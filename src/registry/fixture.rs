@@ -31,7 +31,7 @@ pub(crate) fn manifest(model: &str, version: &str, weight: f32) -> Manifest {
     let map = |pairs: [(&str, u64); 2]| pairs.map(|(word, count)| (word.to_owned(), count)).into();
     let number =
         |edges: [f64; 3]| Histogram::Number { edges: edges.into(), counts: vec![50, 50], missing: 0 };
-    let channel = Histogram::Category { counts: map([("web", 60), ("phone", 40)]), missing: 0 };
+    let channel = Histogram::Category { counts: map([("web", 60), ("phone", 40)]), missing: 0, unseen: 0 };
     let shares = [("web".to_owned(), 0.6), ("phone".to_owned(), 0.4)].into();
     Manifest {
         format: 1,

@@ -94,6 +94,9 @@ pub enum Histogram {
         counts: BTreeMap<String, u64>,
         /// Rows without one.
         missing: u64,
+        /// Rows with a word that is not among them, because too few had it for the model to know it.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unseen: u64,
     },
 }
 
@@ -424,6 +427,11 @@ impl Plain {
             Plain::Text(text) => Value::Text(text.as_str().into()),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A name that cannot leave its folder, nor be hidden in it.

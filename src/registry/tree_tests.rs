@@ -57,7 +57,7 @@ impl Case {
 
     fn manifest(&self) -> Manifest {
         let histogram = |feature: &FeatureSpec| match feature.encoding {
-            Encoding::Category { .. } => Histogram::Category { counts: [].into(), missing: 0 },
+            Encoding::Category { .. } => Histogram::Category { counts: [].into(), missing: 0, unseen: 0 },
             _ => Histogram::Number { edges: vec![0.0, 1.0], counts: vec![1], missing: 0 },
         };
         let background = |feature: &FeatureSpec| match &feature.encoding {

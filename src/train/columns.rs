@@ -5,6 +5,11 @@ use clap::Args;
 
 use crate::score::{FeatureSpec, Schema};
 
+/// A column's name in one line, whatever it is.
+pub(super) fn shown(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Options on columns, the same for training and importing.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ColumnOptions {

@@ -183,7 +183,7 @@ impl TrainError {
     }
 
     pub(super) fn cell(file: &Path, line: u64, column: &str, reason: &'static str) -> Self {
-        TrainError::Cell { file: file.into(), line, column: column.into(), reason }
+        TrainError::Cell { file: file.into(), line, column: super::columns::shown(column), reason }
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::TrainError;
+use super::{
+    TrainError,
+    format::{self, Form},
+};
 use crate::{lead::Value, registry};
 
 /// Past leads and what became of them.
@@ -34,8 +37,8 @@ pub(super) struct Roles<'a> {
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) cells: Cells,
-    /// No row is without a value. A word that is too rare for the model to know is one, though its cell is `None`.
-    pub(super) complete: bool,
+    /// Rows with a word that the model does not know: their cells are `None`, and they are not without a value.
+    pub(super) unseen: usize,
 }
 
 /// A column's values, `None` where there is none.
@@ -106,6 +109,13 @@ impl Dataset {
     }
 }
 
+impl Column {
+    /// Whether no row is without a value.
+    pub(super) fn is_complete(&self) -> bool {
+        self.cells.gaps() == self.unseen
+    }
+}
+
 impl Cells {
     /// Finite numbers; `Err` is the row that holds something else.
     pub(super) fn numbers(cells: &[String]) -> Result<Self, usize> {
@@ -117,17 +127,20 @@ impl Cells {
     pub(super) fn booleans(cells: &[String]) -> Result<Self, usize> {
         let boolean = |(row, cell): (usize, &String)| match cell.as_str() {
             "" => Ok(None),
-            cell => label(cell).map(Some).ok_or(row),
+            cell => truth(cell).map(Some).ok_or(row),
         };
         Ok(Cells::Booleans(cells.iter().enumerate().map(boolean).collect::<Result<_, _>>()?))
     }
 
-    /// Whether no row is without a value.
-    pub(super) fn is_complete(&self) -> bool {
+    /// Cells that hold nothing.
+    pub(super) fn gaps(&self) -> usize {
+        fn count<T>(all: &[Option<T>]) -> usize {
+            all.iter().filter(|cell| cell.is_none()).count()
+        }
         match self {
-            Cells::Numbers(all) => all.iter().all(Option::is_some),
-            Cells::Words(all) => all.iter().all(Option::is_some),
-            Cells::Booleans(all) => all.iter().all(Option::is_some),
+            Cells::Numbers(all) => count(all),
+            Cells::Words(all) => count(all),
+            Cells::Booleans(all) => count(all),
         }
     }
 
@@ -155,19 +168,13 @@ impl Raw {
     pub(super) fn read(path: &Path, roles: Roles<'_>) -> Result<Self, TrainError> {
         let Roles { target, dropped } = roles;
         let unreadable = |reason| TrainError::Csv { file: path.into(), reason };
-        let mut reader =
-            csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(unreadable)?;
-        let header = reader.headers().map_err(unreadable)?.clone();
-        if header.len() == 1 && header.iter().any(|name| name.contains([';', '\t'])) {
-            return Err(TrainError::data(
-                path,
-                "the header is one cell; cells must be separated by commas".into(),
-            ));
-        }
-        let names: BTreeSet<&str> = header.iter().collect();
-        if names.len() != header.len() {
-            return Err(TrainError::data(path, "two columns have one name".into()));
-        }
+        let (form, reader) = format::open(path)?;
+        let Form::Csv { separator } = form else {
+            return Err(TrainError::data(path, "is JSON lines; it must be CSV".into()));
+        };
+        let mut reader = format::csv(separator, reader);
+        let header = format::header(path, &mut reader)?;
+        let names: BTreeSet<&str> = header.iter().map(String::as_str).collect();
         for name in dropped.iter().map(String::as_str).chain(target) {
             if !names.contains(name) {
                 return Err(TrainError::data(path, format!("column `{name}` is missing")));
@@ -175,17 +182,16 @@ impl Raw {
         }
         let kept = |name: &str| Some(name) != target && !dropped.iter().any(|drop| drop == name);
         let columns =
-            header.iter().filter(|name| kept(name)).map(|name| (name.to_owned(), Vec::new())).collect();
+            header.iter().filter(|name| kept(name)).map(|name| (name.clone(), Vec::new())).collect();
         let mut raw = Self { columns, labels: Vec::new(), lines: Vec::new() };
-        for record in reader.records() {
+        for record in reader.byte_records() {
             let record = record.map_err(unreadable)?;
             let line = record.position().map_or(0, csv::Position::line);
             let mut columns = raw.columns.iter_mut();
             for (name, cell) in header.iter().zip(&record) {
-                if Some(name) == target {
-                    let label = label(cell).ok_or_else(|| {
-                        TrainError::cell(path, line, name, "not one of 0, 1, yes, no, true, false")
-                    })?;
+                let cell = format::cell(path, line, name, cell)?;
+                if Some(name.as_str()) == target {
+                    let label = label(cell).ok_or_else(|| TrainError::cell(path, line, name, NO_LABEL))?;
                     raw.labels.push(label);
                 } else if kept(name)
                     && let Some((_, cells)) = columns.next()
@@ -221,8 +227,21 @@ impl Raw {
     }
 }
 
+/// Of a label that is none.
+pub(super) const NO_LABEL: &str = "not one of 0, 1, yes, no, true, false, y, n, t, f";
+
 /// Whether the lead converted.
 pub(super) fn label(cell: &str) -> Option<bool> {
+    let short = |yes: &str, no: &str| match cell {
+        _ if cell.eq_ignore_ascii_case(yes) => Some(true),
+        _ if cell.eq_ignore_ascii_case(no) => Some(false),
+        _ => None,
+    };
+    truth(cell).or_else(|| short("y", "n")).or_else(|| short("t", "f"))
+}
+
+/// Yes or no as leads bring it.
+fn truth(cell: &str) -> Option<bool> {
     match cell.to_ascii_lowercase().as_str() {
         "1" | "1.0" | "yes" | "true" => Some(true),
         "0" | "0.0" | "no" | "false" => Some(false),
@@ -259,7 +278,7 @@ mod tests {
 
     #[test]
     fn cells_come_as_they_stand() {
-        let raw = read("id,age,job,y\n1,38, clerk ,yes\n2,,,0\n3,1e1,chef,TRUE\n").unwrap();
+        let raw = read("id,age,job,y\n1,38, clerk ,Y\n2,,,f\n3,1e1,chef,TRUE\n").unwrap();
         assert_eq!(raw.labels, [true, false, true]);
         let column = |name: &str, cells: [&str; 3]| (name.to_owned(), cells.map(String::from).to_vec());
         assert_eq!(raw.columns, [column("age", ["38", "", "1e1"]), column("job", ["clerk", "", "chef"])]);
@@ -276,9 +295,10 @@ mod tests {
         refused("id,a,y\n1,2,yes\n1,2,maybe\n", "line 3, column `y`: not one of");
         refused("id,a,y\n1,2,yes\n1,2\n", "line: 3");
         refused("id,a,z\n1,2,yes\n", "column `y` is missing");
-        refused("id;a;y\n1;2;yes\n", "cells must be separated by commas");
+        refused("id;a;y\n1;2;maybe\n", "line 2, column `y`: not one of");
+        refused("{\"y\":1}\n", "is JSON lines; it must be CSV");
         refused("a,y\n1,yes\n", "column `id` is missing");
-        refused("id,a,a,y\n", "two columns");
+        refused("id,a,a,y\n", "column 3: has the name of column 2, `a`");
         refused("id,a,y\n1,2,no\n", "`y` is never yes");
         refused("id,a,y\n1,2,yes\n", "`y` is always yes");
     }

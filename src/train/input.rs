@@ -15,14 +15,14 @@ use serde::Serialize;
 
 use super::{
     TrainError,
-    columns::ColumnOptions,
+    columns::{ColumnOptions, shown},
     dataset::{self, Dataset},
     kinds::Kind,
     leakage::{self, Alone},
     logged,
     snapshot::{self, RowHash},
-    table::Table,
-    times::Times,
+    table::{Table, Texts},
+    times::{self, Times},
 };
 use crate::registry::{ColumnNote, Snapshot};
 
@@ -38,7 +38,7 @@ pub struct InputOptions {
     /// Leads of the same columns to choose and calibrate on; without it rows of the table are set apart.
     #[arg(long, value_name = "FILE", conflicts_with = "from_log")]
     pub valid: Option<PathBuf>,
-    /// Column that says whether the lead converted: 0/1, yes/no or true/false.
+    /// Column that says whether the lead converted: 0/1, yes/no, true/false, y/n or t/f.
     #[arg(long, value_name = "COLUMN", required_unless_present = "from_log", conflicts_with = "from_log")]
     pub target: Option<String>,
     /// Column that only names the lead.
@@ -124,6 +124,8 @@ pub struct InputReport {
     pub strongest: Vec<Alone>,
     /// What a person should look at.
     pub warnings: Vec<String>,
+    /// The one column that looks like the time of the rows, where none was named.
+    pub time_like: Option<String>,
 }
 
 /// How rows are set apart.
@@ -175,10 +177,14 @@ impl Leads {
         let table = Table::read(files)?;
         let target = options.target.clone().unwrap_or_default();
         let column = table.column(&target)?;
-        let label = |row| {
-            let label = column.word(row).and_then(dataset::label);
-            label.ok_or_else(|| table.refuse(row, &target, "not one of 0, 1, yes, no, true, false"))
+        if table.rows() == 0 {
+            return Err(TrainError::data(table.path(), "holds no rows".into()));
+        }
+        let label = |row| match column.word(row) {
+            Some(word) => dataset::label(word).ok_or(dataset::NO_LABEL),
+            None => Err("no label; leave out leads whose end is not known yet"),
         };
+        let label = |row| label(row).map_err(|reason| table.refuse(row, &target, reason));
         let labels = (0..table.rows()).map(label).collect::<Result<_, _>>()?;
         let times = options.time.as_deref().map(|name| Times::read(&table, name)).transpose()?;
         let (source, hashes) = (table.source(), snapshot::row_hashes(&table, |_, _| {}));
@@ -194,7 +200,7 @@ impl Leads {
             (None, Some(times)) => (Split::Time, self.by_time(&order, times)?),
             (None, None) => (Split::Random, at_random(order, seed)),
         };
-        let mut told = self.report(split, [&train, &valid, &test].map(Vec::len));
+        let mut told = self.report(options, split, [&train, &valid, &test].map(Vec::len));
         let judged = other.as_ref().unwrap_or(&self);
         told.snapshot.seen_until = self.seen_until(&train, (judged, &valid));
         let newest = self.newest(&test);
@@ -255,7 +261,7 @@ impl Leads {
         Some(Newest { times: times.of(test), digest: snapshot::digest(&hashes) })
     }
 
-    fn report(&self, split: Split, parts: [usize; 3]) -> InputReport {
+    fn report(&self, options: &InputOptions, split: Split, parts: [usize; 3]) -> InputReport {
         let (first_event, last_event) = self.times.as_ref().and_then(Times::range).unzip();
         let snapshot = Snapshot {
             source: self.source.clone(),
@@ -267,11 +273,26 @@ impl Leads {
             label_cutoff: self.cutoff.clone(),
             digest: snapshot::digest(&self.hashes),
         };
-        let random = "rows were set apart at random, which tells the model of their own weeks: new leads will be ranked worse; \
-                      name the column of their time with --time";
-        let warnings = if split == Split::Random { vec![random.to_owned()] } else { Vec::new() };
+        let time_like = (split == Split::Random).then(|| self.time_like(options)).flatten();
+        let hint = time_like.as_ref().map_or(String::new(), |name| format!(": `{name}` looks like one"));
+        let random = format!(
+            "rows were set apart at random, which tells the model of their own weeks: new leads will be ranked worse; \
+             name the column of their time with --time{hint}"
+        );
+        let warnings = if split == Split::Random { vec![random] } else { Vec::new() };
         let (left_out, notes, strongest) = (Vec::new(), Vec::new(), Vec::new());
-        InputReport { split, parts, snapshot, left_out, notes, strongest, warnings }
+        InputReport { split, parts, snapshot, left_out, notes, strongest, warnings, time_like }
+    }
+
+    /// The one column that holds a date in each row.
+    fn time_like(&self, options: &InputOptions) -> Option<String> {
+        let dropped = options.dropped();
+        let is_time = |column: &&Texts| {
+            let first = column.word(0).is_some_and(times::is_moment);
+            first && !dropped.contains(&column.name) && Times::read(&self.table, &column.name).is_ok()
+        };
+        let mut found = self.table.columns().into_iter().filter(is_time);
+        found.next().filter(|_| found.next().is_none()).map(|column| column.name.clone())
     }
 
     /// What each column is that somebody wants.
@@ -371,17 +392,18 @@ impl fmt::Display for InputReport {
             Split::Files => writeln!(f, "{train} rows train, {valid} of another file choose")?,
         }
         for ColumnNote { column, note } in &self.left_out {
-            writeln!(f, "left out: `{column}` {note}")?;
+            writeln!(f, "left out: `{}` {note}", shown(column))?;
         }
         for ColumnNote { column, note } in &self.notes {
-            writeln!(f, "note: `{column}`: {note}")?;
+            writeln!(f, "note: `{}`: {note}", shown(column))?;
         }
-        let strongest = self.strongest.iter().map(|alone| format!("{} {:.3}", alone.column, alone.auc));
+        let strongest =
+            self.strongest.iter().map(|alone| format!("{} {:.3}", shown(&alone.column), alone.auc));
         let strongest: Vec<String> = strongest.collect();
         if !strongest.is_empty() {
             writeln!(f, "AUC of one feature alone: {}", strongest.join(", "))?;
         }
-        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {}", shown(warning)))
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     dataset::{Cells, Column},
+    numerals::{Notation, Unsure},
     table::{MISSING, Texts},
     times,
 };
@@ -26,6 +27,9 @@ const MOST_STRAYS: usize = 5;
 /// Fewer rows that count up may do so by chance.
 const LEAST_IDS: usize = 100;
 
+/// Digits of a phone number, of seconds since 1970, or of an id; amounts so great are not all of one length.
+const LEAST_DIGITS: usize = 9;
+
 /// What the cells of a column become.
 #[derive(Clone, Debug)]
 pub(super) struct Kind {
@@ -35,9 +39,10 @@ pub(super) struct Kind {
 
 #[derive(Clone, Debug)]
 enum Form {
-    /// Of the filled cells, the share that holds something else.
     Numbers {
+        /// Of the filled cells, the share that holds something else.
         strays: f64,
+        notation: Notation,
     },
     Booleans,
     /// Those that the model knows. Of codes, `3.0` and `3` are one.
@@ -58,6 +63,7 @@ pub(super) enum Out {
     Dates,
     Commas,
     Counter,
+    Ids,
     Names,
     Rare,
 }
@@ -71,8 +77,11 @@ impl Out {
             Out::Empty => "is empty",
             Out::Constant => "is always the same",
             Out::Dates => "holds dates",
-            Out::Commas => "holds numbers with commas; write 1200 or 1.2",
+            Out::Commas => "holds numbers such as 1,2 or 1,200: write 1.2 or 1200",
             Out::Counter => "counts the rows: an id",
+            Out::Ids => {
+                "holds long whole numbers that differ in nearly every row: an id, a phone number or a time"
+            }
             Out::Names => "differs in nearly every row: an id, a name or free text",
             Out::Rare => "has no word that enough rows share",
         }
@@ -90,6 +99,8 @@ struct Seen<'t> {
     words: Vec<(&'t str, usize)>,
     rows: usize,
     filled: usize,
+    /// How its numbers are written.
+    notation: Result<Notation, Unsure>,
 }
 
 impl Kind {
@@ -105,9 +116,11 @@ impl Kind {
         if seen.words.iter().all(|(word, _)| truth(word).is_some()) {
             return Ok((kind(Form::Booleans), Vec::new()));
         }
-        if seen.are_numbers() {
-            let notes = seen.numbers()?;
-            return Ok((kind(Form::Numbers { strays: seen.strays() }), notes));
+        if let Ok(notation) = seen.notation
+            && seen.are_numbers(notation)
+        {
+            let notes = seen.numbers(notation)?;
+            return Ok((kind(Form::Numbers { strays: seen.strays(notation), notation }), notes));
         }
         let (form, notes) = seen.texts()?;
         Ok((kind(form), notes))
@@ -129,26 +142,33 @@ impl Kind {
             rows.iter().map(|row| values.get(texts.code(*row) as usize).cloned().flatten()).collect()
         }
         let cells = match &self.form {
-            Form::Numbers { .. } => Cells::Numbers(gather(texts, rows, |word| number(word))),
+            Form::Numbers { notation, .. } => Cells::Numbers(gather(texts, rows, |word| notation.read(word))),
             Form::Booleans => Cells::Booleans(gather(texts, rows, |word| truth(word))),
             Form::Words { known, codes } => {
                 let word = |word: &String| known.get(&*shown(word, *codes)).cloned();
                 Cells::Words(gather(texts, rows, word))
             }
         };
-        // A rare word is a value all the same.
-        let complete = match &self.form {
-            Form::Words { .. } => rows.iter().all(|row| texts.code(*row) != MISSING),
-            _ => cells.is_complete(),
+        // A rare word is a value all the same; what is no number is read as missing, here and from a lead.
+        let unseen = match &self.form {
+            Form::Words { .. } => {
+                let filled = rows.iter().filter(|row| texts.code(**row) != MISSING).count();
+                filled.saturating_sub(rows.len() - cells.gaps())
+            }
+            _ => 0,
         };
-        Column { name: self.name.clone(), cells, complete }
+        Column { name: self.name.clone(), cells, unseen }
     }
 
     /// The first row of another file that holds no number, where many more do than in the training rows.
     pub(super) fn stranger(&self, texts: &Texts, rows: &[usize]) -> Option<usize> {
-        let Form::Numbers { strays } = self.form else { return None };
-        let odd = |row: &&usize| texts.word(**row).is_some_and(|word| number(word).is_none());
-        if Seen::new(texts, rows).strays() <= strays + 0.1 { None } else { rows.iter().find(odd).copied() }
+        let Form::Numbers { strays, notation } = self.form else { return None };
+        let odd = |row: &&usize| texts.word(**row).is_some_and(|word| notation.read(word).is_none());
+        if Seen::new(texts, rows).strays(notation) <= strays + 0.1 {
+            None
+        } else {
+            rows.iter().find(odd).copied()
+        }
     }
 }
 
@@ -158,7 +178,8 @@ impl<'t> Seen<'t> {
         let words = column.words.iter().map(String::as_str).zip(counts).filter(|(_, count)| *count > 0);
         let words: Vec<(&str, usize)> = words.collect();
         let filled = words.iter().map(|(_, count)| count).sum();
-        Self { column, words, rows: rows.len(), filled }
+        let notation = Notation::of(&words);
+        Self { column, words, rows: rows.len(), filled, notation }
     }
 
     fn check(&self) -> Result<(), Out> {
@@ -185,36 +206,42 @@ impl<'t> Seen<'t> {
         self.words.iter().filter(|(word, _)| is(word)).map(|(_, count)| count).sum()
     }
 
-    fn numeric(&self) -> usize {
-        self.count(|word| number(word).is_some())
+    fn numeric(&self, notation: Notation) -> usize {
+        self.count(|word| notation.read(word).is_some())
     }
 
     /// The share of the filled rows that hold no number.
-    fn strays(&self) -> f64 {
-        1.0 - self.numeric() as f64 / self.filled.max(1) as f64
+    fn strays(&self, notation: Notation) -> f64 {
+        1.0 - self.numeric(notation) as f64 / self.filled.max(1) as f64
     }
 
     /// All, or nearly all beside a few words; or half, beside a single word, which then means that the number is missing.
-    fn are_numbers(&self) -> bool {
-        let strays = self.words.iter().filter(|(word, _)| number(word).is_none()).count();
-        let numeric = self.numeric();
-        let is_code = self.words.iter().any(|(word, _)| leads_with_zero(word) || has_commas(word));
+    fn are_numbers(&self, notation: Notation) -> bool {
+        let strays = self.words.iter().filter(|(word, _)| notation.read(word).is_none()).count();
+        let numeric = self.numeric(notation);
+        let is_code = self.words.iter().any(|(word, _)| leads_with_zero(word));
         let most = numeric * 10 >= self.filled * 9 && strays <= MOST_STRAYS;
         !is_code && (most || (strays == 1 && numeric * 2 >= self.filled))
     }
 
-    fn numbers(&self) -> Result<Vec<String>, Out> {
-        let numbers = || self.words.iter().filter_map(|(word, _)| number(word));
+    fn numbers(&self, notation: Notation) -> Result<Vec<String>, Out> {
+        let numbers = || self.words.iter().filter_map(|(word, _)| notation.read(word));
         let (least, most) =
             numbers().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
         let differ = self.words.len() == self.filled && self.filled >= LEAST_IDS;
         if differ && numbers().all(|x| x.fract() == 0.0) && most - least < 2.0 * self.filled as f64 {
             return Err(Out::Counter);
         }
+        if self.words.iter().all(|(word, _)| times::is_compact_day(word)) {
+            return Err(Out::Dates);
+        }
+        if self.are_ids() {
+            return Err(Out::Ids);
+        }
         if least == most && self.filled == self.rows {
             return Err(Out::Constant);
         }
-        let strays = self.filled - self.numeric();
+        let strays = self.filled - self.numeric(notation);
         Ok(if strays > 0 {
             vec![format!("{strays} cells that are no numbers are read as missing")]
         } else {
@@ -222,13 +249,22 @@ impl<'t> Seen<'t> {
         })
     }
 
+    /// Whole numbers of the same many digits, nearly all different.
+    fn are_ids(&self) -> bool {
+        let digits = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit()).then_some(word.len());
+        let length = self.words.first().and_then(|(word, _)| digits(word));
+        self.words.len() * 10 >= self.filled * 9
+            && self.filled >= LEAST_IDS
+            && length.is_some_and(|length| length >= LEAST_DIGITS)
+            && self.words.iter().all(|(word, _)| digits(word) == length)
+    }
+
     /// Words, unless they are dates, numbers that cannot be read for sure, or different nearly everywhere.
     fn texts(&self) -> Result<(Form, Vec<String>), Out> {
-        if self.count(|word| times::moment(word).is_some()) * 10 >= self.filled * 9 {
+        if self.count(times::is_moment) * 10 >= self.filled * 9 {
             return Err(Out::Dates);
         }
-        let commas = self.count(has_commas);
-        if commas > 0 && (commas + self.numeric()) * 10 >= self.filled * 9 {
+        if self.notation.is_err_and(|unsure| unsure.rows * 10 >= self.filled * 9) {
             return Err(Out::Commas);
         }
         self.words(false)
@@ -289,12 +325,6 @@ fn leads_with_zero(text: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// `1,200` is 1200 to some and 1.2 to others.
-fn has_commas(text: &str) -> bool {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    text.contains(',') && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'.'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,7 +365,12 @@ mod tests {
         check(|i| ["5", "5.0"][i % 2].into(), "is always the same");
         check(|i| format!("2026-11-{:02}", i % 28 + 1), "holds dates");
         check(|i| format!("2026-11-02T10:{:02}:00Z", i % 60), "holds dates");
-        check(|i| format!("1,{i:03}"), "holds numbers with commas; write 1200 or 1.2");
+        check(|i| format!("1,{i:03}"), "holds numbers such as 1,2 or 1,200: write 1.2 or 1200");
+        check(|i| format!("{:02}.{:02}.2026 09:30", i % 28 + 1, i % 12 + 1), "holds dates");
+        check(|i| format!("{}/{}/2026 9:30 PM", i % 12 + 1, i % 28 + 1), "holds dates");
+        check(|i| format!("202611{:02}", i % 28 + 1), "holds dates");
+        let ids = "holds long whole numbers that differ in nearly every row: an id, a phone number or a time";
+        check(|i| (555_010_000 + i * i * 7_919).to_string(), ids);
         check(|i| (i + 1000).to_string(), "counts the rows: an id");
         check(|i| format!("id-{i}"), "differs in nearly every row: an id, a name or free text");
         check(|i| format!("w{}", i % 60), "has no word that enough rows share");
@@ -348,7 +383,12 @@ mod tests {
         check(mixed(5, |_| "5".into(), ""), "numbers");
         check(mixed(9, decimal, "-"), "numbers 20 cells that are no numbers are read as missing");
         check(mixed(6, decimal, "unknown"), "numbers 80 cells that are no numbers are read as missing");
-        check(|i| ["1", "2", "1,5"][i % 3].into(), "holds numbers with commas; write 1200 or 1.2");
+        let commas = "holds numbers such as 1,2 or 1,200: write 1.2 or 1200";
+        check(|i| ["1", "2", "1,5"][i % 3].into(), commas);
+        check(|i| format!("{}.{:03},50 €", i % 9 + 1, i), commas);
+        check(|i| format!("{} %", i % 60), "numbers");
+        check(|i| format!("${},{:03}.50", i % 9 + 1, i), "numbers");
+        check(|i| ["yes", "no", "t", "f"][i % 4].into(), "f,no,t,yes");
         check(mixed(9, |i| format!("{:03}", i % 9), "x"), "000,001,002,003,004,005,006,007,008,x");
         let floors = |i: usize| ["1", "2", "G", "B"][i % 4].to_owned();
         check(floors, "1,2,B,G");
@@ -380,15 +420,18 @@ mod tests {
     #[test]
     fn other_rows_are_read_as_the_training_rows_say() {
         let texts = table::texts("a", &["1", "2", "x", "", "3"]);
-        let kind = Kind { name: "a".into(), form: Form::Numbers { strays: 0.25 } };
-        let Column { cells, complete, .. } = kind.column(&texts, &[4, 3, 2, 0]);
-        assert!(matches!(cells, Cells::Numbers(all) if all == [Some(3.0), None, None, Some(1.0)]));
-        assert!(!complete);
+        let kind = Kind { name: "a".into(), form: Form::Numbers { strays: 0.25, notation: Notation::PLAIN } };
+        let column = kind.column(&texts, &[4, 3, 2, 0]);
+        assert!((column.unseen, column.is_complete()) == (0, false));
+        assert!(matches!(column.cells, Cells::Numbers(all) if all == [Some(3.0), None, None, Some(1.0)]));
         assert_eq!((kind.stranger(&texts, &[0, 1, 2]), kind.stranger(&texts, &[3, 4])), (None, None));
         assert_eq!(kind.stranger(&texts, &[0, 2, 3]), Some(2));
         let words = Form::Words { known: ["x".to_owned()].into(), codes: false };
-        let Column { cells, complete, .. } = Kind { name: "a".into(), form: words }.column(&texts, &[0, 2]);
-        assert!(matches!(cells, Cells::Words(all) if all == [None, Some("x".to_owned())]));
-        assert!(complete, "a rare word is a value");
+        let kind = Kind { name: "a".into(), form: words };
+        let told =
+            |rows: &[usize]| (kind.column(&texts, rows).unseen, kind.column(&texts, rows).is_complete());
+        let column = kind.column(&texts, &[0, 2]);
+        assert!(matches!(column.cells, Cells::Words(all) if all == [None, Some("x".to_owned())]));
+        assert_eq!((told(&[0, 2]), told(&[0, 3, 4])), ((1, true), (2, false)), "a rare word is a value");
     }
 }

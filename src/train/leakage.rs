@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     TrainError,
+    columns::shown,
     dataset::{Cells, Column, Dataset},
 };
 use crate::stats;
@@ -107,7 +108,8 @@ impl Alone {
     }
 
     fn complaint(&self) -> String {
-        let Self { column, auc, filled_auc, one_label_only } = self;
+        let Self { auc, filled_auc, one_label_only, .. } = self;
+        let column = shown(&self.column);
         match () {
             () if *one_label_only => format!("column `{column}` is filled in for one label only"),
             () if filled_auc > auc => {
@@ -238,7 +240,7 @@ mod tests {
 
     fn checked(cells: Cells, allowed: &[String]) -> Result<Checked, TrainError> {
         let labels = (0..ROWS).map(is_won).collect();
-        let column = Column { name: "a".into(), cells, complete: false };
+        let column = Column { name: "a".into(), cells, unseen: 0 };
         check(&Dataset::new(Path::new("leads.csv"), vec![column], labels), allowed)
     }
 
@@ -303,7 +305,7 @@ mod tests {
     fn too_few_leads_are_not_checked_and_a_stranger_is_not_allowed() {
         let labels: Vec<bool> = (0..300).map(|i| i < 19).collect();
         let cells = Cells::Numbers((0..300).map(|i| Some(f64::from(i < 19))).collect());
-        let column = Column { name: "a".into(), cells, complete: true };
+        let column = Column { name: "a".into(), cells, unseen: 0 };
         let leads = Dataset::new(Path::new("leads.csv"), vec![column], labels);
         assert_eq!(
             check(&leads, &[]).unwrap().warnings,

@@ -5,8 +5,10 @@
 //! same bytes, in whatever order the leads come.
 
 mod columns; // what a person says of columns
+mod format; // what a file is
 mod table; // files -> texts by column
 mod times; // when leads came
+mod numerals; // numbers as people write them
 mod kinds; // what a column is, and which hold nothing to learn from
 mod dataset; // typed columns and labels
 mod snapshot; // a digest of rows in whatever order

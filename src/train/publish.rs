@@ -96,7 +96,7 @@ pub(super) fn draft<'a>(origin: Origin<'a>, artefact: Artefact<'a>) -> Result<Dr
         files: [(name.to_owned(), registry::sha256(bytes))].into(),
         baseline: Baseline {
             rows: described.rows() as u64,
-            features: columns().map(|c| (c.name.clone(), schema::histogram(&c.cells))).collect(),
+            features: columns().map(|c| (c.name.clone(), schema::histogram(c))).collect(),
             score: schema::number_histogram(scores.clone(), 0),
         },
         background: columns().map(|c| (c.name.clone(), schema::background(&c.cells))).collect(),

@@ -14,27 +14,32 @@ const BINS: usize = 10;
 
 /// The schema of the training columns, numbers piecewise in at most so many `parts` if any.
 pub(super) fn schema(dataset: &Dataset, parts: usize) -> Schema {
-    let feature =
-        |column: &Column| FeatureSpec::new(&column.name, column.complete, encoding(&column.cells, parts));
+    let feature = |column: &Column| {
+        FeatureSpec::new(&column.name, column.is_complete(), encoding(&column.cells, parts))
+    };
     Schema { features: dataset.columns.iter().map(feature).collect() }
 }
 
 /// What the column looked like in training.
-pub(super) fn histogram(cells: &Cells) -> Histogram {
-    match cells {
+pub(super) fn histogram(column: &Column) -> Histogram {
+    match &column.cells {
         Cells::Numbers(numbers) => {
             let known: Vec<f64> = numbers.iter().flatten().copied().collect();
             let missing = (numbers.len() - known.len()) as u64;
             number_histogram(known, missing)
         }
-        Cells::Words(words) => category_histogram(words.iter().map(|word| word.as_ref())),
-        Cells::Booleans(all) => category_histogram(all.iter().copied()),
+        Cells::Words(words) => category_histogram(words.iter().map(|word| word.as_ref()), column.unseen),
+        Cells::Booleans(all) => category_histogram(all.iter().copied(), column.unseen),
     }
 }
 
-fn category_histogram<T: ToString>(cells: impl Iterator<Item = Option<T>> + Clone) -> Histogram {
-    let missing = cells.clone().filter(Option::is_none).count() as u64;
-    Histogram::Category { counts: counts(cells), missing }
+fn category_histogram<T: ToString>(
+    cells: impl Iterator<Item = Option<T>> + Clone,
+    unseen: usize,
+) -> Histogram {
+    let gaps = cells.clone().filter(Option::is_none).count();
+    let [missing, unseen] = [gaps.saturating_sub(unseen), unseen].map(|rows| rows as u64);
+    Histogram::Category { counts: counts(cells), missing, unseen }
 }
 
 /// A histogram over the values' own quantiles.

@@ -5,14 +5,22 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::File,
-    io::{BufRead, BufReader, Read},
+    fmt,
+    io::{BufRead, Read},
     path::{Path, PathBuf},
 };
 
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 use serde_json::Value as Json;
 
-use super::TrainError;
+use super::{
+    TrainError,
+    columns::shown,
+    format::{self, Form},
+};
 use crate::leadlog;
 
 /// More are no columns but keys that hold data, and each costs memory for every row.
@@ -123,27 +131,26 @@ impl Table {
     }
 
     fn read_file(&mut self, file: &Path) -> Result<(), TrainError> {
-        let opened = File::open(file).map_err(|reason| TrainError::data(file, reason.to_string()))?;
-        let mut reader = BufReader::new(opened);
-        let is_json =
-            starts_with_brace(&mut reader).map_err(|reason| TrainError::data(file, reason.to_string()))?;
+        let (form, reader) = format::open(file)?;
         self.files.push(file.to_owned());
-        if is_json { self.read_lines(file, reader) } else { self.read_csv(file, reader) }
+        match form {
+            Form::Lines => self.read_lines(file, reader),
+            Form::Csv { separator } => self.read_csv(file, format::csv(separator, reader)),
+        }
     }
 
-    fn read_csv(&mut self, file: &Path, reader: impl Read) -> Result<(), TrainError> {
-        let unreadable = |reason| TrainError::Csv { file: file.into(), reason };
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
-        let header = reader.headers().map_err(unreadable)?.clone();
-        check_header(file, &header)?;
+    fn read_csv(&mut self, file: &Path, mut reader: csv::Reader<impl Read>) -> Result<(), TrainError> {
+        let header = format::header(file, &mut reader)?;
         self.check_alike(file, &header)?;
         let places: Vec<usize> = header.iter().map(|name| self.place(name)).collect::<Result<_, _>>()?;
-        let mut record = csv::StringRecord::new();
-        while reader.read_record(&mut record).map_err(unreadable)? {
+        let mut record = csv::ByteRecord::new();
+        let unreadable = |reason| TrainError::Csv { file: file.into(), reason };
+        while reader.read_byte_record(&mut record).map_err(unreadable)? {
             let line = record.position().map_or(0, csv::Position::line);
             let row = self.rows.len();
             for (place, cell) in places.iter().zip(&record) {
-                self.columns.get_mut(*place).into_iter().for_each(|column| column.set(row, cell));
+                let Some(column) = self.columns.get_mut(*place) else { continue };
+                column.set(row, format::cell(file, line, &column.name, cell)?);
             }
             self.rows.push((self.files.len() - 1, line));
         }
@@ -151,11 +158,11 @@ impl Table {
     }
 
     /// Files of one table have the same columns, in whatever order.
-    fn check_alike(&self, file: &Path, header: &csv::StringRecord) -> Result<(), TrainError> {
+    fn check_alike(&self, file: &Path, header: &[String]) -> Result<(), TrainError> {
         if self.files.len() == 1 {
             return Ok(());
         }
-        let names: BTreeSet<&str> = header.iter().collect();
+        let names: BTreeSet<&str> = header.iter().map(String::as_str).collect();
         let other = |name: &&str| !self.places.contains_key(*name);
         if let Some(column) = self.columns.iter().find(|column| !names.contains(column.name.as_str())) {
             return Err(TrainError::data(file, format!("column `{}` is missing", column.name)));
@@ -184,12 +191,18 @@ impl Table {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let Ok(object) = serde_json::from_slice::<serde_json::Map<String, Json>>(&line) else {
-                return refuse(number, "no JSON object");
+            let Members(members) = match serde_json::from_slice(&line) {
+                Ok(members) => members,
+                // What is wrong with it may hold values.
+                Err(error) if error.is_data() => return refuse(number, "no JSON object"),
+                Err(error) => return refuse(number, &format!("not JSON from column {} on", error.column())),
             };
-            for (name, value) in &object {
-                let column = self.place(name)?;
-                self.set(column, value, false);
+            for (name, value) in &members {
+                let place = self.place(name)?;
+                if self.columns.get(place).is_some_and(|column| column.codes.len() > self.rows.len()) {
+                    return refuse(number, &format!("key `{}` stands twice", shown(name)));
+                }
+                self.set(place, value, false);
             }
             self.rows.push((self.files.len() - 1, number));
         }
@@ -216,10 +229,12 @@ impl Table {
             Json::Null => {}
             Json::Bool(yes) => column.set(row, if *yes { "true" } else { "false" }),
             Json::Number(number) => column.set(row, &number.to_string()),
-            Json::String(text) => {
-                column.quoted |= quoted;
-                column.set(row, text.trim());
+            // As it was scored: also a `none`, and with its spaces.
+            Json::String(text) if quoted => {
+                column.quoted = true;
+                column.put(row, text);
             }
+            Json::String(text) => column.set(row, text.trim()),
             Json::Array(_) | Json::Object(_) => column.nested = true,
         }
     }
@@ -246,9 +261,12 @@ impl Texts {
     }
 
     fn set(&mut self, row: usize, text: &str) {
-        if is_missing(text) {
-            return;
+        if !is_missing(text) {
+            self.put(row, text);
         }
+    }
+
+    fn put(&mut self, row: usize, text: &str) {
         let code = match self.places.get(text) {
             Some(code) => *code,
             None => {
@@ -268,22 +286,29 @@ fn is_missing(text: &str) -> bool {
     text.is_empty() || MARKERS.iter().any(|marker| text.eq_ignore_ascii_case(marker))
 }
 
-/// Whether the first thing in it is an object.
-fn starts_with_brace(reader: &mut impl BufRead) -> std::io::Result<bool> {
-    let bytes = reader.fill_buf()?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    Ok(bytes.trim_ascii_start().first() == Some(&b'{'))
-}
+/// The members of an object as they stand there; a map would keep the last of two with one name.
+struct Members(Vec<(String, Json)>);
 
-fn check_header(file: &Path, header: &csv::StringRecord) -> Result<(), TrainError> {
-    let refuse = |reason: &str| Err(TrainError::data(file, reason.into()));
-    if header.len() == 1 && header.iter().any(|name| name.contains([';', '\t'])) {
-        return refuse("the header is one cell; cells must be separated by commas");
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
+                let mut all = Vec::new();
+                while let Some(member) = members.next_entry()? {
+                    all.push(member);
+                }
+                Ok(Members(all))
+            }
+        }
+        deserializer.deserialize_map(Each)
     }
-    if header.iter().collect::<BTreeSet<_>>().len() != header.len() {
-        return refuse("two columns have one name");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -326,6 +351,9 @@ mod tests {
             "{\"b\":1,\"a\":\" x \"}\n\n{\"c\":true,\"b\":null}\n{\"b\":2.50,\"a\":\"null\",\"d\":[1]}\n";
         check(&[("a.jsonl", lines)], "a b c d", &["x 1 . .", ". . true .", ". 2.5 . ."]);
         assert!(read(&[("a", lines)]).unwrap().columns()[3].nested);
+        check(&[("a", "\u{feff}{\"a\":1}\r\n{\"b\":\"x\"}\r\n")], "a b", &["1 .", ". x"]);
+        check(&[("a", "a;b\r\n1,5;\"x\r\ny;\"\r\n;z\r\n")], "a b", &["1,5 x\r\ny;", ". z"]);
+        check(&[("a", "a\tb\r1\t\u{a0}x\r")], "a b", &["1 x"]);
         check(&[("a", "\u{feff}a,b\n1,2\n")], "a b", &["1 2"]);
     }
 
@@ -333,13 +361,14 @@ mod tests {
     fn what_the_log_may_not_keep_is_marked() {
         let mut table = Table::of(Path::new("log"));
         for row in
-            [r#"{"a":1.0,"b":"hash:0123456789abcdef","c":null,"d":"x"}"#, r#"{"b":"y","d":"hash: no"}"#]
+            [r#"{"a":1.0,"b":"hash:0123456789abcdef","c":null,"d":" None"}"#, r#"{"b":"y","d":"hash: no"}"#]
         {
             assert!(table.push_scored(row).unwrap());
         }
         assert!(!table.push_scored("[1]").unwrap(), "somebody edited it");
         let told: Vec<_> = table.columns().iter().map(|c| (&*c.name, c.withheld, c.quoted)).collect();
         assert_eq!(told, [("a", false, false), ("b", true, true), ("c", true, false), ("d", false, true)]);
+        assert_eq!(table.columns()[3].word(0), Some(" None"), "a lead brought that word");
         let rows = [0, 1];
         let reason = crate::train::kinds::Kind::of(table.columns()[1], &rows, false).err().unwrap();
         assert_eq!(reason.note("b").note, "is not kept by the lead log as it was");
@@ -353,16 +382,36 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |bytes: &[u8], expected: &str| {
+            let path = folder.path().join("a");
+            std::fs::write(&path, bytes).unwrap();
+            let error = Table::read(&[path]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(b"a,city\n1,x\n2,K\xf6ln\n", "line 3, column `city`: not UTF-8");
+        refused(b"a,stra\xdfe\n1,x\n", "column 2: its name is not UTF-8");
+        refused(b"\xff\xfea\0,\0", "is UTF-16; a table is");
+        refused(b"PK\x03\x04\0\0", "is a spreadsheet or an archive");
+        refused(b"{\"a\":\"K\xf6ln\"}\n", "line 1: not JSON");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_named_with_its_line() {
         let refused = |files: &[(&str, &str)], expected: &str| {
             let error = read(files).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
         refused(&[("a", "a,b\n1\n")], "line: 2");
-        refused(&[("a", "a;b\n1;2\n")], "cells must be separated by commas");
-        refused(&[("a", "a,a\n")], "two columns have one name");
+        refused(&[("a", "x,a,b,a\n")], "column 4: has the name of column 2, `a`");
+        refused(&[("a", "x,,b,\n")], "column 4: has no name, as column 2 has none");
+        refused(&[("a", "[{\"a\":1},\n{\"a\":2}]")], "is one list in JSON, not an object on each line");
+        refused(&[("a", "<?xml version=\"1.0\"?>")], "is XML; a table is CSV or JSON lines, in UTF-8");
+        refused(&[("a", "{\"a\":1}\n{\"a\":1,\"b\":2,\"a\":3}")], "line 2: key `a` stands twice");
+        refused(&[("a", "{\"a\":1}\n{\"a\":secret}")], "line 2: not JSON from column 6 on");
         refused(&[("a", "{\"a\":1}\n[1]\n")], "line 2: no JSON object");
-        refused(&[("a", "{\"a\":1}\n{\"a\":")], "line 2: no JSON object");
+        refused(&[("a", "{\"a\":1}\n{\"a\":")], "line 2: not JSON from column 5 on");
         refused(&[("1", "a,b\n1,2\n"), ("2", "a\n1\n")], "2: column `b` is missing");
         refused(&[("1", "a\n1\n"), ("2", "a,b\n1,2\n")], "2: column `b` stands in no file before it");
         let many: String = (0..5000).map(|i| format!("{{\"k{i}\":1}}\n")).collect();

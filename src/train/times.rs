@@ -21,25 +21,32 @@ impl Times {
         Self { values, dates: true }
     }
 
-    /// Reads a column. All of it must be dates, or all numbers; every row has one.
+    /// Reads a column. All of it must be dates of one kind, or all numbers; every row has one.
     pub(super) fn read(table: &Table, name: &str) -> Result<Self, TrainError> {
         let column = table.column(name)?;
-        let read = |of: fn(&str) -> Option<f64>| -> Result<Vec<f64>, usize> {
+        let read = |of: &dyn Fn(&str) -> Option<f64>| -> Result<Vec<f64>, usize> {
             (0..table.rows()).map(|row| column.word(row).and_then(of).ok_or(row)).collect()
         };
-        let bad = match read(kinds::number) {
+        let bad = match read(&kinds::number) {
             Ok(numbers) => return Ok(Self::of_numbers(numbers)),
             Err(row) => row,
         };
-        // Which of the two was meant is told by the first row.
-        read(moment).map(Self::of_millis).map_err(|row| {
-            let row = if column.word(0).and_then(kinds::number).is_some() { bad } else { row };
-            table.refuse(
-                row,
-                name,
-                "no time such as 2026-11-02, 2026-11-02T10:20:30Z or a number, as each row has",
-            )
-        })
+        let [year, day, month] = ORDERS.map(|order| read(&move |text| moment_in(text, order)));
+        match (year, day, month) {
+            (Ok(times), ..) | (_, Ok(times), Err(_)) | (_, Err(_), Ok(times)) => Ok(Self::of_millis(times)),
+            (_, Ok(_), Ok(_)) => {
+                Err(table.refuse(0, name, "the day or the month may come first; write 2026-11-02"))
+            }
+            // Which was meant is told by the first row.
+            (Err(year), Err(day), Err(month)) => {
+                let row = if column.word(0).and_then(kinds::number).is_some() {
+                    bad
+                } else {
+                    year.max(day).max(month)
+                };
+                Err(table.refuse(row, name, NO_TIME))
+            }
+        }
     }
 
     /// Seconds or milliseconds since 1970 are dates; all else, such as a running number, is only an order.
@@ -94,9 +101,79 @@ pub(super) fn told(millis: i64) -> String {
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| millis.to_string())
 }
 
+/// Of a row whose time cannot be read.
+const NO_TIME: &str = "no time such as 2026-11-02, 2026-11-02T10:20:30Z or a number, as each row has";
+
+/// What comes first in a date. Only the year's is sure; the others are told by a whole column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Year,
+    Day,
+    Month,
+}
+
+const ORDERS: [Order; 3] = [Order::Year, Order::Day, Order::Month];
+
+/// Whether it is a date, in whatever order.
+pub(super) fn is_moment(text: &str) -> bool {
+    ORDERS.iter().any(|order| moment_in(text, *order).is_some())
+}
+
+/// `20261102`, of this century or the last years of the one before.
+pub(super) fn is_compact_day(text: &str) -> bool {
+    let parts = || Some((text.get(..4)?, text.get(4..6)?, text.get(6..)?));
+    let is_day = |(year, month, day): (&str, &str, &str)| {
+        ("1990".."2100").contains(&year) && moment(&format!("{year}-{month}-{day}")).is_some()
+    };
+    text.len() == 8 && parts().is_some_and(is_day)
+}
+
+/// Milliseconds since 1970 of `2026-11-02`, `2026/11/2`, `2.11.2026` or `11/2/2026`, with or without a time of day.
+fn moment_in(text: &str, order: Order) -> Option<f64> {
+    if order == Order::Year
+        && let Some(moment) = moment(text)
+    {
+        return Some(moment);
+    }
+    let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, ""));
+    let separator = date.chars().find(|c| !c.is_ascii_digit()).filter(|c| "-/.".contains(*c))?;
+    let mut parts = date.split(separator);
+    let parts = [parts.next()?, parts.next()?, parts.next().filter(|_| parts.next().is_none())?];
+    let [year, month, day] = match (order, parts) {
+        (Order::Year, [year, month, day]) | (Order::Day, [day, month, year]) => [year, month, day],
+        (Order::Month, [month, day, year]) => [year, month, day],
+    };
+    // Nobody writes a month first before points.
+    let is_odd = order == Order::Month && separator == '.';
+    let short = |part: &str| (1..=2).contains(&part.len());
+    let fits = !is_odd && year.len() == 4 && short(month) && short(day);
+    let date = format!("{year}-{month:0>2}-{day:0>2}");
+    if fits { moment(&format!("{date}{}", clock(time)?)) } else { None }
+}
+
+/// ` 21:05:00` of `9:05 PM`; nothing of nothing.
+fn clock(time: &str) -> Option<String> {
+    if time.is_empty() {
+        return Some(String::new());
+    }
+    let upper = time.to_ascii_uppercase();
+    let (digits, later) = match (upper.strip_suffix("AM"), upper.strip_suffix("PM")) {
+        (Some(digits), _) => (digits.trim_end(), Some(0)),
+        (_, Some(digits)) => (digits.trim_end(), Some(12)),
+        _ => (upper.as_str(), None),
+    };
+    let (hour, rest) = digits.split_once(':')?;
+    let hour: u32 = hour.parse().ok()?;
+    let hour = match later {
+        None => hour,
+        Some(later) => (1..=12).contains(&hour).then_some(hour % 12 + later)?,
+    };
+    Some(format!(" {hour:02}:{rest}"))
+}
+
 /// Milliseconds since 1970 of a day or of RFC 3339, with a space for the `T`; without an offset it is read as UTC, which
 /// keeps the order of times of one clock.
-pub(super) fn moment(text: &str) -> Option<f64> {
+fn moment(text: &str) -> Option<f64> {
     let (day, rest) = text.split_at_checked(10)?;
     if !day.bytes().enumerate().all(|(i, b)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() })
     {
@@ -143,6 +220,50 @@ mod tests {
             ["2026-02-29", "2026-11-2", "02.11.2026", "20261102", "2026-11-02x", "2026-11-0é", "", "may"]
         {
             check(text, None);
+        }
+    }
+
+    #[test]
+    fn dates_of_other_orders_are_told_by_their_column() {
+        let check = |cells: &[&str], expected: Result<[&str; 2], &str>| {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("a");
+            std::fs::write(&file, format!("at\n{}\n", cells.join("\n"))).unwrap();
+            let table = Table::read(std::slice::from_ref(&file)).unwrap();
+            match (Times::read(&table, "at"), expected) {
+                (Ok(times), Ok([first, last])) => {
+                    assert_eq!(times.range(), Some((first.into(), last.into())), "{cells:?}");
+                }
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (other, _) => panic!("{cells:?}: {other:?}"),
+            }
+        };
+        check(&["2.11.2026", "31.10.2026 9:05"], Ok(["2026-10-31T09:05:00Z", "2026-11-02T00:00:00Z"]));
+        check(
+            &["11/2/2026 12:30 AM", "10/31/2026 1:05 pm"],
+            Ok(["2026-10-31T13:05:00Z", "2026-11-02T00:30:00Z"]),
+        );
+        check(&["2/11/2026", "31/10/2026"], Ok(["2026-10-31T00:00:00Z", "2026-11-02T00:00:00Z"]));
+        check(&["2026/11/2", "2026-10-31"], Ok(["2026-10-31T00:00:00Z", "2026-11-02T00:00:00Z"]));
+        // Of two days below the thirteenth nobody knows; before points the day comes first.
+        check(&["2/11/2026", "3/11/2026"], Err("line 2, column `at`: the day or the month may come first"));
+        check(&["2.11.2026", "3.11.2026"], Ok(["2026-11-02T00:00:00Z", "2026-11-03T00:00:00Z"]));
+        for wrong in ["13/13/2026", "1/2/26", "1/2/3/2026", "1-2/2026", "1/2/2026 13:00 PM", "1/2/2026 noon"]
+        {
+            check(&["31/10/2026", wrong], Err("line 3, column `at`: no time such as"));
+        }
+    }
+
+    #[test]
+    fn a_day_may_be_eight_digits() {
+        for (text, expected) in [
+            ("20261102", true),
+            ("20261302", false),
+            ("19891102", false),
+            ("2026110", false),
+            ("2026é02", false),
+        ] {
+            assert_eq!(is_compact_day(text), expected, "{text}");
         }
     }
 }

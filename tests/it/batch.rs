@@ -78,7 +78,7 @@ fn write_small(models: &Path, kind: Kind, required: bool) {
         kind => (registry::WEIGHTS, network(kind)),
     };
     let number = || Histogram::Number { edges: vec![0.0, 1.0], counts: vec![1], missing: 0 };
-    let words = || Histogram::Category { counts: [].into(), missing: 0 };
+    let words = || Histogram::Category { counts: [].into(), missing: 0, unseen: 0 };
     let shares = |word: &str| Background::Category { shares: [(word.to_owned(), 1.0)].into() };
     let shipped = Version::load(&shipped_model()).unwrap().manifest;
     let mut manifest = Manifest {

@@ -7,7 +7,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use leadwire::score::Calibration;
+use leadwire::{
+    lead::{Arm, Grade, Score, Value},
+    leadlog::{Decision, Entry, Packed, ScoreRecord, Store},
+    registry::Version,
+    score::Calibration,
+};
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -174,6 +179,65 @@ fn what_is_not_known_is_said_and_a_persons_data_is_not_shown_to_any_page() {
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), &*format!("error: {unknown}\n")));
     assert_eq!(ask(folder, &[ID, "--at", "tomorrow"]).status.code(), Some(2));
     assert_eq!(ask(folder, &[ID, "--days", "0"]).status.code(), Some(2));
+}
+
+/// Leads of a table, three in ten of cities that too few others are from.
+fn leads_of_cities() -> Vec<(String, usize)> {
+    let city = |n: usize| match n % 10 {
+        0..3 => format!("village {}", n / 3),
+        other => format!("city {}", other % 4),
+    };
+    (0..1_000).map(|n| (city(n), n * 37 % 90)).collect()
+}
+
+/// Words that are too rare for a version to know are counted in training as they are in traffic.
+#[test]
+fn leads_like_those_of_training_have_not_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |name: &str| folder.path().join(name).display().to_string();
+    let row = |(city, age): &(String, usize)| {
+        let won = usize::from(age * 7 % 90 < 30);
+        format!("{city},{age}.5,{won}\n")
+    };
+    let rows: String = leads_of_cities().iter().map(row).collect();
+    fs::write(named("leads.csv"), format!("city,age,won\n{rows}")).unwrap();
+    let (data, out) = (named("leads.csv"), named("models/lead"));
+    let trained = leadwire(&["train", "--data", &data, "--target", "won", "--kind", "linear", "--out", &out]);
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
+    let version = Version::load(&folder.path().join("models/lead/1")).unwrap();
+    let score = |(n, (city, age)): (usize, (String, usize))| {
+        Entry::Score(ScoreRecord {
+            time_ms: 1_793_577_600_000 + n as i64,
+            route: "lead.create".into(),
+            lead: Some(format!("00Q{n:012}").into()),
+            arm: Arm::Champion,
+            model: version.id.clone().into(),
+            names: ["city".into(), "age".into()].into(),
+            features: Packed::new(&[Value::Text(city.into()), Value::Number(age as f64 + 0.5)]),
+            score: Score::new(0.5).unwrap(),
+            grade: Grade::B,
+            latency_ns: 1,
+            decision: Decision::Recorded,
+            exposure: None,
+            fell: None,
+        })
+    };
+    let entries: Vec<Entry> = leads_of_cities().into_iter().enumerate().map(score).collect();
+    Store::open(&folder.path().join("state")).unwrap().write(&entries).unwrap();
+    let config = format!(
+        "listen: 127.0.0.1:0\nupstream: http://127.0.0.1:1\nadmin: 127.0.0.1:0\nmodels: {}\nstate: {}\nroutes: []\n",
+        named("models"),
+        named("state")
+    );
+    fs::write(named("leadwire.yaml"), config).unwrap();
+    let output = ask(folder.path(), &["00Q000000000999", "--json"]);
+    let told: Json =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    let moved = told["drift"]["features"].as_array().unwrap();
+    assert_eq!(moved.len(), 2, "{:#}", told["drift"]);
+    for feature in moved {
+        assert!(feature["raw"].as_f64().unwrap() < 0.02, "{feature:#}");
+    }
 }
 
 #[test]

@@ -207,8 +207,8 @@ fn a_record_that_is_saved_all_the_time_is_looked_at_only_so_far() {
         count_all(&mut store, 100, 10_000);
         assert_eq!(places(&store)[0].3, expected, "{outcomes}");
     };
-    check(MOST_OUTCOMES - 1, Some(true));
-    check(MOST_OUTCOMES, Some(false));
+    check(labels::MOST_OUTCOMES as i64 - 1, Some(true));
+    check(labels::MOST_OUTCOMES as i64, Some(false));
     let check = |scores: i64, expected: Option<i64>| {
         let entries: Vec<Entry> = (0..scores).map(|n| score(10 + n, "a", "1", 0.5)).collect();
         let (_folder, mut store) = log(&entries);

@@ -175,14 +175,17 @@ impl Counted {
                 current.push(absent);
                 Psi::new(&reference, &current)
             }
-            Histogram::Category { counts, missing } => {
-                let mut bins: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
-                counts.iter().for_each(|(word, count)| bins.entry(word).or_default()[0] += count);
-                for (word, count) in &self.words {
-                    bins.entry(word_of(word, counts)).or_default()[1] += count;
-                }
-                let codes: Vec<String> = self.numbers.iter().map(ToString::to_string).collect();
-                codes.iter().for_each(|code| bins.entry(word_of(code, counts)).or_default()[1] += 1);
+            Histogram::Category { counts, missing, unseen } => {
+                // Which words training had too rarely to know is not told, so a word is new only where it had no such.
+                let bin = |word: &str| {
+                    let word = word_of(word, counts);
+                    (counts.contains_key(word) || *unseen == 0).then(|| word.to_owned())
+                };
+                let mut bins: BTreeMap<Option<String>, [u64; 2]> = [(None, [*unseen, 0])].into();
+                counts.iter().for_each(|(word, count)| bins.entry(bin(word)).or_default()[0] += count);
+                self.words.iter().for_each(|(word, count)| bins.entry(bin(word)).or_default()[1] += count);
+                let codes = self.numbers.iter().map(ToString::to_string);
+                codes.for_each(|code| bins.entry(bin(&code)).or_default()[1] += 1);
                 let mut sides: [Vec<u64>; 2] = [Vec::new(), Vec::new()];
                 for [reference, current] in bins.values().chain([&[*missing, self.missing]]) {
                     sides[0].push(*reference);
@@ -203,6 +206,9 @@ fn word_of<'w>(word: &'w str, known: &'w BTreeMap<String, u64>) -> &'w str {
     };
     if known.contains_key(word) { word } else { other().unwrap_or(word) }
 }
+
+/// Of a word that cannot have been among those too rare to know.
+const NEVER: &str = "training never had this word";
 
 /// How a value stands to what a version was trained on.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -241,7 +247,9 @@ pub(super) fn seen(
 ) -> Seen {
     let (rows, missing) = match histogram {
         Some(Histogram::Number { counts, missing, .. }) => (counts.iter().sum::<u64>() + missing, *missing),
-        Some(Histogram::Category { counts, missing }) => (counts.values().sum::<u64>() + missing, *missing),
+        Some(Histogram::Category { counts, missing, unseen }) => {
+            (counts.values().sum::<u64>() + missing + unseen, *missing)
+        }
         None => (0, 0),
     };
     let missing_in_training = if rows == 0 { 0.0 } else { missing as f64 / rows as f64 };
@@ -250,7 +258,11 @@ pub(super) fn seen(
             ("missing", format!("missing; so were {} in training", shown::percent(missing_in_training)))
         }
         (value, _) if encoder.is_missing(place, value) => ("mistyped", "not of the feature's type".into()),
-        (value, _) if encoder.is_unseen(place, value) => ("unseen", "training never had this word".into()),
+        (value, histogram) if encoder.is_unseen(place, value) => {
+            let is_rare = matches!(histogram, Some(Histogram::Category { unseen: 1.., .. }));
+            let text = if is_rare { "training had this word too rarely, or never" } else { NEVER };
+            ("unseen", text.into())
+        }
         (Value::Number(number), Some(Histogram::Number { edges, .. })) => beyond(*number, edges),
         _ => ("usual", String::new()),
     };
@@ -302,7 +314,8 @@ mod tests {
         let check = |values: &[Value<'_>], words: &[&str], expected: bool| {
             let mut counted = Counted::default();
             (0..50).for_each(|_| values.iter().for_each(|value| counted.count(value)));
-            let psi = counted.psi(&Histogram::Category { counts: known(words), missing: 0 }).unwrap();
+            let psi =
+                counted.psi(&Histogram::Category { counts: known(words), missing: 0, unseen: 0 }).unwrap();
             assert_eq!(psi.value == 0.0, expected, "{values:?} {words:?} {psi:?}");
         };
         let text = |text: &'static str| Value::Text(text.into());
@@ -312,6 +325,25 @@ mod tests {
         check(&[Value::Boolean(true), Value::Boolean(false)], &["no", "yes"], true);
         check(&[Value::Number(1.0), Value::Number(0.0)], &["false", "true"], true);
         check(&[Value::Boolean(true), Value::Missing], &["true", "false"], false);
+    }
+
+    #[test]
+    fn words_that_training_had_too_rarely_are_one_bin() {
+        let check = |unseen: u64, missing: u64, live: &[(&str, u64)], expected: f64| {
+            let histogram = Histogram::Category { counts: [("web".to_owned(), 900)].into(), missing, unseen };
+            let words = live.iter().filter(|(word, _)| !word.is_empty());
+            let words = words.map(|(word, count)| ((*word).to_owned(), *count)).collect();
+            let missing = live.iter().find(|(word, _)| word.is_empty()).map_or(0, |(_, count)| *count);
+            let psi = Counted { words, missing, ..Counted::default() }.psi(&histogram).unwrap();
+            assert_eq!((psi.raw * 100.0).round() / 100.0, expected, "{live:?} {psi:?}");
+        };
+        check(100, 0, &[("web", 90), ("rare", 6), ("rarer", 4)], 0.0);
+        check(60, 40, &[("web", 90), ("rare", 3), ("rarer", 3), ("", 4)], 0.0);
+        // The same as missing, which it was not.
+        check(100, 0, &[("web", 90), ("", 10)], 1.38);
+        // Where training knew all its words, each that is new has a bin of its own.
+        check(0, 100, &[("web", 90), ("", 10)], 0.0);
+        check(0, 0, &[("web", 90), ("new", 5), ("newer", 5)], 0.63);
     }
 
     #[test]

@@ -126,10 +126,15 @@ pub(super) fn read(bytes: &[u8], without: NoObjective, layout: Layout) -> Result
     }))
 }
 
-/// Whether two names are one, but for the spaces that LightGBM writes as `_`.
+/// Whether two names are one, but for what its files write otherwise.
 pub fn is_alike(a: &str, b: &str) -> bool {
-    let written = |byte| if byte == b' ' { b'_' } else { byte };
-    a.bytes().map(written).eq(b.bytes().map(written))
+    a.chars().map(written).eq(b.chars().map(written))
+}
+
+/// A character of a name as LightGBM's files have it: names stand between spaces in one line, and its JSON takes them as they
+/// are, so white space and what has a meaning in JSON is a `_`.
+pub fn written(c: char) -> char {
+    if c.is_whitespace() || c.is_control() || "\",:[]{}\\".contains(c) { '_' } else { c }
 }
 
 /// The columns' names, unless they are the ones LightGBM makes up, and the greatest codes of those whose info is a list

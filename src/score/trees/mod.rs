@@ -22,7 +22,7 @@ mod tests; // against the libraries, and against hostile files
 pub use self::{
     error::{RowError, TreeError},
     forest::TreeScratch,
-    lightgbm::{NoObjective, is_alike},
+    lightgbm::{NoObjective, is_alike, written},
     link::Link,
     model::{Part, Trees},
 };

@@ -1,12 +1,16 @@
 //! Trees as LightGBM's text, version v4: any tool that reads its files reads these, the sidecar's own reader among them.
 
-use std::fmt::{Display, Write};
+use std::{
+    collections::BTreeSet,
+    fmt::{Display, Write},
+};
 
 use super::{
     bins::{Binned, Column, Form},
     fit::Boosted,
     tree::{Child, Node, Rule, Tree},
 };
+use crate::score::trees::written;
 
 /// Bits of a node's kind: words; missing values go left; what is missing is NaN.
 const WORDS: u8 = 1;
@@ -18,16 +22,16 @@ pub(in super::super) fn to_text(boosted: &Boosted, rows: &Binned) -> String {
     let blocks: Vec<String> =
         boosted.trees.iter().enumerate().map(|(i, tree)| block(i, tree, &rows.columns)).collect();
     let columns = &rows.columns;
-    let names = spaced(columns.iter().map(|column| column.name.replace(' ', "_")));
+    let names = names(columns);
     let mut text = String::from("tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n");
     // Writing to a string does not fail.
     _ = writeln!(text, "max_feature_idx={}", columns.len().saturating_sub(1));
-    _ = writeln!(text, "objective=binary sigmoid:1\nfeature_names={names}");
+    _ = writeln!(text, "objective=binary sigmoid:1\nfeature_names={}", spaced(names.iter()));
     _ = writeln!(text, "feature_infos={}", spaced(columns.iter().map(info)));
     _ = writeln!(text, "tree_sizes={}\n", spaced(blocks.iter().map(String::len)));
     text.extend(blocks);
     text.push_str("end of trees\n\nfeature_importances:\n");
-    for (name, splits) in importances(boosted, columns) {
+    for (name, splits) in importances(boosted, names) {
         _ = writeln!(text, "{name}={splits}");
     }
     let words = columns.iter().enumerate().filter(|(_, column)| matches!(column.form, Form::Words { .. }));
@@ -52,13 +56,23 @@ fn vocabularies(columns: &[Column]) -> String {
     if lists.is_empty() { "null".into() } else { serde_json::json!(lists).to_string() }
 }
 
+/// The columns' names as such a file can hold them. Where two become one, LightGBM's own for columns without a name stand
+/// for all: it refuses a name that stands twice. The manifest has the names as they are, in the same order.
+fn names(columns: &[Column]) -> Vec<String> {
+    let safe = |column: &Column| column.name.chars().map(written).collect::<String>();
+    let names: Vec<String> = columns.iter().map(safe).collect();
+    let different: BTreeSet<&String> = names.iter().collect();
+    match different.len() == names.len() && names.iter().all(|name| !name.is_empty()) {
+        true => names,
+        false => (0..columns.len()).map(|i| format!("Column_{i}")).collect(),
+    }
+}
+
 /// How often each feature splits, most often first.
-fn importances(boosted: &Boosted, columns: &[Column]) -> Vec<(String, usize)> {
+fn importances(boosted: &Boosted, names: Vec<String>) -> Vec<(String, usize)> {
     let nodes = || boosted.trees.iter().flat_map(|tree| &tree.nodes);
-    let counted = columns
-        .iter()
-        .enumerate()
-        .map(|(i, column)| (column.name.replace(' ', "_"), nodes().filter(|node| node.feature == i).count()));
+    let splits = |i| nodes().filter(|node| node.feature == i).count();
+    let counted = names.into_iter().enumerate().map(|(i, name)| (name, splits(i)));
     let mut counted: Vec<_> = counted.filter(|(_, splits)| *splits > 0).collect();
     counted.sort_by_key(|(_, splits)| std::cmp::Reverse(*splits));
     counted

@@ -52,11 +52,14 @@ pub(super) fn describe(source: &Source, options: &ImportOptions) -> Result<Descr
         // A feature is called as the leads have it, so that the sample itself can be scored.
         let (name, cells) = reader.take(&declared.name)?;
         let declared = Declared { name, ..declared };
+        let filled = cells.iter().filter(|cell| !cell.is_empty()).count();
         let (encoding, cells) = reader.resolve(i, &declared, cells)?;
         let Declared { name, required, label, protected, .. } = declared;
-        let required = required.unwrap_or_else(|| cells.is_complete());
+        let required = required.unwrap_or_else(|| cells.gaps() == 0);
         features.push(FeatureSpec { name: name.clone(), required, encoding, label, protected });
-        columns.push(Column { name, complete: cells.is_complete(), cells });
+        // What stands there and is no word of the model.
+        let unseen = (filled + cells.gaps()).saturating_sub(reader.raw.rows());
+        columns.push(Column { name, unseen, cells });
     }
     let mut schema = Schema { features };
     options.columns.apply(&mut schema).map_err(|reason| TrainError::data(&source.file, reason))?;

@@ -345,7 +345,7 @@ fn a_model_and_its_encoder_score_real_leads() {
         let mut raw = Raw::read(&path, roles).unwrap();
         let columns = std::mem::take(&mut raw.columns).into_iter().map(|(name, cells)| Column {
             name,
-            complete: true,
+            unseen: 0,
             cells: Cells::numbers(&cells)
                 .unwrap_or_else(|_| Cells::Words(cells.into_iter().map(Some).collect())),
         });

@@ -14,7 +14,7 @@ use safetensors::{Dtype, tensor::TensorView};
 pub fn write_small_model(models: &Path) {
     // Columns: the amount, whether it is missing, one word, every other word.
     let weights = weights(&[1.0, 0.0, 0.0, 0.0]);
-    let person = Histogram::Category { counts: [("K".to_owned(), 10)].into(), missing: 0 };
+    let person = Histogram::Category { counts: [("K".to_owned(), 10)].into(), missing: 0, unseen: 0 };
     let number = |edges: [f64; 3]| Histogram::Number { edges: edges.into(), counts: vec![5, 5], missing: 0 };
     let manifest = Manifest {
         format: 1,
