@@ -5,9 +5,9 @@
 
 use std::fmt::Write;
 
-use super::{dataset::Dataset, judged::View};
+use super::{dataset::Dataset, judged::View, trials};
 use crate::{
-    registry::{GateVerdict, Manifest, Segment, Version},
+    registry::{GateVerdict, Manifest, Search, Segment, Version},
     score::Kind,
     stats::{self, Proportion, Z95},
 };
@@ -104,6 +104,14 @@ impl Told<'_> {
         if !held_nothing.is_empty() {
             row("nothing to learn from", held_nothing.join(", "));
         }
+        lineage.search.iter().for_each(|search| {
+            let Search { study, trials, pruned, settings, .. } = search;
+            let settings = trials::settings(settings);
+            row(
+                "settings",
+                format!("{settings}; best of {trials} trials, {pruned} ended early (study {study})"),
+            );
+        });
         lineage.seed.iter().for_each(|seed| row("seed", seed.to_string()));
         lineage.commit.iter().for_each(|commit| row("commit", commit.clone()));
         lineage.source.iter().for_each(|source| row("source", source.clone()));

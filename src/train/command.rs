@@ -20,7 +20,7 @@ use super::{
     leakage::{self, Alone},
     publish::{self, Origin},
     search::{Direction, Journal, JournalError},
-    trials::{Found, Plan},
+    trials::{self, Found, Plan},
 };
 use crate::{
     config::LoadError,
@@ -370,16 +370,7 @@ pub(super) fn tried(
             f,
             "{study}: {trials} trials, {complete} came to their end, {pruned} ended early; trial {best} is best"
         )?;
-        for (name, value) in settings {
-            match value.as_f64() {
-                Some(number) if value.is_f64() => writeln!(f, "  {name} {number:.4}")?,
-                _ => writeln!(
-                    f,
-                    "  {name} {}",
-                    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-                )?,
-            }
-        }
+        writeln!(f, "  {}", trials::settings(settings))?;
     }
     candidates.iter().try_for_each(|Candidate { network, auc, epoch }| {
         writeln!(f, "{network}: validation AUC {auc:.4} at epoch {epoch}")

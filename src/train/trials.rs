@@ -5,6 +5,7 @@
 //! The family's own recipe is tried first. A trial that breaks has failed, and the search goes on.
 
 use std::{
+    collections::BTreeMap,
     ops::{ControlFlow, Range},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -16,6 +17,7 @@ use std::{
 };
 
 use clap::Args;
+use serde_json::Value as Json;
 
 use super::{
     Epoch, Progress, TrainError,
@@ -44,6 +46,15 @@ pub struct SearchOptions {
 
 fn time(text: &str) -> Result<Duration, &'static str> {
     crate::config::time(text).filter(|time| !time.is_zero()).ok_or("expected 90s, 30m or 2h")
+}
+
+/// `rate 0.0148, leaves 31`
+pub(super) fn settings(settings: &BTreeMap<String, Json>) -> String {
+    let one = |(name, value): (&String, &Json)| match value.as_f64() {
+        Some(number) if value.is_f64() => format!("{name} {number:.4}"),
+        _ => format!("{name} {value}"),
+    };
+    settings.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// A trial is over, as it is reported.
@@ -327,7 +338,7 @@ impl Running<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, fmt::Write, fs, path::Path};
+    use std::{fmt::Write, fs, path::Path};
 
     use clap::Parser;
 
@@ -390,7 +401,7 @@ mod tests {
     }
 
     /// What each trial was given, and what it came to.
-    type Trials = Vec<(State, BTreeMap<String, serde_json::Value>, Option<f64>)>;
+    type Trials = Vec<(State, BTreeMap<String, Json>, Option<f64>)>;
 
     fn trials(path: &Path) -> Trials {
         let study = journal(path).study().unbroken().0;
@@ -495,6 +506,12 @@ mod tests {
         assert_eq!((found.search.trials, found.search.complete, found.search.best), (4, 1, 3));
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(r#""user_attr":{"why":"fitting: the leads are not there in this form"}"#));
+    }
+
+    #[test]
+    fn settings_are_told_in_a_line() {
+        let told = settings(&Family::Trees.settings());
+        assert_eq!(told, "features 0.5000, l2 1.0000, least_rows 20, leaves 15, rate 0.0500, rows 0.8000");
     }
 
     #[test]

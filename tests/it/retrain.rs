@@ -386,7 +386,7 @@ fn what_cannot_be_judged_is_refused_with_its_reason() {
     let line = ["retrain", "lead", "-c", &config, "--data", &data, "--target", "won", "--kind", "linear"];
     let done = leadwire(&line);
     assert!(
-        text(&done.stderr).contains("name the column of their time with --time"),
+        text(&done.stderr).contains("name the column of their time with --time, and leave --valid out"),
         "{}",
         text(&done.stderr)
     );

@@ -29,7 +29,8 @@ pub(super) struct Newest<'p> {
 impl<'p> Newest<'p> {
     pub(super) fn of(prepared: &'p Prepared) -> Result<Self, RetrainError> {
         let parts = prepared.test.as_ref().zip(prepared.newest.as_ref());
-        parts.map(|(leads, known)| Self { leads, known }).ok_or(RetrainError::NoHoldout)
+        let nothing = || RetrainError::NoHoldout { like: prepared.told.time_like.clone() };
+        parts.map(|(leads, known)| Self { leads, known }).ok_or_else(nothing)
     }
 }
 

@@ -183,9 +183,13 @@ pub enum RetrainError {
     },
     /// Nothing newer than what was trained on can be set apart.
     #[error(
-        "the gate needs the newest leads: name the column of their time with --time, and leave --valid out"
+        "the gate needs the newest leads: name the column of their time with --time{}, and leave --valid out",
+        like.as_ref().map(|name| format!(" (`{name}` looks like one)")).unwrap_or_default()
     )]
-    NoHoldout,
+    NoHoldout {
+        /// The one column that looks like times.
+        like: Option<String>,
+    },
     /// The champion was trained on the same leads.
     #[error(
         "nothing is new: version {champion} was trained on the very same leads; --force goes on all the same"
