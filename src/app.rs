@@ -37,8 +37,8 @@ use crate::{
     rollout::{self, Action, Desk, Grounds, Guards, Life, Order, Settled, State},
     telemetry::{Latency, Metrics, now_ms},
     train::{
-        GatePolicy, RetrainOptions, RetrainReport,
-        retrain::{self, Hands, Job, Outcome, Progress, Recorded, Stand},
+        GatePolicy, Progress, RetrainOptions, RetrainReport,
+        retrain::{self, Hands, Job, Outcome, Recorded, Stand},
     },
 };
 

@@ -32,7 +32,7 @@ use crate::{
     rollout::{self, Counted, Desk, Order, RolloutOptions},
     score::trees::Trees,
     telemetry::{LogFormat, init_logging, now_ms},
-    train::{self, ImportOptions, RetrainOptions, TrainError, TrainOptions, retrain::Progress},
+    train::{self, ImportOptions, RetrainOptions, TrainError, TrainOptions},
 };
 
 /// Scores leads on the wire: a transparent HTTP sidecar for CRMs.
@@ -510,12 +510,7 @@ fn retrain(command: &RetrainCommand) -> anyhow::Result<ExitCode> {
     };
     let actor =
         options.who.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "unknown".to_owned());
-    let (mut epochs, mut steps) = (train::console(), train::steps());
-    let mut progress = |going: Progress<'_>| match going {
-        Progress::Epoch(epoch) => epochs(epoch),
-        Progress::Step(step) => steps(step),
-    };
-    let report = app::retrain(&config, options, (&actor, "manual"), &mut progress)?;
+    let report = app::retrain(&config, options, (&actor, "manual"), &mut train::console())?;
     print(&report, command.json)?;
     Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

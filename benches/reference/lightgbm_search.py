@@ -1,14 +1,19 @@
-"""What a search of ours is measured against: LightGBM tuned by Optuna, on the rows `leadwire train` gets.
+"""A search of ours beside LightGBM tuned by Optuna, on the same rows, in one run.
 
     python3 -m venv /tmp/ref && /tmp/ref/bin/pip install lightgbm optuna scikit-learn pandas
+    cargo build --release
     /tmp/ref/bin/python benches/reference/lightgbm_search.py train.csv valid.csv \
-        --target y --id row_id --drop duration
+        --target y --id row_id --drop duration --seeds 3 --leadwire target/release/leadwire
 
-Each trial stops early by the validation AUC, which also chooses the trial: the figure flatters as ours does. Prints the best
-AUC for each seed of the search, and the CPU seconds.
+Each trial stops early by the validation AUC, which also chooses the trial: both figures flatter alike. Prints the best AUC for
+each seed of the search, and the CPU seconds.
 """
 
 import argparse
+import json
+import resource
+import subprocess
+import tempfile
 import time
 
 import lightgbm as lgb
@@ -50,6 +55,8 @@ def main() -> None:
     parser.add_argument("--drop", default="duration")
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--leadwire", help="the released program")
+    parser.add_argument("--kind", default="best", help="what Leadwire searches")
     options = parser.parse_args()
     (rows, labels), (judged, truth) = read(options)
     fixed = {"objective": "binary", "metric": "auc", "bagging_freq": 1, "num_threads": 1, "verbosity": -1}
@@ -70,6 +77,24 @@ def main() -> None:
         best = study.best_trial
         print(f"seed {seed}: AUC {best.value:.4f} in trial {best.number} of {options.trials}, {spent:.0f} CPU s")
         print(f"  {best.params}")
+        if options.leadwire:
+            ours(options, seed)
+
+
+def ours(options: argparse.Namespace, seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [options.leadwire, "train", "--json", "--data", options.train, "--valid", options.valid]
+        command += ["--target", options.target, "--id", options.id, "--drop", options.drop, "--out", f"{folder}/lead"]
+        command += ["--kind", options.kind, "--trials", str(options.trials), "--seed", str(seed)]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    report = json.loads(run.stdout)
+    search, auc = report["search"], report["metrics"]["auc"]
+    trials = f"{search['trials']} ({search['pruned']} ended early)"
+    print(f"seed {seed}: leadwire, AUC {auc:.4f} in trial {search['best']} of {trials}, {spent:.0f} CPU s")
+    print(f"  {report['network']} {search['settings']}")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ pub(crate) fn manifest(model: &str, version: &str, weight: f32) -> Manifest {
             source: None,
             snapshot: None,
             left_out: Vec::new(),
+            program: None,
+            search: None,
         },
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use super::{GateVerdict, Segment};
 use crate::{
@@ -196,6 +197,44 @@ pub struct Lineage {
     /// Columns that held nothing to learn from, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<ColumnNote>,
+    /// The program that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
+    /// The search that its settings came from, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
+}
+
+/// What the same bytes depend on, beside leads, options and seed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Its version.
+    pub version: String,
+    /// SHA-256 in hex of its `Cargo.lock`, which names every crate in it with its version.
+    pub crates: String,
+    /// What the processor can do of what sums depend on, such as `avx2`.
+    pub cpu: Vec<String>,
+}
+
+/// A search for settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// The study in `study.log`, which lies beside the manifest.
+    pub study: String,
+    /// Trials that are over.
+    pub trials: usize,
+    /// Of them those that came to their end.
+    pub complete: usize,
+    /// Those that were ended early, for they did worse than most.
+    pub pruned: usize,
+    /// The best one, from 0; what a killed search began twice counts once.
+    pub best: usize,
+    /// What the best one was given.
+    pub settings: BTreeMap<String, Json>,
+    /// What trials could be given, as Optuna writes distributions.
+    pub space: BTreeMap<String, Json>,
 }
 
 /// A table as it stood when a version was made of it.

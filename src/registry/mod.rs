@@ -24,7 +24,7 @@ pub use self::{
     live::{Live, Models, Refusal, RefusalKind, Registry, Served, champion},
     manifest::{
         Background, Baseline, ColumnNote, Golden, Histogram, Imported, JudgedOn, Lineage, Manifest, Metrics,
-        Plain, Snapshot,
+        Plain, Program, Search, Snapshot,
     },
     poison::Poison,
     quality::{GateCheck, GateMode, GateVerdict, Holdout, Segment},

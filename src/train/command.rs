@@ -2,98 +2,32 @@
 
 use std::{
     fmt,
+    num::NonZero,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    thread,
+    time::Instant,
 };
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{
-    Epoch, boost,
+    Candidate, KindChoice, Progress, SearchOptions,
     cutoffs::GradeOptions,
-    dataset::Dataset,
-    fit::{Fitted, Matrix, Recipe, fit},
-    input::{self, InputOptions, InputReport, Prepared},
+    family::{Family, Forms, Tried},
+    input::{self, InputOptions, InputReport, Prepared, now_ms},
     leakage::{self, Alone},
-    publish::{self, Artefact, Origin},
-    schema,
+    publish::{self, Origin},
+    search::{Direction, Journal, JournalError},
+    trials::{Found, Plan},
 };
 use crate::{
     config::LoadError,
-    lead::Value,
     leadlog::StoreError,
-    registry::{Lineage, Metrics, VersionError, WEIGHTS},
-    score::{Encoder, Kind, ModelError, Schema},
+    registry::{self, Lineage, Metrics, Search, VersionError},
+    score::{Kind, ModelError},
 };
-
-/// Logistic regression.
-const LINEAR: Recipe = Recipe {
-    kind: Kind::Linear,
-    name: "linear",
-    parts: 0,
-    centred: false,
-    members: 1,
-    hidden: &[],
-    rate: 5e-3,
-    decay: 1e-3,
-    input_dropout: 0.0,
-    dropout: 0.0,
-    batch: 256,
-    epochs: 20,
-    patience: 5,
-};
-
-/// One small layer: on the bank data 32 units over standardised numbers rank better than 64-32, and take 45 ns a lead
-/// instead of 115. Dropout earns .001.
-const MLP: Recipe = Recipe {
-    kind: Kind::Mlp,
-    name: "mlp",
-    hidden: &[32],
-    rate: 2e-3,
-    decay: 1e-2,
-    dropout: 0.3,
-    epochs: 30,
-    patience: 8,
-    ..LINEAR
-};
-
-/// Four networks over piecewise numbers. What each part earns on the bank data stands in `docs/training.md`.
-const ENSEMBLE: Recipe = Recipe {
-    name: "ensemble",
-    parts: 48,
-    centred: true,
-    members: 4,
-    hidden: &[32, 32],
-    rate: 8e-3,
-    input_dropout: 0.4,
-    dropout: 0.0,
-    epochs: 15,
-    patience: 5,
-    ..MLP
-};
-
-/// Boosted trees. Their columns and rows are drawn anew for each, which is worth .003 on the bank data.
-const TREES: boost::Recipe = boost::Recipe {
-    rate: 0.05,
-    leaves: 15,
-    depth: 8,
-    least_rows: 20,
-    l2: 1.0,
-    features: 0.5,
-    rows: 0.8,
-    trees: 600,
-    patience: 60,
-};
-
-/// What reports call them.
-const TREES_NAME: &str = "trees";
-
-/// The trees' file in a version's folder.
-pub(super) const TREES_FILE: &str = "model.txt";
-
-/// Rounds between two that are reported.
-const REPORTED: usize = 10;
 
 /// Train a version on past leads.
 #[derive(Clone, Debug, Args)]
@@ -107,6 +41,12 @@ pub struct TrainOptions {
     /// What to train; `best` trains all and keeps the one that ranks validation leads best.
     #[arg(long, value_enum, default_value_t = KindChoice::Best)]
     pub kind: KindChoice,
+    /// How to look for settings.
+    #[command(flatten)]
+    pub search: SearchOptions,
+    /// The journal of the search, in Optuna's form; a search that was cut off goes on from it.
+    #[arg(long, value_name = "FILE")]
+    pub study: Option<PathBuf>,
     /// How logits become probabilities.
     #[arg(long, value_enum, default_value_t = CalibrationChoice::Platt)]
     pub calibration: CalibrationChoice,
@@ -119,21 +59,6 @@ pub struct TrainOptions {
     /// The model's folder; the new version is one more than the highest in it.
     #[arg(long, value_name = "FOLDER", default_value = "models/lead")]
     pub out: PathBuf,
-}
-
-/// What to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KindChoice {
-    /// All, and keep the best.
-    Best,
-    /// Logistic regression only.
-    Linear,
-    /// One small MLP only.
-    Mlp,
-    /// Four MLPs over piecewise numbers, their mean: ranks best, costs most.
-    Ensemble,
-    /// Boosted trees, as a LightGBM file.
-    Trees,
 }
 
 /// Which calibration to fit.
@@ -155,7 +80,7 @@ pub struct TrainReport {
     /// `model/version`.
     pub id: String,
     /// The network that was kept.
-    pub network: &'static str,
+    pub network: String,
     /// Its kind in the manifest.
     pub kind: Kind,
     /// Features it reads.
@@ -168,19 +93,10 @@ pub struct TrainReport {
     pub metrics: Option<Metrics>,
     /// Its quality on the newest rows, which nothing saw before; none unless the split is by time.
     pub test: Option<Metrics>,
-    /// Every network that was trained.
+    /// Every network that was trained; of a search, the best of each family.
     pub candidates: Vec<Candidate>,
-}
-
-/// One network that was trained.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Candidate {
-    /// Which.
-    pub network: &'static str,
-    /// Validation AUC of its best epoch.
-    pub auc: f64,
-    /// The best epoch.
-    pub epoch: usize,
+    /// The search, where there was one.
+    pub search: Option<Search>,
 }
 
 /// Why nothing was trained.
@@ -250,6 +166,9 @@ pub enum TrainError {
     /// The tensor library.
     #[error("fitting: {0}")]
     Fit(String),
+    /// The journal of a search.
+    #[error(transparent)]
+    Study(#[from] JournalError),
     /// The network and its schema make no model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -274,20 +193,25 @@ impl From<candle_core::Error> for TrainError {
     }
 }
 
-/// Trains and writes a version. `progress` hears of every epoch.
-pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<TrainReport, TrainError> {
+/// Trains and writes a version. `progress` hears of every epoch, or of every trial.
+pub fn run(
+    options: &TrainOptions,
+    mut progress: impl FnMut(Progress<'_>),
+) -> Result<TrainReport, TrainError> {
     let model = publish::model_name(&options.out)?;
-    let prepared = input::prepare(&options.input, options.seed, (&model, input::now_ms()))?;
-    let (best, candidates) = choose(options, &prepared, &mut progress)?;
+    let prepared = input::prepare(&options.input, options.seed, (&model, now_ms()))?;
+    let study = options.study.as_deref();
+    let Chosen { best, candidates, search, journal } = choose(options, &prepared, study, &mut progress)?;
     let warning = too_good(best.candidate.auc, &prepared.told.strongest, &options.input)?;
-    let version = publish::publish(origin(options, &prepared), best.artefact())?;
+    let searched = (search.clone(), journal.as_deref());
+    let version = publish::publish(origin(options, &prepared, searched), best.artefact())?;
     let test = prepared.test.as_ref().map(|test| publish::judge(&version, test)).transpose()?.flatten();
     let (rows, mut input) = (prepared.train.rows(), prepared.told);
     input.warnings.extend(warning);
     Ok(TrainReport {
         folder: options.out.join(&*version.id.version),
         id: version.id.to_string(),
-        network: best.candidate.network,
+        network: best.candidate.network.into_owned(),
         kind: best.kind,
         features: version.model.features().len(),
         rows,
@@ -295,11 +219,16 @@ pub fn run(options: &TrainOptions, mut progress: impl FnMut(Epoch)) -> Result<Tr
         metrics: version.manifest.metrics,
         test,
         candidates,
+        search,
     })
 }
 
 /// What the version is made of, beside the model.
-pub(super) fn origin<'a>(options: &'a TrainOptions, prepared: &'a Prepared) -> Origin<'a> {
+pub(super) fn origin<'a>(
+    options: &'a TrainOptions,
+    prepared: &'a Prepared,
+    (search, study): (Option<Search>, Option<&'a [u8]>),
+) -> Origin<'a> {
     Origin {
         out: &options.out,
         described: &prepared.train,
@@ -307,29 +236,93 @@ pub(super) fn origin<'a>(options: &'a TrainOptions, prepared: &'a Prepared) -> O
         rows: "validation rows",
         calibration: options.calibration,
         grades: &options.grades,
-        lineage: lineage(options, prepared),
+        lineage: Lineage { search, ..lineage(options, prepared) },
+        study,
     }
 }
 
-/// Fits everything that is asked for, and keeps what ranks best.
+/// The model that ranks best, and how it was found.
+pub(super) struct Chosen {
+    pub(super) best: Tried,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) search: Option<Search>,
+    /// The bytes of the search's journal.
+    pub(super) journal: Option<Vec<u8>>,
+}
+
+/// Fits everything that is asked for, and keeps what ranks best. A search is written down in `study`.
 pub(super) fn choose(
     options: &TrainOptions,
     prepared: &Prepared,
-    progress: &mut dyn FnMut(Epoch),
-) -> Result<(Tried, Vec<Candidate>), TrainError> {
-    let (train, valid) = (&prepared.train, &prepared.valid);
+    study: Option<&Path>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Chosen, TrainError> {
+    let (families, rows) = (options.kind.families(), [&prepared.train, &prepared.valid]);
+    let forms = Forms::new(families, &options.input.columns, rows)?;
+    if let Some(trials @ 1..) = options.search.trials {
+        let plan = Plan {
+            forms: &forms,
+            family: Family::Linear,
+            seed: options.seed,
+            trials,
+            until: options.search.within.and_then(|within| Instant::now().checked_add(within)),
+            threads: thread::available_parallelism().map_or(1, NonZero::get),
+        };
+        return searched(&plan, (families, &study_name(options, prepared)), study, progress);
+    }
     let mut candidates = Vec::new();
     let mut best: Option<Tried> = None;
-    for family in families(options.kind) {
-        let tried = family.fit(options, train, valid, progress)?;
-        candidates.push(tried.candidate);
+    for family in families {
+        let tried = forms.fit(&family.own(), options.seed, &mut |epoch| {
+            progress(Progress::Epoch(epoch));
+            ControlFlow::Continue(())
+        })?;
+        candidates.push(tried.candidate.clone());
         // The earlier, simpler model stays on a tie.
         if best.as_ref().is_none_or(|best| tried.candidate.auc > best.candidate.auc) {
             best = Some(tried);
         }
     }
-    let best = best.ok_or_else(|| TrainError::data(train.path(), "nothing was trained".into()))?;
-    Ok((best, candidates))
+    let best = best.ok_or_else(|| TrainError::Fit("nothing was trained".into()))?;
+    Ok(Chosen { best, candidates, search: None, journal: None })
+}
+
+/// Searches family by family, each in a study of its own, and keeps the best.
+fn searched(
+    plan: &Plan<'_>,
+    (families, name): (&[Family], &str),
+    study: Option<&Path>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Chosen, TrainError> {
+    let failed = |path: &Path, source| JournalError::Io { path: path.into(), source };
+    // Without a place of its own it is written all the same, for the version's folder.
+    let folder = tempfile::tempdir().map_err(|error| failed(&std::env::temp_dir(), error))?;
+    let path = study.map_or_else(|| folder.path().join(publish::STUDY), Path::to_path_buf);
+    let mut candidates = Vec::new();
+    let mut kept: Option<Found> = None;
+    for family in families {
+        let name = format!("{name}-{}", family.name());
+        let mut journal = Journal::open(&path, &name, Direction::Maximize, now_ms())?;
+        let found = Plan { family: *family, ..*plan }.search(&mut journal, progress)?;
+        let candidate = found.best.candidate.clone();
+        // The earlier, simpler model stays on a tie.
+        if kept.as_ref().is_none_or(|kept| candidate.auc > kept.best.candidate.auc) {
+            kept = Some(found);
+        }
+        candidates.push(candidate);
+    }
+    let Found { best, search } = kept.ok_or_else(|| TrainError::Fit("nothing was trained".into()))?;
+    let bytes = std::fs::read(&path).map_err(|error| failed(&path, error))?;
+    Ok(Chosen { best, candidates, search: Some(search), journal: Some(bytes) })
+}
+
+/// Other leads, columns, seed or program make another study, which does not go on with this one.
+fn study_name(options: &TrainOptions, prepared: &Prepared) -> String {
+    let TrainOptions { seed, kind, input, .. } = options;
+    let rows = [prepared.train.digest(), prepared.valid.digest()].join(" ");
+    let text = format!("{rows} {seed} {kind:?} {:?} {:?}", input.columns, publish::program());
+    let model = options.out.file_name().unwrap_or_default().to_string_lossy();
+    format!("{model}-{}", registry::sha256(text.as_bytes()).get(..12).unwrap_or_default())
 }
 
 /// A warning, where the whole ranks validation leads better than leads mostly can be ranked; an error, where it ranks them
@@ -355,9 +348,7 @@ pub(super) fn too_good(
 impl fmt::Display for TrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.input)?;
-        for Candidate { network, auc, epoch } in &self.candidates {
-            writeln!(f, "{network}: validation AUC {auc:.4} at epoch {epoch}")?;
-        }
+        tried(f, self.search.as_ref(), &self.candidates)?;
         writeln!(f, "kept {}: {} features, {} training rows", self.network, self.features, self.rows)?;
         for (part, metrics) in [("validation", self.metrics), ("newest", self.test)] {
             let Some(Metrics { auc, log_loss, brier, rows, positives }) = metrics else { continue };
@@ -366,6 +357,33 @@ impl fmt::Display for TrainReport {
         }
         write!(f, "wrote {} to {}", self.id, self.folder.display())
     }
+}
+
+/// What was tried, for people.
+pub(super) fn tried(
+    f: &mut fmt::Formatter<'_>,
+    search: Option<&Search>,
+    candidates: &[Candidate],
+) -> fmt::Result {
+    if let Some(Search { study, trials, complete, pruned, best, settings, .. }) = search {
+        writeln!(
+            f,
+            "{study}: {trials} trials, {complete} came to their end, {pruned} ended early; trial {best} is best"
+        )?;
+        for (name, value) in settings {
+            match value.as_f64() {
+                Some(number) if value.is_f64() => writeln!(f, "  {name} {number:.4}")?,
+                _ => writeln!(
+                    f,
+                    "  {name} {}",
+                    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+                )?,
+            }
+        }
+    }
+    candidates.iter().try_for_each(|Candidate { network, auc, epoch }| {
+        writeln!(f, "{network}: validation AUC {auc:.4} at epoch {epoch}")
+    })
 }
 
 fn lineage(options: &TrainOptions, prepared: &Prepared) -> Lineage {
@@ -383,114 +401,9 @@ fn lineage(options: &TrainOptions, prepared: &Prepared) -> Lineage {
         source: options.source.clone(),
         snapshot: Some(snapshot.clone()),
         left_out: told.left_out.clone(),
+        program: Some(publish::program()),
+        search: None,
     }
-}
-
-/// A way to make a model of rows.
-#[derive(Clone, Copy)]
-enum Family {
-    Network(&'static Recipe),
-    Trees(&'static boost::Recipe),
-}
-
-/// What came of it.
-pub(super) struct Tried {
-    pub(super) candidate: Candidate,
-    pub(super) kind: Kind,
-    pub(super) schema: Schema,
-    /// The file's name.
-    pub(super) name: &'static str,
-    pub(super) bytes: Vec<u8>,
-}
-
-impl Tried {
-    pub(super) fn artefact(&self) -> Artefact<'_> {
-        let schema = self.schema.clone();
-        Artefact { kind: self.kind, objective: None, schema, name: self.name, bytes: &self.bytes }
-    }
-}
-
-fn families(kind: KindChoice) -> &'static [Family] {
-    const ALL: [Family; 4] =
-        [Family::Network(&LINEAR), Family::Network(&MLP), Family::Network(&ENSEMBLE), Family::Trees(&TREES)];
-    let [linear, mlp, ensemble, trees] = ALL.each_ref();
-    match kind {
-        KindChoice::Best => &ALL,
-        KindChoice::Linear => std::slice::from_ref(linear),
-        KindChoice::Mlp => std::slice::from_ref(mlp),
-        KindChoice::Ensemble => std::slice::from_ref(ensemble),
-        KindChoice::Trees => std::slice::from_ref(trees),
-    }
-}
-
-impl Family {
-    fn fit(
-        self,
-        options: &TrainOptions,
-        train: &Dataset,
-        valid: &Dataset,
-        progress: &mut dyn FnMut(Epoch),
-    ) -> Result<Tried, TrainError> {
-        let parts = match self {
-            Family::Network(recipe) => recipe.parts,
-            Family::Trees(_) => 0,
-        };
-        let mut schema = schema::schema(train, parts);
-        options.input.columns.apply(&mut schema).map_err(|reason| TrainError::data(train.path(), reason))?;
-        let encoder = Encoder::new(&schema)?;
-        match self {
-            Family::Network(recipe) => {
-                let (train, valid) = (matrix(&encoder, train)?, matrix(&encoder, valid)?);
-                let Fitted { network, auc, epoch } = fit(recipe, &train, &valid, options.seed, progress)?;
-                let candidate = Candidate { network: recipe.name, auc, epoch };
-                Ok(Tried { candidate, kind: recipe.kind, schema, name: WEIGHTS, bytes: network.to_bytes()? })
-            }
-            Family::Trees(recipe) => {
-                let (rows, judged) = (plain(&encoder, train), plain(&encoder, valid));
-                let rows = boost::Binned::new(&schema, &rows);
-                let judged = rows.alike(&judged);
-                let labelled = |rows, labels| boost::Labelled { rows, labels };
-                let (train, valid) = (labelled(&rows, &train.labels), labelled(&judged, &valid.labels));
-                let boosted = boost::fit(recipe, train, valid, options.seed, &mut |round| {
-                    if round.trees % REPORTED == 0 {
-                        progress(recipe.epoch(round));
-                    }
-                    ControlFlow::Continue(())
-                });
-                let bytes = boost::to_text(&boosted, &rows).into_bytes();
-                let candidate = Candidate { network: TREES_NAME, auc: boosted.auc, epoch: boosted.rounds() };
-                Ok(Tried { candidate, kind: Kind::Lightgbm, schema, name: TREES_FILE, bytes })
-            }
-        }
-    }
-}
-
-impl boost::Recipe {
-    fn epoch(&self, round: boost::Round) -> Epoch {
-        let boost::Round { trees, loss, auc } = round;
-        Epoch { network: TREES_NAME, epoch: trees, epochs: self.trees, loss, auc }
-    }
-}
-
-/// Rows as trees take them.
-fn plain(encoder: &Encoder, dataset: &Dataset) -> Vec<f64> {
-    let (mut row, mut rows) = (Vec::new(), Vec::new());
-    for i in 0..dataset.rows() {
-        let lead = dataset.lead(i);
-        encoder.encode_plain(|i| lead.get(i).unwrap_or(&Value::Missing), &mut row);
-        rows.extend_from_slice(&row);
-    }
-    rows
-}
-
-/// The input columns of every row, through the encoder that serves.
-fn matrix(encoder: &Encoder, dataset: &Dataset) -> Result<Matrix, TrainError> {
-    let (mut row, mut columns) = (Vec::new(), Vec::new());
-    for i in 0..dataset.rows() {
-        publish::encode(encoder, dataset, i, &mut row)?;
-        encoder.expand(&row, &mut columns);
-    }
-    Ok(Matrix::new(columns, dataset.labels.clone())?)
 }
 
 #[cfg(test)]
@@ -500,7 +413,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::{goldens, registry::Version, score::Encoding};
+    use crate::{goldens, registry::Version, score::Encoding, train::family::TREES_FILE};
 
     #[derive(Parser)]
     struct Command {
@@ -590,7 +503,7 @@ mod tests {
         let report = train(folder.path(), &more).unwrap();
         assert!(report.metrics.unwrap().auc > 0.85, "{report}");
         let version = Version::load(&report.folder).unwrap();
-        assert_eq!((version.manifest.kind, report.network), (Kind::Lightgbm, "trees"));
+        assert_eq!((version.manifest.kind, &*report.network), (Kind::Lightgbm, "trees"));
         let bytes = |report: &TrainReport| {
             [TREES_FILE, "manifest.json"].map(|file| std::fs::read(report.folder.join(file)).unwrap())
         };
@@ -663,7 +576,11 @@ mod tests {
             line.extend([key.to_owned(), folder.path().join(name).display().to_string()]);
         }
         let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        run(&options(&line), |epoch| epochs.push(epoch.epoch)).unwrap();
+        let hear = |progress: Progress<'_>| match progress {
+            Progress::Epoch(epoch) => epochs.push(epoch.epoch),
+            other => panic!("{other:?}"),
+        };
+        run(&options(&line), hear).unwrap();
         assert_eq!(epochs, (1..=epochs.len()).collect::<Vec<_>>());
     }
 

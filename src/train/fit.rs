@@ -3,6 +3,8 @@
 //! An ensemble is fitted as members that know nothing of each other, and stands side by side in one network: its logit is
 //! the mean of theirs, so nothing downstream knows it from a network.
 
+use std::ops::ControlFlow;
+
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -16,7 +18,7 @@ use crate::{
 const LEAST_SPREAD: f64 = 0.05;
 
 /// How a network is fitted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Recipe {
     pub(super) kind: Kind,
     /// What reports call it.
@@ -27,8 +29,10 @@ pub(super) struct Recipe {
     pub(super) centred: bool,
     /// Networks side by side.
     pub(super) members: usize,
-    /// Sizes of a member's hidden layers.
-    pub(super) hidden: &'static [usize],
+    /// Hidden layers of a member.
+    pub(super) layers: usize,
+    /// Units in each of them.
+    pub(super) hidden: usize,
     /// Adam's step in the first epoch; falls to nothing over all epochs along a cosine.
     pub(super) rate: f64,
     /// AdamW's pull towards zero.
@@ -87,13 +91,13 @@ impl Matrix {
     }
 }
 
-/// Fits one network. Deterministic for a seed.
+/// Fits one network. Deterministic for a seed. `each` hears of every epoch and may end it.
 pub(super) fn fit(
     recipe: &Recipe,
     train: &Matrix,
     valid: &Matrix,
     seed: u64,
-    progress: &mut dyn FnMut(Epoch),
+    each: &mut dyn FnMut(Epoch) -> ControlFlow<()>,
 ) -> Result<Fitted> {
     let mut rng = StdRng::seed_from_u64(seed);
     let scale = recipe.centred.then(|| Scale::of(&train.columns)).transpose()?;
@@ -113,7 +117,7 @@ pub(super) fn fit(
             logits.iter_mut().zip(own).for_each(|(sum, logit)| *sum += f64::from(logit));
         }
         let auc = stats::auc(&logits, &valid.labels).unwrap_or(0.5);
-        progress(Epoch { network: recipe.name, epoch, epochs: recipe.epochs, loss, auc });
+        let ends = each(Epoch { network: recipe.name, epoch, epochs: recipe.epochs, loss, auc }).is_break();
         match &best {
             Some(best) if best.auc >= auc => {
                 if epoch - best.epoch >= recipe.patience {
@@ -121,6 +125,9 @@ pub(super) fn fit(
                 }
             }
             _ => best = Some(Fitted { network: network(recipe.kind, &members, scale.as_ref())?, auc, epoch }),
+        }
+        if ends {
+            break;
         }
     }
     best.ok_or_else(|| candle_core::Error::Msg("no epoch was run".into()))
@@ -225,7 +232,7 @@ struct Member {
 
 impl Member {
     fn new(recipe: &Recipe, train: &Matrix, rng: &mut StdRng) -> Result<Self> {
-        let graph = Graph::new(recipe.hidden, &train.columns, rng)?;
+        let graph = Graph::new(&vec![recipe.hidden; recipe.layers], &train.columns, rng)?;
         let params = ParamsAdamW { lr: recipe.rate, weight_decay: recipe.decay, ..ParamsAdamW::default() };
         let optimizer = AdamW::new(graph.vars(), params)?;
         Ok(Self { graph, optimizer, order: (0..train.labels.len() as u32).collect() })

@@ -16,26 +16,32 @@ mod input; // all of that: leads, ready to fit
 mod schema; // columns -> the encoder's numbers
 mod fit; // gradient descent, early stopping
 mod boost; // trees instead of networks
+mod family; // what is fitted how, and what may be varied
+mod search; // which settings to try next, and which trials to end: Optuna's ways
+mod trials; // the search: trials side by side, the best kept
 mod cutoffs; // scores -> where grades begin
 mod judged; // a version over leads whose ends are known
 mod holdout; // the leads on which it can be compared with the champion
 mod gate; // what a version must show against the champion
 mod card; // what a version says of itself to people
 mod publish; // model -> version: calibration, baseline, golden samples
-mod progress; // epochs as a bar or as lines
+mod progress; // epochs, trials and steps as a bar or as lines
 mod command; // the whole, as `leadwire train` runs it
 pub mod retrain; // the whole, against the champion
 pub mod import; // a model of another tool -> version
 
 pub use self::{
     columns::ColumnOptions,
-    command::{CalibrationChoice, Candidate, KindChoice, TrainError, TrainOptions, TrainReport, run},
+    command::{CalibrationChoice, TrainError, TrainOptions, TrainReport, run},
     cutoffs::{Capacity, GradeOptions},
+    family::{Candidate, KindChoice},
     fit::Epoch,
     gate::{Exam, GatePolicy, gate},
     import::{ImportOptions, ImportReport},
     input::{InputOptions, InputReport, LogOptions, Split},
     leakage::Alone,
-    progress::{console, steps},
+    progress::{Progress, console, steps},
     retrain::{RetrainOptions, RetrainReport},
+    search::JournalError,
+    trials::{SearchOptions, Sought},
 };

@@ -19,13 +19,18 @@ use super::{
 };
 use crate::{
     lead::{Cutoffs, Value},
-    registry::{self, Baseline, Golden, JudgedOn, Lineage, Manifest, Metrics, Plain, Segment, Version},
+    registry::{
+        self, Baseline, Golden, JudgedOn, Lineage, Manifest, Metrics, Plain, Program, Segment, Version,
+    },
     score::{Calibration, Encoder, KernelOp, Kind, Model, Objective, Schema, Scratch, Spec},
     stats,
 };
 
 /// The last of them is a lead of which nothing is known, to hold the imputation too.
 const GOLDEN: usize = 32;
+
+/// The journal of a search, beside the manifest, which does not name it.
+pub(super) const STUDY: &str = "study.log";
 
 /// A model file and what it reads.
 pub(super) struct Artefact<'a> {
@@ -50,6 +55,8 @@ pub(super) struct Origin<'a> {
     pub(super) calibration: CalibrationChoice,
     pub(super) grades: &'a GradeOptions,
     pub(super) lineage: Lineage,
+    /// The journal of the search, where there was one.
+    pub(super) study: Option<&'a [u8]>,
 }
 
 /// A version that is not written yet.
@@ -57,6 +64,7 @@ pub(super) struct Draft<'a> {
     pub(super) manifest: Manifest,
     name: &'static str,
     bytes: &'a [u8],
+    study: Option<&'a [u8]>,
 }
 
 /// Writes the next version of the model, with its card.
@@ -66,8 +74,8 @@ pub(super) fn publish(origin: Origin<'_>, artefact: Artefact<'_>) -> Result<Vers
 }
 
 /// Calibrates, grades and describes the next version of the model.
-pub(super) fn draft<'a>(origin: Origin<'_>, artefact: Artefact<'a>) -> Result<Draft<'a>, TrainError> {
-    let Origin { out, described, judged, rows, calibration, grades, lineage } = origin;
+pub(super) fn draft<'a>(origin: Origin<'a>, artefact: Artefact<'a>) -> Result<Draft<'a>, TrainError> {
+    let Origin { out, described, judged, rows, calibration, grades, lineage, study } = origin;
     let Artefact { kind, objective, schema, name, bytes } = artefact;
     let cutoffs = Cutoffs { a: 0.0, b: 0.0, c: 0.0 };
     let mut spec = Spec { kind, objective, schema, calibration: Calibration::None, cutoffs };
@@ -103,7 +111,7 @@ pub(super) fn draft<'a>(origin: Origin<'_>, artefact: Artefact<'a>) -> Result<Dr
         calibration: spec.calibration,
         cutoffs: spec.cutoffs,
     };
-    Ok(Draft { manifest, name, bytes })
+    Ok(Draft { manifest, name, bytes, study })
 }
 
 fn segments(schema: &Schema, scores: &[f64], judged: &Dataset) -> Vec<Segment> {
@@ -143,7 +151,9 @@ impl Draft<'_> {
         let version = self.version(out)?;
         let scores = View::new(&version.model, judged).scores()?;
         let files = card::files(&Told { version: &version, judged, scores: &scores, rows });
-        let beside_it: Vec<_> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+        let study = self.study.map(|study| (STUDY, study));
+        let beside_it: Vec<_> =
+            files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).chain(study).collect();
         let folder = self.folder(out);
         Ok(registry::write_with(&folder, &self.manifest, &[(self.name, self.bytes)], &beside_it)?)
     }
@@ -270,6 +280,23 @@ pub(super) fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// This program, as far as the bytes of a model depend on it.
+pub(super) fn program() -> Program {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("fma", is_x86_feature_detected!("fma")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let known: [(&str, bool); 0] = [];
+    Program {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        crates: registry::sha256(include_bytes!("../../Cargo.lock")),
+        cpu: known.iter().filter(|(_, has)| *has).map(|(name, _)| (*name).to_owned()).collect(),
+    }
+}
+
 /// The commit of the working tree the command runs in, where there is one.
 pub(super) fn commit() -> Option<String> {
     let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
@@ -289,7 +316,7 @@ mod tests {
         let draft = |off: f32| {
             let mut manifest = fixture::manifest("lead", "2", 0.5);
             manifest.golden[3].score += off;
-            Draft { manifest, name: WEIGHTS, bytes: &bytes }.version(&root.path().join("lead"))
+            Draft { manifest, name: WEIGHTS, bytes: &bytes, study: None }.version(&root.path().join("lead"))
         };
         assert_eq!(draft(0.0).unwrap().manifest.golden.len(), 8);
         for off in [2e-5, -0.1] {

@@ -39,6 +39,7 @@ mod guides; // what the guides to presets say
 mod cli; // what people and scripts see
 mod orders; // versions are moved, and by whom
 mod retrain; // and made anew
+mod search; // with settings that are looked for
 mod journal; // changed files in the ledger
 mod ledger; // who changed what, and whether that still stands
 mod killed; // the lead log, whatever happens to its process

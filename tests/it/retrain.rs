@@ -21,8 +21,8 @@ use leadwire::{
     ledger,
     registry::{Deployment, Trust, Version},
     train::{
-        GatePolicy, RetrainOptions, RetrainReport,
-        retrain::{self, Hands, Job, Progress, Recorded, RetrainError, Stand},
+        GatePolicy, Progress, RetrainOptions, RetrainReport,
+        retrain::{self, Hands, Job, Recorded, RetrainError, Stand},
     },
 };
 
@@ -91,7 +91,8 @@ impl Place {
         let (data, config) = (named(data), named("leadwire.yaml"));
         let line =
             ["lead", "-c", &config, "--data", &data, "--target", "won", "--time", "day", "--kind", "linear"];
-        line.iter().chain(more).map(|word| (*word).to_owned()).collect()
+        let trials: &[&str] = if more.contains(&"--trials") { &[] } else { &["--trials", "0"] };
+        line.iter().chain(trials).chain(more).map(|word| (*word).to_owned()).collect()
     }
 
     fn run(&self, data: &str, more: &[&str]) -> Output {
@@ -706,8 +707,9 @@ fn a_run_over_the_lead_log_is_taken_up_though_time_passes() {
         log(&place.path("state"));
         let config = place.path("leadwire.yaml").display().to_string();
         let line = ["retrain", "lead", "-c", &config, "--from-log", "--horizon", "10d", "--kind", "linear"];
-        let options =
-            |more: &[&str]| Line::parse_from([&line[..], &["--min-rows", "100"], more].concat()).options;
+        let options = |more: &[&str]| {
+            Line::parse_from([&line[..], &["--min-rows", "100", "--trials", "0"], more].concat()).options
+        };
         let broken = Broken::at("judged");
         broken.go(&place, &options(&[])).unwrap_err();
         broken.is_mended.set(true);

@@ -113,8 +113,16 @@ pub fn run(options: &ImportOptions, mut progress: impl FnMut(&str)) -> Result<Im
     let lineage = lineage(options, &source, &data);
     let calibration = options.calibration.unwrap_or(CalibrationChoice::None);
     let grades = &options.grades;
-    let (out, rows) = (&options.out, "rows of the sample");
-    let origin = Origin { out, described: &data, judged: &data, rows, calibration, grades, lineage };
+    let origin = Origin {
+        out: &options.out,
+        described: &data,
+        judged: &data,
+        rows: "rows of the sample",
+        calibration,
+        grades,
+        lineage,
+        study: None,
+    };
     let (kind, name, bytes) = (source.kind, source.name(), &source.bytes);
     let layers = match source.trees {
         Some(_) => None,
@@ -163,6 +171,8 @@ fn lineage(options: &ImportOptions, source: &Source, data: &Dataset) -> Lineage 
         source: options.source.clone(),
         snapshot: None,
         left_out: Vec::new(),
+        program: Some(publish::program()),
+        search: None,
     }
 }
 

@@ -13,5 +13,5 @@ mod windows; // static against rolling training, on leads that drift
 
 pub use self::{
     report::RetrainReport,
-    run::{Hands, Job, Outcome, Progress, Recorded, RetrainError, RetrainOptions, Stand, run},
+    run::{Hands, Job, Outcome, Recorded, RetrainError, RetrainOptions, Stand, run},
 };

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::compare::Judged;
 use crate::{
-    registry::{GateCheck, GateVerdict, Metrics},
-    train::InputReport,
+    registry::{GateCheck, GateVerdict, Metrics, Search},
+    train::{Candidate, InputReport, command},
 };
 
 /// What came of it.
@@ -25,8 +25,10 @@ pub struct RetrainReport {
     pub input: InputReport,
     /// The network or trees that were kept.
     pub network: String,
-    /// Everything that was tried: name, validation AUC, best epoch.
-    pub candidates: Vec<(String, f64, usize)>,
+    /// The best of every family that was tried.
+    pub candidates: Vec<Candidate>,
+    /// The search, where there was one.
+    pub search: Option<Search>,
     /// Its quality on the validation rows.
     pub metrics: Option<Metrics>,
     /// The verdict; `None` without a champion, and where an earlier run had reached it.
@@ -54,9 +56,7 @@ impl RetrainReport {
 impl fmt::Display for RetrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.input)?;
-        for (network, auc, epoch) in &self.candidates {
-            writeln!(f, "{network}: validation AUC {auc:.4} at epoch {epoch}")?;
-        }
+        command::tried(f, self.search.as_ref(), &self.candidates)?;
         writeln!(f, "kept {}", self.network)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         if let Some(gate) = &self.gate {

@@ -17,14 +17,18 @@ use crate::{
     ledger::{self, Event, Kind, Record},
     registry::{self, GateCheck, GateMode, GateVerdict, MANIFEST, Trust, Version, VersionError, WEIGHTS},
     train::{
-        Epoch, GatePolicy, InputOptions, TrainError, TrainOptions,
-        command::{self, TREES_FILE},
+        GatePolicy, InputOptions, Progress, SearchOptions, TrainError, TrainOptions,
+        command::{self, Chosen},
         dataset::Dataset,
+        family::TREES_FILE,
         input::{self, Prepared},
         publish::{self, Artefact, Draft},
         times,
     },
 };
+
+/// Settings that are tried where nobody says how many.
+const TRIALS: usize = 50;
 
 /// What the card calls the leads that the gate looked at.
 const NEWEST: &str = "newest leads, which neither it nor its calibration saw";
@@ -139,15 +143,6 @@ pub struct Stand {
     pub champion: Option<String>,
     /// The versions that are on trial, each with words such as `is a shadow`.
     pub on_trial: Vec<(String, String)>,
-}
-
-/// What is going on.
-#[derive(Clone, Copy, Debug)]
-pub enum Progress<'p> {
-    /// A step begins.
-    Step(&'p str),
-    /// A pass over the data is over.
-    Epoch(Epoch),
 }
 
 /// Why a retraining came to nothing.
@@ -288,6 +283,9 @@ pub(super) struct Run<'r> {
     pub(super) stand: Stand,
 }
 
+/// A fitted model, its bytes, and the journal of its search.
+type Fitted = (Kept, Vec<u8>, Option<Vec<u8>>);
+
 impl Run<'_> {
     fn all(&mut self) -> Result<RetrainReport, RetrainError> {
         let options = self.options();
@@ -302,7 +300,7 @@ impl Run<'_> {
         }
         notes.extend(self.begin(&options, &prepared, asked)?);
         self.alone(&self.stand)?;
-        let (kept, bytes) = self.fitted(&options, &prepared)?;
+        let (kept, bytes, study) = self.fitted(&options, &prepared)?;
         notes.extend(command::too_good(kept.auc(), &prepared.told.strongest, &options.input)?);
         let artefact = Artefact {
             kind: kept.kind,
@@ -312,7 +310,8 @@ impl Run<'_> {
             bytes: &bytes,
         };
         self.step("calibrating");
-        let draft = publish::draft(command::origin(&options, &prepared), artefact)?;
+        let searched = (kept.search.clone(), study.as_deref());
+        let draft = publish::draft(command::origin(&options, &prepared, searched), artefact)?;
         let mut draft = self.unused(draft)?;
         let metrics = draft.manifest.metrics;
         let judged = self.judge(&options, &mut draft, champion.as_ref(), newest)?;
@@ -325,6 +324,7 @@ impl Run<'_> {
             input: prepared.told.clone(),
             network: kept.network,
             candidates: kept.candidates,
+            search: kept.search,
             metrics,
             gate: None,
             latency: None,
@@ -359,7 +359,9 @@ impl Run<'_> {
     /// The options of training, into the model's folder.
     fn options(&self) -> TrainOptions {
         let out = self.job.models.join(&self.job.options.model);
-        TrainOptions { out, ..self.job.options.train.clone() }
+        let train = self.job.options.train.clone();
+        let search = SearchOptions { trials: train.search.trials.or(Some(TRIALS)), ..train.search };
+        TrainOptions { out, search, ..train }
     }
 
     /// What is asked for, as of now; or as of when it was first asked for, by a run that was broken off.
@@ -467,30 +469,28 @@ impl Run<'_> {
     }
 
     /// The model that ranks best, fitted now or before.
-    fn fitted(
-        &mut self,
-        options: &TrainOptions,
-        prepared: &Prepared,
-    ) -> Result<(Kept, Vec<u8>), RetrainError> {
-        if let Some(found) = self.work.as_ref().and_then(Work::fitted) {
-            return Ok(found);
+    fn fitted(&mut self, options: &TrainOptions, prepared: &Prepared) -> Result<Fitted, RetrainError> {
+        if let Some((kept, bytes)) = self.work.as_ref().and_then(Work::fitted) {
+            let study = self.work.as_ref().and_then(|work| std::fs::read(work.study()).ok());
+            return Ok((kept, bytes, study));
         }
         self.step("fitting");
-        let mut epochs = |epoch| (self.progress)(Progress::Epoch(epoch));
-        let (best, candidates) = command::choose(options, prepared, &mut epochs)?;
-        let candidates = candidates.iter().map(|tried| (tried.network.to_owned(), tried.auc, tried.epoch));
+        let study = self.work.as_ref().map(Work::study);
+        let Chosen { best, candidates, search, journal } =
+            command::choose(options, prepared, study.as_deref(), self.progress)?;
         let kept = Kept {
             kind: best.kind,
             schema: best.schema,
             file: best.name.to_owned(),
             digest: registry::sha256(&best.bytes),
-            network: best.candidate.network.to_owned(),
-            candidates: candidates.collect(),
+            network: best.candidate.network.to_string(),
+            candidates,
+            search,
         };
         if let Some(work) = &mut self.work {
             work.keep(kept.clone(), &best.bytes)?;
         }
-        Ok((kept, best.bytes))
+        Ok((kept, best.bytes, journal))
     }
 
     /// Writes the version, has it recorded, and has it score along where it may.
@@ -571,10 +571,11 @@ fn file(name: &str) -> &'static str {
 
 /// The same leads, options and program fit the same model.
 fn key(options: &TrainOptions, prepared: &Prepared) -> String {
-    let TrainOptions { seed, kind, calibration, grades, .. } = options;
+    let TrainOptions { seed, kind, calibration, grades, search, .. } = options;
     let Prepared { train, valid, snapshot, .. } = prepared;
-    let (columns, program) = (&options.input.columns, (env!("CARGO_PKG_VERSION"), publish::commit()));
+    let (columns, program) = (&options.input.columns, (publish::program(), publish::commit()));
     let parts = [train.digest(), valid.digest(), snapshot.digest.clone()].join(" ");
-    let text = format!("{program:?} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?}");
+    let text =
+        format!("{program:?} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?} {search:?}");
     registry::sha256(text.as_bytes())
 }

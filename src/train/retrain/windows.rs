@@ -49,8 +49,8 @@ fn trained(kind: &str, windows: &[usize], unseen: usize) -> Option<(Version, Dat
     };
     let (prepared, unseen) = (of(None)?, of(Some(unseen))?.valid);
     let options = options(&folder, kind, windows, None)?;
-    let (best, _) = command::choose(&options, &prepared, &mut |_| {}).unwrap();
-    let draft = publish::draft(command::origin(&options, &prepared), best.artefact()).unwrap();
+    let best = command::choose(&options, &prepared, None, &mut |_| {}).unwrap().best;
+    let draft = publish::draft(command::origin(&options, &prepared, (None, None)), best.artefact()).unwrap();
     Some((draft.version(&folder).unwrap(), unseen))
 }
 

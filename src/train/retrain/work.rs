@@ -5,14 +5,17 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::run::RetrainError;
 use crate::{
-    registry,
+    registry::{self, Search},
     score::{Kind, Schema},
+    train::{Candidate, publish::STUDY},
 };
 
 const STEPS: &str = "steps.json";
@@ -26,6 +29,9 @@ pub(super) struct Work {
     pub(super) steps: Steps,
     _lock: File,
 }
+
+/// A process that was killed as it began another (git, for the commit) leaves the lock to it for a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// After this long, in milliseconds, leads as of then are too old to go on with: another run would bring newer ones.
 const STALE_MS: i64 = 7 * 86_400_000;
@@ -65,15 +71,17 @@ pub(super) struct Kept {
     /// SHA-256 of the file.
     pub(super) digest: String,
     pub(super) network: String,
-    /// Everything that was tried: name, AUC, best epoch.
-    pub(super) candidates: Vec<(String, f64, usize)>,
+    /// The best of every family that was tried.
+    pub(super) candidates: Vec<Candidate>,
+    /// The search, where there was one.
+    pub(super) search: Option<Search>,
 }
 
 impl Kept {
     /// Of the one that was kept, on validation leads.
     pub(super) fn auc(&self) -> f64 {
-        let own = self.candidates.iter().filter(|(network, ..)| *network == self.network);
-        own.map(|(_, auc, _)| *auc).fold(0.0, f64::max)
+        let own = self.candidates.iter().filter(|candidate| candidate.network == self.network);
+        own.map(|candidate| candidate.auc).fold(0.0, f64::max)
     }
 }
 
@@ -93,10 +101,16 @@ impl Work {
         let failed = |reason| RetrainError::Work { path: folder.clone(), reason };
         fs::create_dir_all(&folder).map_err(failed)?;
         let options = File::options().create(true).append(true).open(folder.join(LOCK)).map_err(failed)?;
-        match options.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RetrainError::Busy { model: model.to_owned() }),
-            Err(TryLockError::Error(reason)) => return Err(failed(reason)),
+        let since = Instant::now();
+        loop {
+            match options.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => return Err(RetrainError::Busy { model: model.to_owned() }),
+                Err(TryLockError::Error(reason)) => return Err(failed(reason)),
+            }
         }
         let text = fs::read(folder.join(STEPS)).unwrap_or_default();
         let steps = serde_json::from_slice(&text).unwrap_or_default();
@@ -115,6 +129,9 @@ impl Work {
         let Steps { key: before, fitted, written, .. } = &self.steps;
         let is_same = before == key;
         let found = match (is_same, fitted, written) {
+            (true, None, None) if self.study().exists() => {
+                Some("going on with a run that was broken off in its search".to_owned())
+            }
             (true, None, None) => None,
             (true, _, Some(_)) => Some("going on with a run that was broken off at its version".to_owned()),
             (true, Some(_), None) => Some("going on with a run that was broken off after fitting".to_owned()),
@@ -127,10 +144,16 @@ impl Work {
             }
         };
         if !is_same {
+            _ = fs::remove_file(self.study());
             self.steps = Steps { asked, key: key.to_owned(), ..Steps::default() };
             self.save()?;
         }
         Ok(found)
+    }
+
+    /// The journal of the search.
+    pub(super) fn study(&self) -> PathBuf {
+        self.folder.join(STUDY)
     }
 
     /// The fitted model's bytes, where they are whole.
@@ -155,7 +178,7 @@ impl Work {
 
     /// The run is over: nothing of it is needed any more. The folder stays, for its lock.
     pub(super) fn end(self) {
-        for name in [STEPS, MODEL] {
+        for name in [STEPS, MODEL, STUDY] {
             _ = fs::remove_file(self.folder.join(name));
         }
     }

@@ -54,6 +54,8 @@ pub fn write_small_model(models: &Path) {
             source: None,
             snapshot: None,
             left_out: Vec::new(),
+            program: None,
+            search: None,
         },
     };
     write(&models.join("lead/1"), &manifest, &[(WEIGHTS, &weights)]).unwrap();
