@@ -5,6 +5,8 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,9 @@ pub(super) struct Work {
     pub(super) steps: Steps,
     _lock: File,
 }
+
+/// A process that was killed as it began another (git, for the commit) leaves the lock to it for a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// After this long, in milliseconds, leads as of then are too old to go on with: another run would bring newer ones.
 const STALE_MS: i64 = 7 * 86_400_000;
@@ -75,8 +80,8 @@ pub(super) struct Kept {
 impl Kept {
     /// Of the one that was kept, on validation leads.
     pub(super) fn auc(&self) -> f64 {
-        let own = self.candidates.iter().filter(|tried| tried.network == self.network);
-        own.map(|tried| tried.auc).fold(0.0, f64::max)
+        let own = self.candidates.iter().filter(|candidate| candidate.network == self.network);
+        own.map(|candidate| candidate.auc).fold(0.0, f64::max)
     }
 }
 
@@ -96,10 +101,16 @@ impl Work {
         let failed = |reason| RetrainError::Work { path: folder.clone(), reason };
         fs::create_dir_all(&folder).map_err(failed)?;
         let options = File::options().create(true).append(true).open(folder.join(LOCK)).map_err(failed)?;
-        match options.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RetrainError::Busy { model: model.to_owned() }),
-            Err(TryLockError::Error(reason)) => return Err(failed(reason)),
+        let since = Instant::now();
+        loop {
+            match options.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => return Err(RetrainError::Busy { model: model.to_owned() }),
+                Err(TryLockError::Error(reason)) => return Err(failed(reason)),
+            }
         }
         let text = fs::read(folder.join(STEPS)).unwrap_or_default();
         let steps = serde_json::from_slice(&text).unwrap_or_default();
