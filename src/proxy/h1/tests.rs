@@ -206,7 +206,7 @@ fn what_is_added_takes_the_place_of_what_has_its_name() {
     let head = answer(text).unwrap();
     let check = |names: &[&'static str], without: &[http::HeaderName], length, expected: &str| {
         let added = names.iter().map(|name| (http::HeaderName::from_static(name), "7".parse().unwrap()));
-        let (added, mut out) = (added.collect(), Vec::new());
+        let (added, mut out): (Vec<_>, _) = (added.collect(), Vec::new());
         let framing = Framing::Exact(length);
         Writer(&mut out).changed(&head, framing, &Changes { added: &added, without, length: Some(length) });
         assert_eq!(String::from_utf8(out).unwrap(), expected.replace('\n', "\r\n"), "{names:?} {without:?}");
