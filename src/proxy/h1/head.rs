@@ -214,29 +214,17 @@ impl Head {
         self.values(role).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     }
 
-    /// Every header as it is understood: one length at most, and none beside a transfer coding, which goes before it.
-    fn understood<'h>(&'h self, bytes: &'h [u8]) -> impl Iterator<Item = (Role, &'h [u8], &'h [u8])> {
-        let mut has_length = self.has(Role::TransferEncoding);
-        self.fields.iter().filter_map(move |field| {
-            let (role, name, value) = (field.role, field.name(bytes), field.value(bytes));
-            match role {
-                Role::ContentLength if std::mem::replace(&mut has_length, true) => None,
-                Role::ContentLength => Some((role, name, first_word(value))),
-                Role::TransferEncoding if is_identity(value) => None,
-                _ => Some((role, name, value)),
-            }
-        })
-    }
-
-    /// The headers as a map.
+    /// The headers as a map, with one length at most, and none beside a transfer coding, which goes before it.
     pub(crate) fn map(&self) -> Result<HeaderMap, Refusal> {
         let mut map = HeaderMap::with_capacity(self.fields.len() + 4);
         let bytes = Bytes::copy_from_slice(&self.bytes);
-        for (role, name, value) in self.understood(&bytes) {
-            let name = match role {
+        let mut has_length = self.has(Role::TransferEncoding);
+        for field in &self.fields {
+            let Some(value) = field.understood(&bytes, &mut has_length) else { continue };
+            let name = match field.role {
                 Role::ContentLength => header::CONTENT_LENGTH,
                 Role::Host => header::HOST,
-                _ => HeaderName::from_bytes(name).map_err(|_| Refusal::Head)?,
+                _ => HeaderName::from_bytes(field.name(&self.bytes)).map_err(|_| Refusal::Head)?,
             };
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value));
             map.append(name, value.map_err(|_| Refusal::Head)?);
@@ -263,11 +251,20 @@ impl Head {
     }
 }
 
+/// As [`Head::map`] has them.
 impl Headers for Head {
     fn each<'h>(&'h self, name: &HeaderName, found: &mut dyn FnMut(&'h [u8])) {
         let wanted = name.as_str().as_bytes();
-        let named = self.understood(&self.bytes).filter(|(_, name, _)| name.eq_ignore_ascii_case(wanted));
-        named.for_each(|(_, _, value)| found(value));
+        let mut has_length = *name == header::CONTENT_LENGTH && self.has(Role::TransferEncoding);
+        for field in &self.fields {
+            // Nearly all are of another length, and need not be looked at.
+            if field.name_length as usize == wanted.len()
+                && field.name(&self.bytes).eq_ignore_ascii_case(wanted)
+                && let Some(value) = field.understood(&self.bytes, &mut has_length)
+            {
+                found(value);
+            }
+        }
     }
 }
 
@@ -293,6 +290,18 @@ impl Field {
     fn value<'h>(&self, bytes: &'h [u8]) -> &'h [u8] {
         let start = self.value as usize;
         bytes.get(start..start + self.value_length as usize).unwrap_or_default()
+    }
+
+    /// Its value; `None` where it is left out of account: a length behind another, or one that a coding goes before, and a
+    /// coding that codes nothing.
+    fn understood<'h>(&self, bytes: &'h [u8], has_length: &mut bool) -> Option<&'h [u8]> {
+        let value = self.value(bytes);
+        match self.role {
+            Role::ContentLength if std::mem::replace(has_length, true) => None,
+            Role::ContentLength => Some(first_word(value)),
+            Role::TransferEncoding if is_identity(value) => None,
+            _ => Some(value),
+        }
     }
 }
 

@@ -206,12 +206,13 @@ impl Writer<'_> {
 
     /// One of our headers.
     fn titled(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let mut upper = true;
-        let title = name.as_str().bytes().map(|byte| match std::mem::replace(&mut upper, byte == b'-') {
-            true => byte.to_ascii_uppercase(),
-            false => byte,
-        });
-        self.0.extend(title);
+        let (start, name) = (self.0.len(), name.as_str().as_bytes());
+        self.put(name);
+        let title = self.0.get_mut(start..).unwrap_or_default();
+        title.first_mut().into_iter().for_each(|first| first.make_ascii_uppercase());
+        for dash in memchr::memchr_iter(b'-', name) {
+            title.get_mut(dash + 1).into_iter().for_each(|behind| behind.make_ascii_uppercase());
+        }
         self.put(b": ");
         self.put(value.as_bytes());
         self.put(b"\r\n");
