@@ -167,7 +167,7 @@ impl Heard<'_> {
                 match &self.said {
                     None => body_changed(&mut self.parts.headers, patched.len()),
                     Some(said) if said.0.lines().any(|(_, name, _)| is_stale(name)) => {
-                        _ = self.parts.extensions.insert(BodyChanged)
+                        self.parts.extensions.insert(BodyChanged);
                     }
                     Some(_) => {}
                 }

@@ -264,7 +264,7 @@ fn a_head_is_asked_for_what_its_map_has() {
         for name in ["content-length", "transfer-encoding", "host", "x-a", "x-b", "accept"] {
             let (mut found, name) = (Vec::new(), http::HeaderName::from_static(name));
             head.each(&name, &mut |value| found.push(value));
-            let expected: Vec<&[u8]> = map.get_all(&name).iter().map(|value| value.as_bytes()).collect();
+            let expected: Vec<&[u8]> = map.get_all(&name).iter().map(http::HeaderValue::as_bytes).collect();
             assert_eq!(
                 (head.first(&name), Headers::has(&head, &name)),
                 (expected.first().copied(), !found.is_empty())

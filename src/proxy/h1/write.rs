@@ -209,9 +209,9 @@ impl Writer<'_> {
         let (start, name) = (self.0.len(), name.as_str().as_bytes());
         self.put(name);
         let title = self.0.get_mut(start..).unwrap_or_default();
-        title.first_mut().into_iter().for_each(|first| first.make_ascii_uppercase());
+        title.first_mut().into_iter().for_each(u8::make_ascii_uppercase);
         for dash in memchr::memchr_iter(b'-', name) {
-            title.get_mut(dash + 1).into_iter().for_each(|behind| behind.make_ascii_uppercase());
+            title.get_mut(dash + 1).into_iter().for_each(u8::make_ascii_uppercase);
         }
         self.put(b": ");
         self.put(value.as_bytes());
