@@ -27,15 +27,19 @@ pub fn skipped(reason: Skip) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("skipped"))
 }
 
+/// Whether only Leadwire may write the header of this name, in whatever case it stands.
+pub fn is_ours(name: &[u8], targets: &[HeaderTarget]) -> bool {
+    let is_it = |ours: &HeaderName| name.eq_ignore_ascii_case(ours.as_str().as_bytes());
+    is_it(&LEADWIRE) || targets.iter().any(|target| is_it(&target.name))
+}
+
 /// Removes from a request every header that only Leadwire may write; whether there was one.
 pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) -> bool {
-    let leadwire = LEADWIRE;
-    let is_ours = |name: &HeaderName| *name == leadwire || targets.iter().any(|target| target.name == *name);
     // Nearly always there is none, and to look is less than to remove each.
-    if !headers.keys().any(is_ours) {
+    if !headers.keys().any(|name| is_ours(name.as_str().as_bytes(), targets)) {
         return false;
     }
-    headers.remove(leadwire);
+    headers.remove(LEADWIRE);
     for target in targets {
         headers.remove(&target.name);
     }
@@ -44,7 +48,8 @@ pub fn remove_spoofed(headers: &mut HeaderMap, targets: &[HeaderTarget]) -> bool
 
 /// The headers that say what leads were given; of several, the values one after another, separated by commas.
 pub fn headers(targets: &[HeaderTarget], given: &[Given<'_>]) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(targets.len());
+    // One more says that there is a score.
+    let mut headers = Vec::with_capacity(targets.len() + 1);
     for target in targets {
         let value = match given {
             [] => break,

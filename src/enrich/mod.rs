@@ -11,6 +11,6 @@ mod headers; // header values, and removal of spoofed ones
 
 pub use self::{
     format::Given,
-    headers::{FAILED, LEADWIRE, PASSED, SCORED, headers, remove_spoofed, skipped},
+    headers::{FAILED, LEADWIRE, PASSED, SCORED, headers, is_ours, remove_spoofed, skipped},
     splice::{Edits, Overlap},
 };

@@ -14,7 +14,7 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use rusqlite::{
-    Connection, OptionalExtension, Row, TransactionBehavior, params,
+    CachedStatement, Connection, OptionalExtension, Row, TransactionBehavior, params,
     types::{FromSql, FromSqlResult, ValueRef},
 };
 
@@ -52,7 +52,8 @@ impl Store {
         if reached.horizon_ms != horizon_ms {
             (reached.horizon_ms, reached.relabelled) = (horizon_ms, Some(String::new()));
         }
-        let mut slice = Slice { connection: &transaction, horizon_ms, tallies: BTreeMap::new() };
+        let each = Each::new(&transaction)?;
+        let mut slice = Slice { connection: &transaction, horizon_ms, tallies: BTreeMap::new(), each };
         let mut steps = slice.recount(most, reached.seq)?;
         steps += slice.relabel(most - steps, &mut reached.relabelled)?;
         steps += slice.go_on(most - steps, &mut reached.seq)?;
@@ -124,6 +125,27 @@ struct Slice<'c> {
     connection: &'c Connection,
     horizon_ms: i64,
     tallies: BTreeMap<Cohort, Tally>,
+    each: Each<'c>,
+}
+
+/// What is asked of nearly every lead: to look for a statement takes as long as to run it.
+struct Each<'c> {
+    place: CachedStatement<'c>,
+    write: CachedStatement<'c>,
+}
+
+impl<'c> Each<'c> {
+    fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let place = connection.prepare_cached(
+            "SELECT model, version, time_ms, score, grade, won, revenue FROM counted
+             WHERE lead = ?1 AND model = ?2 AND version = ?3",
+        )?;
+        let write = connection.prepare_cached(
+            "INSERT OR REPLACE INTO counted (lead, model, version, time_ms, score, grade, won, revenue)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        Ok(Self { place, write })
+    }
 }
 
 impl Slice<'_> {
@@ -233,6 +255,16 @@ impl Slice<'_> {
         Ok(places)
     }
 
+    /// The lead's place in the sketches of one version.
+    fn place_of(
+        &mut self,
+        lead: &str,
+        Scorer { model, version }: &Scorer,
+    ) -> Result<Option<Place>, StoreError> {
+        let mut rows = self.each.place.query(params![lead, model, version])?;
+        rows.next()?.map_or(Ok(None), place)
+    }
+
     /// When anything first became of a lead.
     fn closed_ms(&self, lead: &str) -> Result<i64, StoreError> {
         labels::closed_ms(self.connection, lead)
@@ -240,8 +272,7 @@ impl Slice<'_> {
 
     /// Gives the lead its place by a score and when the lead was closed, or none.
     fn move_to(&mut self, lead: &str, scorer: &Scorer, to: Option<(Given, i64)>) -> Result<(), StoreError> {
-        let places = self.places(lead)?;
-        let old = places.into_iter().find(|(place, _)| place == scorer).map(|(_, place)| place);
+        let old = self.place_of(lead, scorer)?;
         let new = to.map(|(given, closed_ms)| self.labelled(lead, given, closed_ms)).transpose()?;
         if old == new {
             return Ok(());
@@ -268,18 +299,15 @@ impl Slice<'_> {
         Ok(Place { time_ms, score, grade, won, revenue })
     }
 
-    fn write_place(&self, lead: &str, scorer: &Scorer, place: Option<&Place>) -> Result<(), StoreError> {
+    fn write_place(&mut self, lead: &str, scorer: &Scorer, place: Option<&Place>) -> Result<(), StoreError> {
         let Scorer { model, version } = scorer;
         let Some(Place { time_ms, score, grade, won, revenue }) = place else {
             let sql = "DELETE FROM counted WHERE lead = ?1 AND model = ?2 AND version = ?3";
             self.connection.prepare_cached(sql)?.execute(params![lead, model, version])?;
             return Ok(());
         };
-        let mut statement = self.connection.prepare_cached(
-            "INSERT OR REPLACE INTO counted (lead, model, version, time_ms, score, grade, won, revenue)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?;
-        statement.execute(params![lead, model, version, time_ms, score, grade.as_str(), won, revenue])?;
+        let row = params![lead, model, version, time_ms, score, grade.as_str(), won, revenue];
+        self.each.write.execute(row)?;
         Ok(())
     }
 

@@ -79,7 +79,8 @@ fn write_number(number: f64, out: &mut Vec<u8>) {
 }
 
 fn write_text(text: &[u8], out: &mut Vec<u8>) {
-    if text.iter().any(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f)) {
+    // All bytes are looked at, many at a time.
+    if text.iter().fold(false, |any, byte| any | matches!(byte, b'"' | b'\\' | ..=0x1f)) {
         return write_json(&*String::from_utf8_lossy(text), out);
     }
     out.push(b'"');

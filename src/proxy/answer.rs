@@ -1,6 +1,9 @@
 //! The upstream's answer, with its body as far as the route needs it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    cell::Ref,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts};
@@ -8,25 +11,42 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts
 use super::{
     body::{Body, Read},
     expiry::Expiry,
+    h1::Head,
+    hop,
     inspect::Judged,
 };
 use crate::{
     config::Limits,
     lead::Skip,
-    recognise::{Answer, Doc, Route, Tape, View, decode, decodes},
+    recognise::{Answer, Doc, Headers, Route, Tape, View, ascii, decode, decodes},
 };
 
+/// Headers that are added to an answer, each of another name.
+pub(super) type Added = Vec<(HeaderName, HeaderValue)>;
+
 /// An answer, with its body as far as the route needs it.
-pub(super) struct Heard {
+pub(super) struct Heard<'h> {
     pub(super) parts: Parts,
     /// The CRM's headers, where `parts` hold only those that are added.
-    said: Option<HeaderMap>,
+    said: Option<Said<'h>>,
     pub(super) body: Body,
     /// What was read of the body, where it could be; `tape` is its scan.
     json: Option<Json>,
     tape: Tape,
     /// Why the body was not read, where that was asked for.
     pub(super) unread: Option<Skip>,
+}
+
+/// The head of an answer in HTTP/1 as it came. Headers of the connection are none of its.
+#[derive(Debug)]
+pub(super) struct Said<'h>(pub(super) Ref<'h, Head>);
+
+impl Headers for Said<'_> {
+    fn each<'h>(&'h self, name: &HeaderName, found: &mut dyn FnMut(&'h [u8])) {
+        if !hop::is_stripped(name, &*self.0) {
+            self.0.each(name, found);
+        }
+    }
 }
 
 /// A body that was read whole, as JSON. Text is copied, which takes less than to look once more whether bytes are text.
@@ -36,12 +56,12 @@ struct Json {
     is_body: bool,
 }
 
-impl Heard {
+impl<'h> Heard<'h> {
     /// Takes in an answer; `None` where its body breaks off while it is read. `said` are its headers, where they are kept
     /// apart.
     pub(super) async fn listen(
         answer: Response<Body>,
-        said: Option<HeaderMap>,
+        said: Option<Said<'h>>,
         route: &Route,
         limits: &Limits,
         expiry: &Expiry,
@@ -84,8 +104,8 @@ impl Heard {
     fn understand(&mut self, body: &Bytes, limit: usize) -> Result<Option<Json>, Skip> {
         let (mut decoded, mut made) = (Vec::new(), String::new());
         let plain = decode(self.headers(), body, limit, &mut decoded)?;
-        let content_type = self.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type.map(|value| value.to_str().unwrap_or("?"));
+        let content_type = self.headers().first(&header::CONTENT_TYPE);
+        let content_type = content_type.map(|value| ascii(value).unwrap_or("?"));
         let Some(view) = View::of(content_type, plain, &mut made) else { return Ok(None) };
         if self.tape.scan(view.text()).is_err() {
             return Ok(None);
@@ -105,8 +125,11 @@ impl Heard {
     }
 
     /// The headers that the CRM sent.
-    fn headers(&self) -> &HeaderMap {
-        self.said.as_ref().unwrap_or(&self.parts.headers)
+    fn headers(&self) -> &dyn Headers {
+        match &self.said {
+            Some(said) => said,
+            None => &self.parts.headers,
+        }
     }
 
     /// As routes look at it.
@@ -136,14 +159,16 @@ pub(super) enum Reply {
     Unknown,
 }
 
-impl Heard {
+impl Heard<'_> {
     /// The answer, with another body where it was patched.
     pub(super) fn finish(mut self, patched: Option<Vec<u8>>) -> Response<Body> {
         match (patched, self.body) {
             (Some(patched), Body::Whole(whole)) => {
                 match &self.said {
                     None => body_changed(&mut self.parts.headers, patched.len()),
-                    Some(said) if is_stale(said) => _ = self.parts.extensions.insert(BodyChanged),
+                    Some(said) if said.0.lines().any(|(_, name, _)| is_stale(name)) => {
+                        self.parts.extensions.insert(BodyChanged);
+                    }
                     Some(_) => {}
                 }
                 Response::from_parts(self.parts, Body::Whole(whole.with(patched)))
@@ -159,7 +184,7 @@ pub(super) fn body_changed(headers: &mut HeaderMap, length: usize) {
         *said = HeaderValue::from(length);
     }
     // Mostly there is none, and to look is less than to remove each.
-    if is_stale(headers) {
+    if headers.keys().any(|name| is_stale(name.as_str().as_bytes())) {
         for name in &STALE {
             headers.remove(name);
         }
@@ -170,8 +195,8 @@ pub(super) fn body_changed(headers: &mut HeaderMap, length: usize) {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyChanged;
 
-fn is_stale(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| STALE.contains(name))
+fn is_stale(name: &[u8]) -> bool {
+    STALE.iter().any(|stale| name.eq_ignore_ascii_case(stale.as_str().as_bytes()))
 }
 
 /// The coding of a body, and headers that vouch for its bytes.

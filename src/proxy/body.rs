@@ -59,8 +59,8 @@ pub(super) enum Taken {
 pub(super) struct Whole {
     /// The bytes, without framing.
     pub(super) bytes: Bytes,
-    /// What followed a chunked body.
-    trailers: Option<HeaderMap>,
+    /// What followed a chunked body. Apart, as hardly any body has them and every body is passed from hand to hand.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// What reading a body gave.
@@ -204,7 +204,7 @@ impl Reading {
             End::TooLarge => Read::TooLarge(resumed(bytes)),
             // Nothing follows trailers.
             End::Slow if trailers.is_none() => Read::Slow(resumed(bytes)),
-            End::Whole | End::Slow => Read::Whole(Whole { bytes, trailers }),
+            End::Whole | End::Slow => Read::Whole(Whole { bytes, trailers: trailers.map(Box::new) }),
         }
     }
 }
@@ -217,7 +217,7 @@ impl Whole {
     /// What followed a chunked body.
     #[cfg(test)]
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {
-        self.trailers.as_ref()
+        self.trailers.as_deref()
     }
 
     /// The same framing around other bytes.
@@ -273,7 +273,7 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
             }
             Body::Whole(Whole { trailers, .. }) => {
-                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
             }
             Body::Resumed(read, rest) => match read.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),

@@ -4,6 +4,8 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+use crate::recognise::{Headers, ascii};
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -39,8 +41,28 @@ pub(super) fn strip(headers: &mut HeaderMap) {
 /// is not the sender's to remove.
 fn named_header(token: &str) -> Option<HeaderName> {
     let name = HeaderName::try_from(token.trim()).ok()?;
-    let kept = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_TYPE];
-    (name != "close" && !kept.contains(&name)).then_some(name)
+    (name != "close" && !is_kept(&name)).then_some(name)
+}
+
+/// What `Connection` may name without a meaning.
+fn is_kept(name: &HeaderName) -> bool {
+    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_TYPE].contains(name)
+}
+
+/// Whether [`strip`] would remove a header of this name from among these.
+pub(super) fn is_stripped(name: &HeaderName, headers: &dyn Headers) -> bool {
+    if is_kept(name) {
+        return false;
+    }
+    if *name == header::TE {
+        return !headers.first(name).is_some_and(|value| value.eq_ignore_ascii_case(b"trailers"));
+    }
+    let mut is_named = [header::CONNECTION, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION].contains(name);
+    headers.each(&header::CONNECTION, &mut |value| {
+        let mut words = ascii(value).unwrap_or_default().split(',').map(str::trim);
+        is_named |= *name != "close" && words.any(|word| word.eq_ignore_ascii_case(name.as_str()));
+    });
+    is_named
 }
 
 #[cfg(test)]
@@ -52,10 +74,13 @@ mod tests {
         for (name, value) in before {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
+        let mut left: Vec<HeaderName> =
+            headers.keys().filter(|name| !is_stripped(name, &headers)).cloned().collect();
         strip(&mut headers);
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, after);
+        left.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        assert_eq!((&*names, &*left.iter().map(HeaderName::as_str).collect::<Vec<_>>()), (after, after));
     }
 
     #[test]

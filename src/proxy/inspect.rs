@@ -6,8 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::HeaderMap;
-
 use super::{
     judge::{Judge, JudgeScratch},
     slots::Slots,
@@ -17,7 +15,9 @@ use crate::{
     enrich::{Edits, Given},
     lead::{Arm, ArmOutcome, Exposure, LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
-    recognise::{Candidates, Duplicate, Found, Notes, Route, Scratch as ReadScratch, Skipped, View, decode},
+    recognise::{
+        Candidates, Duplicate, Found, Headers, Notes, Route, Scratch as ReadScratch, Skipped, View, decode,
+    },
     score::Scored,
     telemetry::{Stage, StageRecorder},
 };
@@ -99,7 +99,7 @@ pub struct Subject<'r> {
     /// The routes its path allows.
     pub candidates: &'r Candidates<'r>,
     /// Its headers.
-    pub headers: &'r HeaderMap,
+    pub headers: &'r dyn Headers,
     /// Its body, whole.
     pub body: &'r [u8],
     /// What is known of leads.
@@ -155,7 +155,7 @@ impl Subject<'_> {
         let (leads, skip) = judge.leads(&read.leads, &values);
         let scored = Instant::now();
         stages.record(Stage::Score, scored - recognised);
-        let signed = route.signed_by.as_ref().is_some_and(|name| self.headers.contains_key(name));
+        let signed = route.signed_by.as_ref().is_some_and(|name| self.headers.has(name));
         let may_patch = skip.is_none() && !signed && (self.may_inject)(&route);
         let patched = match may_patch {
             true => self.patch(&route, read, &leads, view),
@@ -243,7 +243,7 @@ fn reuse<'b>(mut values: Vec<Value<'_>>) -> Vec<Value<'b>> {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{HeaderMap, Method};
 
     use super::*;
     use crate::{

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use http::HeaderMap;
+use http::HeaderName;
 
 use super::{
     bound::Bound,
@@ -22,11 +22,14 @@ use crate::{
     config::{Action, Field},
     lead::{Arm, ArmOutcome, Sides, Skip, TripReason, Value},
     leadlog::{Known, Memory, Packed},
-    recognise::{Found, Route},
+    recognise::{Found, Headers, Route, ascii},
     rollout::Key,
     score::{Batch, ReasonScratch, ScoreError, Scored, Scratch},
     telemetry::now_ms,
 };
+
+/// What may tell a request from any other.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What scoring reuses from request to request.
 #[derive(Debug, Default)]
@@ -44,7 +47,7 @@ pub(super) struct Judge<'j> {
     pub(super) snapshot: &'j Snapshot,
     pub(super) known: &'j Known,
     pub(super) route: &'j Route,
-    pub(super) headers: &'j HeaderMap,
+    pub(super) headers: &'j dyn Headers,
     pub(super) scratch: &'j mut JudgeScratch,
     pub(super) late: &'j dyn Fn(Instant) -> bool,
 }
@@ -121,7 +124,7 @@ impl Judge<'_> {
     /// What stands for a lead that has nothing to be told by.
     fn stranger(&mut self) -> Key<'static> {
         self.scratch.strangers = self.scratch.strangers.wrapping_add(1);
-        let named = self.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        let named = self.headers.first(&REQUEST_ID).and_then(ascii);
         Key::request(named.map_or_else(|| self.scratch.strangers.to_string(), str::to_owned))
     }
 

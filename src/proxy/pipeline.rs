@@ -6,11 +6,11 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, Request, Response, Uri, Version, request::Parts};
+use http::{Request, Response, Uri, Version, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    answer::{Heard, Reply, body_changed},
+    answer::{Added, Heard, Reply, Said, body_changed},
     body::{Body, Read, Whole},
     connection::Pulse,
     downgrade::{Odd, downgrade},
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     enrich,
     lead::Skip,
-    recognise::{Candidates, Redact, RequestHead, Route, Skipped, offer},
+    recognise::{Candidates, Fits, Headers, Redact, RequestHead, Route, Skipped, is_readable, offer},
     telemetry::{HttpVersion, RequestOutcome, Stage},
 };
 
@@ -57,8 +57,11 @@ pub(super) struct Exchange<'w> {
     spelt: Option<&'w Head>,
     /// How the CRM spelt those of its last answer, where `is_apart`.
     answer: RefCell<Head>,
-    /// What is given has only headers that are added to that one's.
+    /// What is given has no headers but those; what is added to them stands in `added`.
     is_apart: Cell<bool>,
+    added: RefCell<Added>,
+    /// The routes for the request's path, where those have been looked for.
+    fits: Option<Fits<'w>>,
 }
 
 /// What a route makes of a request before it is forwarded.
@@ -81,13 +84,13 @@ impl<'w> Exchange<'w> {
         via: Option<&'w Via>,
         spelt: Option<&'w Head>,
     ) -> Self {
-        let (answer, is_apart) = (RefCell::default(), Cell::new(false));
-        Self { worker, snapshot, via, stand_in: None, spelt, answer, is_apart }
+        let (answer, is_apart, added) = (RefCell::default(), Cell::new(false), RefCell::default());
+        Self { worker, snapshot, via, stand_in: None, spelt, answer, is_apart, added, fits: None }
     }
 
-    /// The same with a head whose memory is used again.
-    pub(super) fn with(self, answer: Head) -> Self {
-        Self { answer: RefCell::new(answer), ..self }
+    /// The same with a head whose memory is used again, and the routes for the request's path.
+    pub(super) fn with(self, answer: Head, fits: Option<Fits<'w>>) -> Self {
+        Self { answer: RefCell::new(answer), fits, ..self }
     }
 
     /// The same with `stand_in` in the CRM's place.
@@ -95,12 +98,15 @@ impl<'w> Exchange<'w> {
         Self { stand_in: Some(stand_in), ..self }
     }
 
-    /// The head of the CRM's answer as it stood, and whether what was given has only the headers that are added to it.
-    pub(super) fn answer(self) -> (Head, bool) {
-        (self.answer.into_inner(), self.is_apart.get())
+    /// The head of the CRM's answer as it stood, and the headers that are added to it; `None` where what was given has
+    /// all of its headers itself.
+    pub(super) fn answer(self) -> (Head, Option<Added>) {
+        let added = self.is_apart.get().then(|| self.added.into_inner());
+        (self.answer.into_inner(), added)
     }
 
-    /// The answer to a request, whose `parts` become what is sent and may be used up.
+    /// The answer to a request, whose `parts` become what is sent and may be used up. Where its headers are `spelt`, they
+    /// may stand there only.
     pub(super) async fn run(&self, parts: &mut Parts, body: Body) -> Response<Body> {
         if parts.version == Version::HTTP_2
             && let Err(odd) = downgrade(parts, &self.snapshot.config.limits)
@@ -131,8 +137,10 @@ impl<'w> Exchange<'w> {
                 self.finish(None, answer, |_| RequestOutcome::Passed)
             }
             Plan::Skip(Skipped { route, reason }, body) => {
-                let is_changed = enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
-                let answer = self.forward(parts, body, is_changed).await;
+                let answer = match self.adapt(parts, &route, false) {
+                    Ok(is_changed) => self.forward(parts, body, is_changed).await,
+                    Err(error) => Err(error),
+                };
                 self.skip(&route, reason, answer)
             }
             Plan::Judge(inspection, body, _place) => self.judge(parts, inspection, body).await,
@@ -154,9 +162,14 @@ impl<'w> Exchange<'w> {
 
     /// What is made of a request before anything is sent.
     pub(super) async fn plan(&self, parts: &Parts, body: Body) -> Plan<'_> {
-        let Parts { method, uri, headers, .. } = parts;
+        let Parts { method, uri, .. } = parts;
+        let headers = self.headers(parts);
         let head = RequestHead { method, path: uri.path(), query: uri.query(), headers };
-        let Some(candidates) = self.snapshot.recogniser.candidates(head) else { return Plan::Pass(body) };
+        let candidates = match self.fits {
+            Some(fits) => Candidates::of(fits, head),
+            None => self.snapshot.recogniser.candidates(head),
+        };
+        let Some(candidates) = candidates else { return Plan::Pass(body) };
         if let Err(skipped) = candidates.precheck() {
             return Plan::Skip(skipped, body);
         }
@@ -182,7 +195,7 @@ impl<'w> Exchange<'w> {
     fn inspect(
         &self,
         candidates: &Candidates<'_>,
-        headers: &HeaderMap,
+        headers: &dyn Headers,
         body: &[u8],
     ) -> Result<Option<Inspection>, Skipped> {
         let may_inject = |route: &Route| !route.inject.request.is_empty() && !self.snapshot.is_paused(route);
@@ -192,10 +205,11 @@ impl<'w> Exchange<'w> {
     }
 
     /// Copies what a route took for the mirror, if there is one.
-    fn mirror(&self, parts: &Parts, plan: &Plan<'_>) {
+    fn mirror(&self, parts: &mut Parts, plan: &Plan<'_>) {
         if let Some(_) = self.snapshot.config.mirror
             && let Plan::Skip(_, body) | Plan::Judge(_, body, _) = plan
             && self.stand_in.is_none()
+            && self.fill(parts).is_ok()
         {
             self.worker.mirror.copy(parts, self.spelt, body, self.worker.snapshot());
         }
@@ -220,7 +234,10 @@ impl<'w> Exchange<'w> {
             (None, Some(head)) if !to.upstream.h2c => {
                 self.call(Spelt { parts, head, is_changed }, body, to).await
             }
-            (None, spelt) => self.worker.pool.send(Request::from_parts(used(parts), body), spelt, to).await,
+            (None, spelt) => {
+                self.fill(parts)?;
+                self.worker.pool.send(Request::from_parts(used(parts), body), spelt, to).await
+            }
         };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let mut response = sent?;
@@ -244,13 +261,58 @@ impl<'w> Exchange<'w> {
     }
 
     /// The headers of the CRM's answer, where they are kept apart from what is added.
-    fn said(&self) -> Result<Option<HeaderMap>, UpstreamError> {
-        if !self.is_apart.get() {
-            return Ok(None);
+    fn said(&self) -> Option<Said<'_>> {
+        self.is_apart.get().then(|| Said(self.answer.borrow()))
+    }
+
+    /// Adds headers to an answer, in the place of those with their names.
+    fn add(&self, response: &mut Response<Body>, added: Added) {
+        if self.is_apart.get() {
+            self.added.replace(added);
+        } else {
+            added.into_iter().for_each(|(name, value)| _ = response.headers_mut().insert(name, value));
         }
-        let mut said = self.answer.borrow().map().map_err(Broken::Head)?;
-        hop::strip(&mut said);
-        Ok(Some(said))
+    }
+
+    /// The head that a request's headers still stand in.
+    fn unmapped(&self, parts: &Parts) -> Option<&'w Head> {
+        self.spelt.filter(|_| parts.headers.is_empty())
+    }
+
+    /// A request's headers.
+    fn headers<'p>(&self, parts: &'p Parts) -> &'p dyn Headers
+    where
+        'w: 'p,
+    {
+        match self.unmapped(parts) {
+            Some(head) => head,
+            None => &parts.headers,
+        }
+    }
+
+    /// Makes a map of a request's headers, for whoever changes or keeps them.
+    fn fill(&self, parts: &mut Parts) -> Result<(), UpstreamError> {
+        if let Some(head) = self.unmapped(parts) {
+            parts.headers = head.map().map_err(Broken::Head)?;
+            hop::strip(&mut parts.headers);
+        }
+        Ok(())
+    }
+
+    /// Takes from a request the headers that only Leadwire may write, and, where the answer is read, what it accepts that
+    /// cannot be. Whether its headers differ now.
+    fn adapt(&self, parts: &mut Parts, route: &Route, reads: bool) -> Result<bool, UpstreamError> {
+        let ours = &route.inject.headers;
+        let is_as_it_was = |head: &Head| {
+            let is_spoofed = head.lines().any(|(_, name, _)| enrich::is_ours(name, ours));
+            !is_spoofed && (!reads || is_readable(head))
+        };
+        if self.unmapped(parts).is_some_and(is_as_it_was) {
+            return Ok(false);
+        }
+        self.fill(parts)?;
+        let is_changed = enrich::remove_spoofed(&mut parts.headers, ours);
+        Ok(is_changed | (reads && offer(&mut parts.headers)))
     }
 
     /// Counts a request and turns a missing answer into one.
@@ -285,7 +347,7 @@ impl<'w> Exchange<'w> {
         match answer {
             Ok(mut response) => {
                 self.snapshot.metrics(Some(route)).skip(reason);
-                response.headers_mut().insert(enrich::LEADWIRE, enrich::skipped(reason));
+                self.add(&mut response, vec![(enrich::LEADWIRE, enrich::skipped(reason))]);
                 response
             }
             failed => self.finish(Some(route), failed, |_| RequestOutcome::Skipped),
@@ -294,10 +356,10 @@ impl<'w> Exchange<'w> {
 
     async fn judge(&self, parts: &mut Parts, mut inspection: Box<Inspection>, body: Body) -> Response<Body> {
         let route = inspection.route.clone();
-        let mut is_changed = enrich::remove_spoofed(&mut parts.headers, &route.inject.headers);
-        if route.needs_answer() {
-            is_changed |= offer(&mut parts.headers);
-        }
+        let is_changed = match self.adapt(parts, &route, route.needs_answer()) {
+            Ok(is_changed) => is_changed,
+            Err(error) => return self.finish(Some(&route), Err(error), |_| RequestOutcome::Failed),
+        };
         let (heard, injected) = match (inspection.patched.take(), body) {
             (Some(patched), Body::Whole(whole)) => {
                 // Elsewhere, so that requests which keep their bodies are no larger for it.
@@ -309,7 +371,9 @@ impl<'w> Exchange<'w> {
             Ok(heard) => {
                 let (worker, snapshot, inspection) = (self.worker, self.snapshot, *inspection);
                 let verdict = Verdict { worker, snapshot, inspection, injected };
-                verdict.deliver(heard)
+                let (mut response, added) = verdict.deliver(heard);
+                self.add(&mut response, added);
+                response
             }
             Err(error) => self.finish(Some(&route), Err(error), |_| RequestOutcome::Failed),
         }
@@ -324,8 +388,11 @@ impl<'w> Exchange<'w> {
         whole: Whole,
         patched: Vec<u8>,
         inspection: &Inspection,
-    ) -> (Result<Heard, UpstreamError>, bool) {
+    ) -> (Result<Heard<'_>, UpstreamError>, bool) {
         let Inspection { route, leads, .. } = inspection;
+        if let Err(error) = self.fill(parts) {
+            return (Err(error), false);
+        }
         let mut changed = parts.clone();
         body_changed(&mut changed.headers, patched.len());
         let injected = Body::Whole(whole.clone().with(patched));
@@ -354,10 +421,10 @@ impl<'w> Exchange<'w> {
         body: Body,
         is_changed: bool,
         route: &Route,
-    ) -> Result<Heard, UpstreamError> {
+    ) -> Result<Heard<'_>, UpstreamError> {
         let response = self.forward(parts, body, is_changed).await?;
         let (limits, expiry) = (&self.snapshot.config.limits, &self.worker.expiry);
-        let heard = Heard::listen(response, self.said()?, route, limits, expiry).await;
+        let heard = Heard::listen(response, self.said(), route, limits, expiry).await;
         heard.ok_or(UpstreamError::BrokenBody)
     }
 }

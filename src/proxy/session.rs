@@ -18,7 +18,7 @@ use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    answer::{BodyChanged, STALE},
+    answer::{Added, BodyChanged, STALE},
     body::Body,
     connection::{Answering, Connections, First, Listened, Pulse},
     egress::{self, Granted, Via},
@@ -32,7 +32,10 @@ use super::{
     upstream::{Answered, Call, Lease, To, UpstreamError},
     worker::{BUFFER, MAX_HEADERS, Worker},
 };
-use crate::telemetry::{HttpVersion, RequestOutcome, Stage};
+use crate::{
+    recognise::Fits,
+    telemetry::{HttpVersion, RequestOutcome, Stage},
+};
 
 /// More of an answer than this is not taken from the CRM before the client has it.
 const AHEAD: usize = 64 << 10;
@@ -159,21 +162,20 @@ impl Session {
 
     async fn pass(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
         let method = self.request.method();
+        let fits = match self.request.target() {
+            Target::Odd => None,
+            // Whether a CRM cuts it off, nobody knows here. On a route that would be a way past it, so it is refused there.
+            Target::Fragment(path) | Target::Plain(path) => Some(snapshot.recogniser.fits(method, path)),
+        };
         // HTTP/2 has heads of its own, so nothing is relayed to it as it stands.
-        let is_ours = snapshot.config.upstream.h2c
-            || match self.request.target() {
-                Target::Odd => true,
-                // Whether a CRM cuts it off, nobody knows here. On a route that would be a way past it, so it is refused there.
-                Target::Fragment(path) => snapshot.recogniser.may_take(self.request.method(), path),
-                Target::Plain(path) => snapshot.recogniser.may_take(method, path),
-            };
+        let is_ours = snapshot.config.upstream.h2c || !matches!(fits, Some(None));
         if method == "CONNECT" && snapshot.config.egress.is_some() && self.via.is_none() {
             return Box::pin(self.connect(framing, snapshot)).await;
         }
         match self.wish(framing) {
             Some(protocol) => Box::pin(self.upgrade(&protocol, snapshot)).await,
             // Elsewhere, so that connections whose requests nobody looks into are no larger for it.
-            None if is_ours => Box::pin(self.consult(framing, snapshot)).await,
+            None if is_ours => Box::pin(self.consult(framing, snapshot, fits.flatten())).await,
             None => self.relay(framing, snapshot).await,
         }
     }
@@ -227,8 +229,13 @@ impl Session {
         Ok(self.after(ending))
     }
 
-    /// Takes a request through the pipeline.
-    async fn consult(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
+    /// Takes a request through the pipeline; `fits` are the routes for its path, where those have been looked for.
+    async fn consult(
+        &mut self,
+        framing: Framing,
+        snapshot: &Snapshot,
+        fits: Option<Fits<'_>>,
+    ) -> Result<Next, Gone> {
         let mut parts = match self.request.request() {
             Ok(parts) => parts,
             Err(refusal) => {
@@ -242,15 +249,23 @@ impl Session {
         let is_head = parts.method == Method::HEAD;
         let answer = std::mem::take(&mut self.answer);
         let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), Some(&self.request));
-        let exchange = exchange.with(answer);
+        let exchange = exchange.with(answer, fits);
         let response = exchange.run(&mut parts, body).await;
-        let (answer, is_apart) = exchange.answer();
+        let (answer, added) = exchange.answer();
         self.answer = answer;
-        if is_apart { self.give_changed(response, is_head).await } else { self.give(response, is_head).await }
+        match added {
+            Some(added) => self.give_changed(response, &added, is_head).await,
+            None => self.give(response, is_head).await,
+        }
     }
 
     /// The CRM's answer with the headers that were added, and perhaps with another body.
-    async fn give_changed(&mut self, response: http::Response<Body>, is_head: bool) -> Result<Next, Gone> {
+    async fn give_changed(
+        &mut self,
+        response: http::Response<Body>,
+        added: &Added,
+        is_head: bool,
+    ) -> Result<Next, Gone> {
         let (parts, body) = response.into_parts();
         let head = &self.answer;
         let has_body = !is_head && !matches!(head.status.as_u16(), 204 | 304);
@@ -264,7 +279,7 @@ impl Session {
         };
         let (framing, ending) = (outward(framing, self.request.is_1_1), self.ending(framing));
         let without = if parts.extensions.get::<BodyChanged>().is_some() { &STALE[..] } else { &[] };
-        let changes = Changes { added: &parts.headers, without, length };
+        let changes = Changes { added, without, length };
         self.client.write(|out| {
             let mut writer = Writer(out);
             writer.status_line(head.status, Some(head.reason()));

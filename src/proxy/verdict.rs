@@ -6,11 +6,11 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body as _;
 
 use super::{
-    answer::Heard,
+    answer::{Added, Heard},
     body::Body,
     inspect::{Inspection, Judged, given},
     shadow::ShadowJob,
@@ -42,7 +42,7 @@ pub(super) struct Verdict<'v> {
 #[derive(Default)]
 struct Outcome {
     /// What is written into its head, where a lead has a score.
-    written: Option<Vec<(HeaderName, HeaderValue)>>,
+    written: Option<Added>,
     /// Why none has.
     skip: Option<Skip>,
     patched: Option<Vec<u8>>,
@@ -64,35 +64,33 @@ struct Place {
 }
 
 impl Verdict<'_> {
-    /// Writes the scores of accepted leads into the answer, records them, and counts the request. A panic on the way
-    /// leaves the answer as it is.
-    pub(super) fn deliver(self, mut heard: Heard) -> Response<Body> {
+    /// Writes the scores of accepted leads into the answer, records them, and counts the request; the answer, and the
+    /// headers that are to be added to it. A panic on the way leaves the answer as it is.
+    pub(super) fn deliver(self, heard: Heard<'_>) -> (Response<Body>, Added) {
         let weighed = catch_unwind(AssertUnwindSafe(|| self.weigh(&heard)));
         let Outcome { written, skip, patched } =
             weighed.unwrap_or_else(|_| Outcome { skip: Some(Skip::Panic), ..Outcome::default() });
         let metrics = self.snapshot.metrics(Some(&self.inspection.route));
-        let headers = &mut heard.parts.headers;
-        match (written, skip) {
-            (Some(written), _) => {
+        let told = match (&written, skip) {
+            (Some(_), _) => {
                 metrics.count(RequestOutcome::Scored);
-                for (name, value) in written {
-                    headers.insert(name, value);
-                }
-                headers.insert(enrich::LEADWIRE, enrich::SCORED);
+                enrich::SCORED
             }
             (None, Some(reason)) => {
                 metrics.skip(reason);
-                headers.insert(enrich::LEADWIRE, enrich::skipped(reason));
+                enrich::skipped(reason)
             }
             (None, None) => {
                 metrics.count(RequestOutcome::Passed);
-                headers.insert(enrich::LEADWIRE, enrich::PASSED);
+                enrich::PASSED
             }
-        }
-        heard.finish(patched)
+        };
+        let mut added = written.unwrap_or_default();
+        added.push((enrich::LEADWIRE, told));
+        (heard.finish(patched), added)
     }
 
-    fn weigh(&self, heard: &Heard) -> Outcome {
+    fn weigh(&self, heard: &Heard<'_>) -> Outcome {
         let answer = heard.answer();
         self.record_rules(answer);
         let route = &self.inspection.route;
@@ -124,7 +122,7 @@ impl Verdict<'_> {
     }
 
     /// The last known scores of the records that a read answers with.
-    fn show(&self, heard: &Heard, answer: Answer<'_, '_>) -> Outcome {
+    fn show(&self, heard: &Heard<'_>, answer: Answer<'_, '_>) -> Outcome {
         let (route, now) = (&self.inspection.route, now_ms());
         let known = route.records(&self.inspection.notes, answer).into_iter().filter_map(|record| {
             let memory = self.worker.known.find(&route.model, &record.id, now)?;
@@ -178,7 +176,7 @@ impl Verdict<'_> {
     }
 
     /// The headers of the answer: of one score, or of several where the route allows so many.
-    fn headers(&self, given: &[Given<'_>]) -> Vec<(HeaderName, HeaderValue)> {
+    fn headers(&self, given: &[Given<'_>]) -> Added {
         let inject = &self.inspection.route.inject;
         if given.len() <= inject.max_items { enrich::headers(&inject.headers, given) } else { Vec::new() }
     }
@@ -186,7 +184,7 @@ impl Verdict<'_> {
     /// The answer's body with scores in it, where the route asks for that and the body can take it.
     fn patch<'g>(
         &self,
-        heard: &Heard,
+        heard: &Heard<'_>,
         doc: Option<Doc<'_, '_>>,
         placed: impl Iterator<Item = (&'g Place, Given<'g>)>,
     ) -> Option<Vec<u8>> {

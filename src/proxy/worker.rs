@@ -85,7 +85,11 @@ impl Proxy {
             let (shared, stopped) = (shared.clone(), stopped.clone());
             let run = move || {
                 let worker = Rc::new(Worker::new(&shared, index));
-                LocalSet::new().block_on(&runtime, worker.run(socket, stopped));
+                // A task like the others: what is waited for here is looked at whenever anything happens.
+                let tasks = LocalSet::new();
+                let run = tasks.spawn_local(worker.run(socket, stopped));
+                // A panic in it has been printed, and ends the worker.
+                _ = tasks.block_on(&runtime, run);
             };
             workers.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
         }

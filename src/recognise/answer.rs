@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::{
     doc::Doc,
+    headers::{Headers, ascii},
     place::{Head, Hidden, LONGEST, Message, taken},
     predicate::Predicate,
     routes::{Captures, Route},
@@ -23,7 +24,7 @@ pub struct Answer<'a, 't> {
     /// The status.
     pub status: StatusCode,
     /// The headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a dyn Headers,
     /// The body; `None` where there is none or it could not be read.
     pub doc: Option<Doc<'a, 't>>,
 }
@@ -63,7 +64,7 @@ impl Route {
                 let written = matches!(node.kind, Kind::String | Kind::Number);
                 if written { self.id_of(&doc.string(node)) } else { None }
             }
-            IdSource::Header(name) => self.id_of(answer.headers.get(name)?.to_str().ok()?),
+            IdSource::Header(name) => self.id_of(ascii(answer.headers.first(name)?)?),
             IdSource::Request(_) | IdSource::Each(_) | IdSource::Path(_) => None,
         }
     }

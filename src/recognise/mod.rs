@@ -12,6 +12,7 @@ mod routes; // method and path -> candidates
 mod select; // RFC 9535 selectors -> lead objects
 mod coerce; // the forms a value arrives in
 mod time; // the forms a time arrives in
+mod headers; // headers, in a map or in a head
 mod place; // one value of a head or a body
 mod predicate; // conditions on head and body
 mod fields; // the feature map, in one pass over an object
@@ -24,11 +25,12 @@ mod redact; // what may be said of a request
 pub use self::{
     answer::{Answer, Pairs, Unpaired},
     coerce::{read, read_text},
-    content::{Mode, View, decode, decodes, offer},
+    content::{Mode, View, decode, decodes, is_readable, offer},
     doc::{At, Doc, Duplicate},
+    headers::{Headers, ascii},
     redact::{Masked, Redact},
     request::{Found, Recogniser, Scratch, Skipped},
-    routes::{Candidates, RequestHead, Route},
+    routes::{Candidates, Fits, RequestHead, Route},
     rules::{Notes, Record},
     scan::{Kind, Malformed, Node, Tape},
     time::millis as time_ms,

@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use regex::Regex;
 
 use super::{
     coerce,
     doc::{At, Doc, Duplicate},
+    headers::Headers,
     routes::Captures,
     scan::Kind,
     select::{Program, Selected},
@@ -43,7 +44,7 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head<'a> {
     /// The headers.
-    pub(super) headers: &'a HeaderMap,
+    pub(super) headers: &'a dyn Headers,
     /// What the route's `{name}`s stood for.
     pub(super) captures: &'a Captures<'a>,
     /// The URL's query, without `?`.
@@ -189,9 +190,7 @@ impl<'a> Head<'a> {
     /// What stands at a place of the head.
     pub(super) fn text(&self, place: &Place) -> Option<Cow<'a, str>> {
         match place {
-            Place::Header(name) => {
-                self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
-            }
+            Place::Header(name) => self.headers.first(name).map(String::from_utf8_lossy),
             Place::Path(name) => self.captures.named(name).map(decoded),
             Place::Query(key) => query_value(self.query?, key),
             Place::Body(_) | Place::Select(_) => None,

@@ -9,7 +9,7 @@ use super::{
     fields::{FieldScratch, Fields},
     place::{Head, Hidden, Message, decoded, id_at},
     predicate::Predicate,
-    routes::{Candidates, Captures, RequestHead, Route, Router},
+    routes::{Candidates, Captures, Fits, RequestHead, Route, Router},
     rules::{Notes, Witness},
     scan::{Kind, Tape},
     select::Selected,
@@ -96,15 +96,14 @@ impl Recogniser {
         self.fields.len() + self.identity.len()
     }
 
-    /// Whether there is a route for a method and a path, whatever else it asks for.
-    pub fn may_take(&self, method: &str, path: &str) -> bool {
-        self.router.knows(method, path)
+    /// The routes for a method and a path, whatever else they ask for; `None` where there are none.
+    pub fn fits(&self, method: &str, path: &str) -> Option<Fits<'_>> {
+        self.router.at(method, path)
     }
 
     /// The routes that may take a request, or `None` where no body could make it ours.
     pub fn candidates<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
-        let candidates = self.router.at(head)?;
-        candidates.open().next().is_some().then_some(candidates)
+        Candidates::of(self.fits(head.method.as_str(), head.path)?, head)
     }
 
     /// The routes of a request's method and path, most specific first, each with the place among its predicates of the
@@ -114,7 +113,8 @@ impl Recogniser {
         head: RequestHead<'_>,
         body: Option<Doc<'_, '_>>,
     ) -> Vec<(Arc<Route>, Option<usize>)> {
-        let Some(candidates) = self.router.at(head) else { return Vec::new() };
+        let Some(fits) = self.fits(head.method.as_str(), head.path) else { return Vec::new() };
+        let candidates = Candidates::all(fits, head);
         // A key that stands twice is told as the reason to skip.
         let denied = |route| candidates.denied(route, body).unwrap_or(None);
         candidates.routes().map(|route| (route.clone(), denied(route))).collect()
@@ -174,11 +174,6 @@ impl<'r> Candidates<'r> {
     /// The route that the request is counted under while its body is unread.
     pub fn likely(&self) -> Option<Arc<Route>> {
         self.open().next().cloned()
-    }
-
-    /// Whether a route that may take the request looks at its body.
-    pub fn needs_body(&self) -> bool {
-        self.open().any(|route| route.needs_body())
     }
 
     /// The routes that the head alone does not rule out.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use super::{
+    headers::Headers,
     paths::{Paths, Template},
     predicate::Predicate,
     rules::{AliasProgram, FeedbackProgram, OutcomeProgram},
@@ -185,13 +186,20 @@ impl<'a> Captures<'a> {
 /// Templates of one path that fit it at once; further ones, the least specific, are left out.
 const MAX_OVERLAP: usize = 8;
 
+/// The routes of the templates that a path fits.
+#[derive(Clone, Copy, Debug)]
+pub struct Fits<'r> {
+    /// Those of each template, most specific first, each with its number of literal segments.
+    groups: [(&'r [Arc<Route>], usize); MAX_OVERLAP],
+    count: usize,
+}
+
 /// The routes for a request's path.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidates<'r> {
-    /// The routes of each template that the path fits, most specific first, each with its number of literal segments.
-    groups: [(&'r [Arc<Route>], usize); MAX_OVERLAP],
-    count: usize,
+    fits: Fits<'r>,
     pub(super) head: RequestHead<'r>,
+    needs_body: bool,
 }
 
 /// A request's head, as far as routes look at it.
@@ -204,10 +212,29 @@ pub struct RequestHead<'a> {
     /// The URL's query, without `?`.
     pub query: Option<&'a str>,
     /// The headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a dyn Headers,
 }
 
 impl<'r> Candidates<'r> {
+    /// Those of `fits`, which is of the path in `head`; `None` where no body could make the request ours.
+    pub fn of(fits: Fits<'r>, head: RequestHead<'r>) -> Option<Self> {
+        let mut candidates = Candidates::all(fits, head);
+        candidates.open().next()?;
+        let needs_body = candidates.open().any(|route| route.needs_body());
+        candidates.needs_body = needs_body;
+        Some(candidates)
+    }
+
+    /// The same, whether or not the request can be ours; nobody looks at its body.
+    pub(super) fn all(fits: Fits<'r>, head: RequestHead<'r>) -> Self {
+        Self { fits, head, needs_body: false }
+    }
+
+    /// Whether a route that may take the request looks at its body.
+    pub fn needs_body(&self) -> bool {
+        self.needs_body
+    }
+
     /// The path's parts under the names that `route` gives them.
     pub(super) fn captures(&self, route: &'r Route) -> Captures<'r> {
         Captures(Some((&route.template, self.head.path)))
@@ -215,9 +242,21 @@ impl<'r> Candidates<'r> {
 
     /// The routes whose path fits, most specific first: by literal segments, then by predicates.
     pub(super) fn routes(&self) -> impl Iterator<Item = &'r Arc<Route>> + '_ {
+        self.fits.routes()
+    }
+}
+
+impl<'r> Fits<'r> {
+    fn routes(&self) -> impl Iterator<Item = &'r Arc<Route>> + '_ {
+        let groups = self.groups.get(..self.count).unwrap_or_default();
         let mut taken = [0; MAX_OVERLAP];
         std::iter::from_fn(move || {
-            let heads = self.groups.iter().take(self.count).zip(&mut taken);
+            // Mostly it is one template.
+            if let ([(routes, _)], [taken, ..]) = (groups, &mut taken) {
+                *taken += 1;
+                return routes.get(*taken - 1);
+            }
+            let heads = groups.iter().zip(&mut taken);
             let heads = heads.filter_map(|((routes, literals), taken)| {
                 routes.get(*taken).map(|route| (route, (*literals, route.when.len()), taken))
             });
@@ -282,20 +321,11 @@ impl Router {
         &mut self.methods[index].1
     }
 
-    /// Whether any route is for a method and a path.
-    pub fn knows(&self, method: &str, path: &str) -> bool {
-        let mut is_known = false;
-        if let Some((_, paths)) = self.methods.iter().find(|(known, _)| known.as_str() == method) {
-            paths.each(path, &mut |_, _| is_known = true);
-        }
-        is_known
-    }
-
-    /// The routes for a request's path, or `None` where it is not ours.
-    pub fn at<'r>(&'r self, head: RequestHead<'r>) -> Option<Candidates<'r>> {
-        let (_, paths) = self.methods.iter().find(|(method, _)| method == head.method)?;
-        let mut candidates = Candidates { groups: [(&[], 0); MAX_OVERLAP], count: 0, head };
-        paths.each(head.path, &mut |routes, literals| candidates.add(routes, literals));
-        (candidates.count > 0).then_some(candidates)
+    /// The routes for a method and a path, or `None` where there are none.
+    pub fn at<'r>(&'r self, method: &str, path: &str) -> Option<Fits<'r>> {
+        let (_, paths) = self.methods.iter().find(|(known, _)| known.as_str() == method)?;
+        let mut fits = Fits { groups: [(&[], 0); MAX_OVERLAP], count: 0 };
+        paths.each(path, &mut |routes, literals| fits.add(routes, literals));
+        (fits.count > 0).then_some(fits)
     }
 }

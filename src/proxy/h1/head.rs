@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::framing::Refusal;
+use crate::recognise::Headers;
 
 /// Headers that mean something to whoever passes them on; all others are [`Role::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,17 +155,20 @@ impl Head {
     /// A request's target.
     pub(crate) fn target(&self) -> Target<'_> {
         let text = self.text(&self.second);
-        if text.starts_with('/')
-            && let Some((before, _)) = text.split_once('#')
-        {
-            return Target::Fragment(before.split_once('?').map_or(before, |(path, _)| path));
-        }
-        // All bytes are looked at, many at a time.
-        let are_plain = text.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic());
-        if !are_plain || !text.starts_with('/') {
+        if !text.starts_with('/') {
             return Target::Odd;
         }
-        Target::Plain(text.split_once('?').map_or(text, |(path, _)| path))
+        let path = || {
+            let end = text.bytes().position(|byte| matches!(byte, b'?' | b'#'));
+            end.and_then(|end| text.get(..end)).unwrap_or(text)
+        };
+        // All bytes are looked at, many at a time.
+        let look = |(all, any), byte: u8| (all & byte.is_ascii_graphic(), any | (byte == b'#'));
+        match text.bytes().fold((true, false), look) {
+            (_, true) => Target::Fragment(path()),
+            (false, false) => Target::Odd,
+            (true, false) => Target::Plain(path()),
+        }
     }
 
     /// The target from its path on, as a server expects it; `None` where it has no path.
@@ -216,13 +220,7 @@ impl Head {
         let bytes = Bytes::copy_from_slice(&self.bytes);
         let mut has_length = self.has(Role::TransferEncoding);
         for field in &self.fields {
-            let mut value = field.value(&bytes);
-            match field.role {
-                Role::ContentLength if std::mem::replace(&mut has_length, true) => continue,
-                Role::ContentLength => value = first_word(value),
-                Role::TransferEncoding if is_identity(value) => continue,
-                _ => {}
-            }
+            let Some(value) = field.understood(&bytes, &mut has_length) else { continue };
             let name = match field.role {
                 Role::ContentLength => header::CONTENT_LENGTH,
                 Role::Host => header::HOST,
@@ -234,21 +232,39 @@ impl Head {
         Ok(map)
     }
 
-    /// A request's line and headers, for whoever looks into them.
+    /// A request's line, for whoever looks into it. Its headers are looked up where they stand.
     pub(crate) fn request(&self) -> Result<http::request::Parts, Refusal> {
-        if self.target_bytes().contains(&b'#') {
+        // Should a map be made of them after all, it takes them.
+        let is_long = |field: &Field| field.name_length > u32::from(u16::MAX);
+        if self.target_bytes().contains(&b'#') || self.fields.iter().any(is_long) {
             return Err(Refusal::Head);
         }
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = Method::from_bytes(self.method().as_bytes()).map_err(|_| Refusal::Head)?;
         parts.uri = Uri::try_from(self.target_bytes()).map_err(|_| Refusal::Head)?;
-        parts.headers = self.map()?;
         Ok(parts)
     }
 
     fn text(&self, range: &Range<usize>) -> &str {
         let bytes = self.bytes.get(range.clone()).unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+/// As [`Head::map`] has them.
+impl Headers for Head {
+    fn each<'h>(&'h self, name: &HeaderName, found: &mut dyn FnMut(&'h [u8])) {
+        let wanted = name.as_str().as_bytes();
+        let mut has_length = *name == header::CONTENT_LENGTH && self.has(Role::TransferEncoding);
+        for field in &self.fields {
+            // Nearly all are of another length, and need not be looked at.
+            if field.name_length as usize == wanted.len()
+                && field.name(&self.bytes).eq_ignore_ascii_case(wanted)
+                && let Some(value) = field.understood(&self.bytes, &mut has_length)
+            {
+                found(value);
+            }
+        }
     }
 }
 
@@ -274,6 +290,18 @@ impl Field {
     fn value<'h>(&self, bytes: &'h [u8]) -> &'h [u8] {
         let start = self.value as usize;
         bytes.get(start..start + self.value_length as usize).unwrap_or_default()
+    }
+
+    /// Its value; `None` where it is left out of account: a length behind another, or one that a coding goes before, and a
+    /// coding that codes nothing.
+    fn understood<'h>(&self, bytes: &'h [u8], has_length: &mut bool) -> Option<&'h [u8]> {
+        let value = self.value(bytes);
+        match self.role {
+            Role::ContentLength if std::mem::replace(has_length, true) => None,
+            Role::ContentLength => Some(first_word(value)),
+            Role::TransferEncoding if is_identity(value) => None,
+            _ => Some(value),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     spare::borrow_input,
     write::{Changes, Ending, Writer},
 };
+use crate::recognise::Headers;
 
 const MOST: usize = 8;
 
@@ -206,7 +207,7 @@ fn what_is_added_takes_the_place_of_what_has_its_name() {
     let head = answer(text).unwrap();
     let check = |names: &[&'static str], without: &[http::HeaderName], length, expected: &str| {
         let added = names.iter().map(|name| (http::HeaderName::from_static(name), "7".parse().unwrap()));
-        let (added, mut out) = (added.collect(), Vec::new());
+        let (added, mut out): (Vec<_>, _) = (added.collect(), Vec::new());
         let framing = Framing::Exact(length);
         Writer(&mut out).changed(&head, framing, &Changes { added: &added, without, length: Some(length) });
         assert_eq!(String::from_utf8(out).unwrap(), expected.replace('\n', "\r\n"), "{names:?} {without:?}");
@@ -248,6 +249,34 @@ fn a_map_has_one_length_and_none_beside_a_coding() {
     assert_eq!(lengths("Content-Length: 5\nContent-Length: 5\n"), ["5"]);
     assert_eq!(lengths("Content-Length: 5, 5\n"), ["5"]);
     assert_eq!(lengths("Content-Length: 5\nTransfer-Encoding: chunked\n"), [""; 0]);
+}
+
+#[test]
+fn a_head_is_asked_for_what_its_map_has() {
+    for headers in [
+        "Content-Length: 5\nHost: a\ncontent-length: 5\n",
+        "Content-Length: 5, 5\nX-A: 1\nx-a:\nX-B: 3\nX-A: \u{e9} \n",
+        "Content-Length: 5\nTransfer-Encoding: identity\nTransfer-Encoding: chunked\n",
+        "Accept: */*\n",
+    ] {
+        let head = request(&format!("POST / HTTP/1.1\n{headers}\n")).unwrap();
+        let map = head.map().unwrap();
+        for name in ["content-length", "transfer-encoding", "host", "x-a", "x-b", "accept"] {
+            let (mut found, name) = (Vec::new(), http::HeaderName::from_static(name));
+            head.each(&name, &mut |value| found.push(value));
+            let expected: Vec<&[u8]> = map.get_all(&name).iter().map(http::HeaderValue::as_bytes).collect();
+            assert_eq!(
+                (head.first(&name), Headers::has(&head, &name)),
+                (expected.first().copied(), !found.is_empty())
+            );
+            assert_eq!(found, expected, "{name} {headers}");
+        }
+    }
+    let long = format!("POST / HTTP/1.1\n{}: 1\n\n", "x".repeat(70_000));
+    let (mut head, mut input) = (Head::default(), lines(&long));
+    let limits = HeadLimits { fields: 8, bytes: 100_000 };
+    assert!(matches!(head.take_request(&mut input, limits), Ok(Parsed::Head)));
+    assert!(head.map().is_err() && head.request().is_err(), "no map takes such a name");
 }
 
 #[tokio::test]

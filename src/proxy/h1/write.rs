@@ -4,7 +4,7 @@
 
 use std::io::Write;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     framing::{Framing, digits},
@@ -28,7 +28,7 @@ pub(crate) enum Ending {
 #[derive(Clone, Copy)]
 pub(crate) struct Changes<'c> {
     /// Headers that take the place of those with their names.
-    pub(crate) added: &'c HeaderMap,
+    pub(crate) added: &'c [(HeaderName, HeaderValue)],
     /// Names of further headers that are left out.
     pub(crate) without: &'c [HeaderName],
     /// The length that is said where one is said.
@@ -67,10 +67,10 @@ impl Writer<'_> {
         let Changes { added, without, length } = *changes;
         let is_replaced = |spelt: &[u8]| {
             let is_it = |name: &HeaderName| spelt.eq_ignore_ascii_case(name.as_str().as_bytes());
-            added.keys().any(is_it) || without.iter().any(is_it)
+            added.iter().any(|(name, _)| is_it(name)) || without.iter().any(is_it)
         };
         self.passed_but(head, framing, is_replaced, length);
-        self.map(added, None, framing);
+        added.iter().for_each(|(name, value)| self.titled(name, value));
     }
 
     fn passed_but(
@@ -117,12 +117,7 @@ impl Writer<'_> {
             }
             match spelling.as_mut().and_then(|spelling| spelling.of(name)) {
                 Some(spelt) => self.line(spelt, value.as_bytes()),
-                None => {
-                    self.title_case(name.as_str());
-                    self.put(b": ");
-                    self.put(value.as_bytes());
-                    self.put(b"\r\n");
-                }
+                None => self.titled(name, value),
             }
         }
     }
@@ -209,16 +204,18 @@ impl Writer<'_> {
         self.0.extend_from_slice(bytes);
     }
 
-    fn title_case(&mut self, name: &str) {
-        let start = self.0.len();
-        self.put(name.as_bytes());
-        let mut upper = true;
-        for byte in self.0.iter_mut().skip(start) {
-            if upper {
-                byte.make_ascii_uppercase();
-            }
-            upper = *byte == b'-';
+    /// One of our headers.
+    fn titled(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let (start, name) = (self.0.len(), name.as_str().as_bytes());
+        self.put(name);
+        let title = self.0.get_mut(start..).unwrap_or_default();
+        title.first_mut().into_iter().for_each(u8::make_ascii_uppercase);
+        for dash in memchr::memchr_iter(b'-', name) {
+            title.get_mut(dash + 1).into_iter().for_each(u8::make_ascii_uppercase);
         }
+        self.put(b": ");
+        self.put(value.as_bytes());
+        self.put(b"\r\n");
     }
 }
 

@@ -45,7 +45,7 @@ pub(in crate::proxy) struct Call<'c> {
 /// A request of a client in HTTP/1, on its way in HTTP/1.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) struct Spelt<'s> {
-    /// What it says now.
+    /// What it says now; its headers only where they differ.
     pub(in crate::proxy) parts: &'s Parts,
     /// How it stood.
     pub(in crate::proxy) head: &'s Head,
@@ -65,7 +65,7 @@ impl Spelt<'_> {
             writer.passed(head, framing);
         }
         // HTTP/1.0 may leave it out, HTTP/1.1 may not.
-        if !head.is_1_1 && !parts.headers.contains_key(header::HOST) {
+        if !head.is_1_1 && !head.has(Role::Host) {
             writer.line(b"Host", to.upstream.authority.as_str().as_bytes());
         }
         writer.end(Ending::Open);
@@ -108,7 +108,10 @@ impl Pool {
         answer: &mut Head,
         to: To<'_>,
     ) -> Result<Answered, UpstreamError> {
-        let framing = framing(&spelt.parts.headers, &body);
+        let framing = match spelt.is_changed {
+            true => framing(&spelt.parts.headers, &body),
+            false => Framing::of_request(spelt.head).map_err(Broken::Head)?,
+        };
         let write = |out: &mut Vec<u8>| spelt.write(out, framing, &to);
         let method = spelt.parts.method.as_str();
         let call = Call { write: &write, body, framing, method, client: None, upgrades: false };

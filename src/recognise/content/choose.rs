@@ -9,6 +9,7 @@ use super::{
 use crate::{
     lead::Skip,
     recognise::{
+        headers::ascii,
         request::Skipped,
         routes::{Candidates, Route},
     },
@@ -67,7 +68,7 @@ impl<'r> Candidates<'r> {
 
     fn content_type(&self) -> Option<&'r str> {
         // What is not ASCII names no form that is known here.
-        let value = self.head.headers.get(http::header::CONTENT_TYPE)?;
-        Some(value.to_str().unwrap_or("?"))
+        let value = self.head.headers.first(&http::header::CONTENT_TYPE)?;
+        Some(ascii(value).unwrap_or("?"))
     }
 }

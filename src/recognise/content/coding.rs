@@ -6,7 +6,10 @@ use brotli_decompressor::{BrotliDecoderParameter, Decompressor};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::lead::Skip;
+use crate::{
+    lead::Skip,
+    recognise::headers::{Headers, ascii},
+};
 
 /// As many codings in a row as are undone; nobody applies more than two.
 const MAX_CODINGS: usize = 4;
@@ -48,30 +51,33 @@ impl Coding {
 }
 
 /// The codings of a body in the order in which they were applied.
-fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Skip> {
-    let mut codings = Vec::new();
-    for value in headers.get_all(header::CONTENT_ENCODING) {
-        for name in value.to_str().map_err(|_| Skip::Encoding)?.split(',') {
-            codings.extend(Coding::parse(name.trim())?);
+fn codings(headers: &dyn Headers) -> Result<Vec<Coding>, Skip> {
+    let (mut codings, mut are_known) = (Vec::new(), true);
+    headers.each(&header::CONTENT_ENCODING, &mut |value| {
+        for name in ascii(value).unwrap_or("?").split(',') {
+            match Coding::parse(name.trim()) {
+                Ok(coding) => codings.extend(coding),
+                Err(_) => are_known = false,
+            }
         }
-    }
-    if codings.len() > MAX_CODINGS { Err(Skip::Encoding) } else { Ok(codings) }
+    });
+    if are_known && codings.len() <= MAX_CODINGS { Ok(codings) } else { Err(Skip::Encoding) }
 }
 
 /// Whether the codings of a body are known here.
-pub fn decodes(headers: &HeaderMap) -> bool {
+pub fn decodes(headers: &dyn Headers) -> bool {
     codings(headers).is_ok()
 }
 
 /// A body without its codings: as it is where it has none, else decoded into `buffer`. `Err(Body)` where that takes more
 /// than `limit` bytes, `Err(Encoding)` where a coding is unknown or broken.
 pub fn decode<'b>(
-    headers: &HeaderMap,
+    headers: &dyn Headers,
     body: &'b [u8],
     limit: usize,
     buffer: &'b mut Vec<u8>,
 ) -> Result<&'b [u8], Skip> {
-    if !headers.contains_key(header::CONTENT_ENCODING) {
+    if !headers.has(&header::CONTENT_ENCODING) {
         return Ok(body);
     }
     let codings = codings(headers)?;
@@ -100,10 +106,12 @@ fn is_zlib(body: &[u8]) -> bool {
 /// Takes from what a client accepts the codings that are not known here, so that the answer can be read; `identity` where
 /// nothing is left. A client that asks for nothing is not spoken for. Whether anything was taken.
 pub fn offer(headers: &mut HeaderMap) -> bool {
-    if accepted(headers).all(is_readable) {
+    if is_readable(headers) {
         return false;
     }
-    let kept: Vec<&str> = accepted(headers).filter(|item| !item.is_empty() && is_readable(item)).collect();
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let items = values.flat_map(|value| accepted(value.as_bytes()));
+    let kept: Vec<&str> = items.filter(|item| !item.is_empty() && is_known(item)).collect();
     let kept = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
     // Parts of what came in a header fit in one.
     if let Ok(value) = HeaderValue::try_from(kept) {
@@ -112,14 +120,20 @@ pub fn offer(headers: &mut HeaderMap) -> bool {
     true
 }
 
+/// Whether the answer can be read in whatever coding a request accepts.
+pub fn is_readable(headers: &dyn Headers) -> bool {
+    let mut is_readable = true;
+    headers.each(&header::ACCEPT_ENCODING, &mut |value| is_readable &= accepted(value).all(is_known));
+    is_readable
+}
+
 /// `gzip`, `br;q=0.5` and so on. What is not ASCII names no coding.
-fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
-    values.flat_map(|value| value.to_str().unwrap_or("?").split(',')).map(str::trim)
+fn accepted(value: &[u8]) -> impl Iterator<Item = &str> {
+    ascii(value).unwrap_or("?").split(',').map(str::trim)
 }
 
 /// Whether an answer can be read that keeps to this: its coding is known here, or it must not be used.
-fn is_readable(item: &str) -> bool {
+fn is_known(item: &str) -> bool {
     let (name, weight) = item.split_once(';').unwrap_or((item, ""));
     let refused =
         weight.trim().strip_prefix("q=0").is_some_and(|rest| rest.trim_matches(['.', '0']).is_empty());

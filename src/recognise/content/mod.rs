@@ -14,7 +14,7 @@ mod xml; // elements
 mod xmlrpc; // elements that are calls
 
 pub use self::{
-    coding::{decode, decodes, offer},
+    coding::{decode, decodes, is_readable, offer},
     detect::Mode,
 };
 
