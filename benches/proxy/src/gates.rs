@@ -6,7 +6,7 @@
 //! hundredth of a call.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     net::SocketAddr,
@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::{
     load::Client,
+    order,
     peers::{Leadwire, Place, check, free, listens, terminate},
     usage::{Tree, threads},
     wire::Asked,
@@ -52,6 +53,9 @@ struct Case {
 /// Requests of the short run and of the long one.
 const TRACED: [u64; 2] = [500, 2_500];
 const COUNTED: [u64; 2] = [2_000, 6_000];
+
+/// Requests after which nothing is run for the first time.
+const FEW: u64 = 500;
 
 /// One figure, and whether it is what it has to be.
 #[derive(Serialize)]
@@ -92,6 +96,16 @@ pub fn run(program: &Path, place: &Place<'_>) -> anyhow::Result<Vec<Gate>> {
         }
     }
     Ok(gates)
+}
+
+/// Symbols of the program that a start and requests of either kind run.
+pub fn run_symbols(program: &Path, place: &Place<'_>) -> anyhow::Result<BTreeSet<String>> {
+    let mut symbols = BTreeSet::new();
+    for case in &CASES {
+        let texts = Run { program, place, case }.callgrind(FEW, &["--demangle=no"])?;
+        texts.iter().for_each(|text| symbols.extend(order::symbols(text, program)));
+    }
+    Ok(symbols)
 }
 
 /// Whether a tool is there and allowed to do its work.
@@ -171,15 +185,23 @@ impl Run<'_> {
     }
 
     fn count(&self, requests: u64) -> anyhow::Result<Counted> {
+        Counted::read(&self.callgrind(requests, &["--separate-threads=yes"])?)
+    }
+
+    /// What callgrind writes of so many requests.
+    fn callgrind(&self, requests: u64, options: &[&str]) -> anyhow::Result<Vec<String>> {
         let folder = self.place.folder.join("counted");
         fs::create_dir_all(&folder)?;
-        let tool = ["valgrind", "--tool=callgrind", "--separate-threads=yes"].map(OsString::from);
+        let mut tool: Vec<OsString> = ["valgrind", "--tool=callgrind"].map(OsString::from).into();
+        tool.extend(options.iter().map(OsString::from));
         let mut out = OsString::from("--callgrind-out-file=");
         out.push(folder.join("out"));
-        self.serve(&[&tool[..], &[out]].concat(), requests)?;
-        let counted = Counted::read(&folder);
+        tool.push(out);
+        self.serve(&tool, requests)?;
+        let read = |entry: std::io::Result<fs::DirEntry>| fs::read_to_string(entry?.path());
+        let texts = fs::read_dir(&folder)?.map(read).collect::<Result<_, _>>()?;
         fs::remove_dir_all(&folder)?;
-        counted
+        Ok(texts)
     }
 
     /// Starts the program under a tool, asks so often, and stops it; the id of its worker thread.
@@ -259,10 +281,9 @@ struct Counted {
 impl Counted {
     /// Callgrind writes a file for each thread, without its name: the one that runs SQLite writes the lead log, and of
     /// the others the busiest is the worker.
-    fn read(folder: &Path) -> anyhow::Result<Self> {
+    fn read(texts: &[String]) -> anyhow::Result<Self> {
         let mut counted = Self { worker: 0, lead_log: 0 };
-        for entry in fs::read_dir(folder)? {
-            let text = fs::read_to_string(entry?.path())?;
+        for text in texts {
             let totals = text.lines().find_map(|line| line.strip_prefix("totals: "));
             let total: u64 = totals.map_or(Ok(0), |total| total.trim().parse())?;
             if text.contains("sqlite3") {

@@ -8,6 +8,7 @@
 mod gates;
 mod goals;
 mod load;
+mod order;
 mod peers;
 mod report;
 mod rounds;
@@ -37,6 +38,9 @@ struct Options {
     /// System calls and instructions of one request instead; fails where there are more than there may be.
     #[arg(long)]
     gates: bool,
+    /// Write .cargo/order.ld instead, which tells the linker what to lay side by side.
+    #[arg(long)]
+    order: bool,
     /// Print JSON instead of Markdown.
     #[arg(long)]
     json: bool,
@@ -52,6 +56,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let folder = tempfile::tempdir()?;
     let place = Place { folder: folder.path(), upstream: load::upstream()?, admin: peers::free()? };
+    if options.order {
+        order::write(&options.bin.canonicalize()?, &place)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if options.gates { gates(&options, &place) } else { compare(&options, &place) }
 }
 
