@@ -1,6 +1,6 @@
 //! The lead log as rows for other programs: one for each score, with what became of its lead.
 //!
-//! The columns are those of [`ExportRow`], in that order; [`EXPORT_VERSION`] counts their changes. All rows are of one
+//! The columns are those of [`ExportRow`], in that order. All rows are of one
 //! moment, since they are read in one transaction, and each is gone before the next is read: memory does not grow with the
 //! log. A label stands at the last score that a version gave its lead before anything had become of it, and nowhere else: it is
 //! what `labels.rs` says of that score, and lost once the horizon is over.
@@ -17,9 +17,6 @@ use super::{
     store::{Store, StoreError},
 };
 use crate::lead::Score;
-
-/// The version of the columns. A column that is added at the end leaves it as it is.
-pub const EXPORT_VERSION: u32 = 2;
 
 /// The names of the columns, in order.
 pub(super) const COLUMNS: [&str; 22] = [

@@ -43,7 +43,7 @@ pub use self::{
     counted::Counted,
     erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
     evidence::{Horizon, Stretch, Versus},
-    export::{EXPORT_VERSION, ExportError, ExportRow, Span, Tombstone},
+    export::{ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
     flat::{FlatError, read_features},
     history::{GivenShadow, Scoring, ToldOutcome},

@@ -327,8 +327,8 @@ impl Store {
     }
 }
 
-/// SQLite plans a statement anew for each `LIMIT ?` that it is given, unless it is told that plans are to stay. That took
-/// seven times as long as all the rest of counting a lead.
+/// SQLite plans a statement anew for each `LIMIT ?` that it is given, unless it is told that plans are to stay. To plan takes much
+/// longer than to count a lead.
 fn plan_once(connection: &Connection) -> Result<(), StoreError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())

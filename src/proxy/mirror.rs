@@ -46,7 +46,7 @@ impl Mirror {
         Self { pool, expiry: Rc::clone(expiry), share, due: Cell::default(), in_flight: Cell::default() }
     }
 
-    /// Copies a request that a route took, where it is its turn. `parts` have no hop-by-hop headers any more, and are as
+    /// Copies a request that a route took and whose turn it is. `parts` have no hop-by-hop headers any more, and are as
     /// the client sent them otherwise.
     pub(super) fn copy(
         self: &Rc<Self>,
@@ -56,9 +56,6 @@ impl Mirror {
         snapshot: Arc<Snapshot>,
     ) {
         let Some(settings) = &snapshot.config.mirror else { return };
-        if !self.is_due(settings.percent) {
-            return;
-        }
         let copied = body.copy().filter(|copied| self.fits(size(parts, copied), settings));
         let Some(body) = copied else { return snapshot.mirrored.count(Mirrored::Dropped) };
         let load = Load::new(self, size(parts, &body));
@@ -66,7 +63,7 @@ impl Mirror {
     }
 
     /// Every n-th request: 40 percent are the third and the fifth of five.
-    fn is_due(&self, percent: u32) -> bool {
+    pub(super) fn is_due(&self, percent: u32) -> bool {
         let due = self.due.get() + percent;
         self.due.set(due % 100);
         due >= 100

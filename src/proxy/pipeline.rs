@@ -55,6 +55,8 @@ pub(super) struct Exchange<'w> {
     pub(super) stand_in: Option<&'w StandIn>,
     /// How the client spelt its headers.
     spelt: Option<&'w Head>,
+    /// A map was made of them; it may be empty by now.
+    is_mapped: Cell<bool>,
     /// How the CRM spelt those of its last answer, where `is_apart`.
     answer: RefCell<Head>,
     /// What is given has no headers but those; what is added to them stands in `added`.
@@ -84,8 +86,9 @@ impl<'w> Exchange<'w> {
         via: Option<&'w Via>,
         spelt: Option<&'w Head>,
     ) -> Self {
-        let (answer, is_apart, added) = (RefCell::default(), Cell::new(false), RefCell::default());
-        Self { worker, snapshot, via, stand_in: None, spelt, answer, is_apart, added, fits: None }
+        let (answer, added) = (RefCell::default(), RefCell::default());
+        let (is_mapped, is_apart) = (Cell::new(false), Cell::new(false));
+        Self { worker, snapshot, via, stand_in: None, spelt, is_mapped, answer, is_apart, added, fits: None }
     }
 
     /// The same with a head whose memory is used again, and the routes for the request's path.
@@ -206,9 +209,10 @@ impl<'w> Exchange<'w> {
 
     /// Copies what a route took for the mirror, if there is one.
     fn mirror(&self, parts: &mut Parts, plan: &Plan<'_>) {
-        if let Some(_) = self.snapshot.config.mirror
+        if let Some(settings) = &self.snapshot.config.mirror
             && let Plan::Skip(_, body) | Plan::Judge(_, body, _) = plan
             && self.stand_in.is_none()
+            && self.worker.mirror.is_due(settings.percent)
             && self.fill(parts).is_ok()
         {
             self.worker.mirror.copy(parts, self.spelt, body, self.worker.snapshot());
@@ -275,8 +279,8 @@ impl<'w> Exchange<'w> {
     }
 
     /// The head that a request's headers still stand in.
-    fn unmapped(&self, parts: &Parts) -> Option<&'w Head> {
-        self.spelt.filter(|_| parts.headers.is_empty())
+    fn unmapped(&self) -> Option<&'w Head> {
+        self.spelt.filter(|_| !self.is_mapped.get())
     }
 
     /// A request's headers.
@@ -284,7 +288,7 @@ impl<'w> Exchange<'w> {
     where
         'w: 'p,
     {
-        match self.unmapped(parts) {
+        match self.unmapped() {
             Some(head) => head,
             None => &parts.headers,
         }
@@ -292,8 +296,9 @@ impl<'w> Exchange<'w> {
 
     /// Makes a map of a request's headers, for whoever changes or keeps them.
     fn fill(&self, parts: &mut Parts) -> Result<(), UpstreamError> {
-        if let Some(head) = self.unmapped(parts) {
+        if let Some(head) = self.unmapped() {
             parts.headers = head.map().map_err(Broken::Head)?;
+            self.is_mapped.set(true);
             hop::strip(&mut parts.headers);
         }
         Ok(())
@@ -307,7 +312,7 @@ impl<'w> Exchange<'w> {
             let is_spoofed = head.lines().any(|(_, name, _)| enrich::is_ours(name, ours));
             !is_spoofed && (!reads || is_readable(head))
         };
-        if self.unmapped(parts).is_some_and(is_as_it_was) {
+        if self.unmapped().is_some_and(is_as_it_was) {
             return Ok(false);
         }
         self.fill(parts)?;

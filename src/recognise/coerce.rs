@@ -210,11 +210,11 @@ fn number(text: &str) -> Value<'static> {
 
 /// `-$5` as `5` and that it is less than nothing; `None` where no sign stands beside it.
 fn unsigned(text: &str) -> Option<(&str, bool)> {
-    let positive = text.strip_prefix('-');
-    let rest = positive.unwrap_or(text);
+    let behind_minus = text.strip_prefix('-');
+    let rest = behind_minus.unwrap_or(text);
     let strip = |sign: &&str| rest.strip_prefix(sign).or_else(|| rest.strip_suffix(sign));
     let bare = SIGNS.iter().find_map(strip)?.trim();
-    Some((bare, positive.is_some())).filter(|(bare, _)| !bare.starts_with(['-', '+']))
+    Some((bare, behind_minus.is_some())).filter(|(bare, _)| !bare.starts_with(['-', '+']))
 }
 
 fn bare(text: &str) -> Value<'static> {

@@ -56,7 +56,8 @@ impl Notation {
             None => (false, word),
         };
         let bare = self.sign.map_or(rest, |sign| without(rest, sign));
-        if minus && bare.starts_with(['-', '+']) {
+        // One sign is enough; `+5` alone is a number, as in a lead.
+        if (minus || bare.len() < rest.len()) && bare.starts_with(['-', '+']) {
             return None;
         }
         let number = match self.decimals {
@@ -152,5 +153,6 @@ mod tests {
         // Two currencies are no one number; nor are codes.
         check(&["$5", "€5", "5"], Ok("- - 5"));
         check(&["K5", "K7"], Ok("- -"));
+        check(&["$5", "$-5", "$+5", "-$-5", "-5", "+5"], Ok("5 - - - -5 5"));
     }
 }

@@ -56,6 +56,20 @@ async fn create(
 }
 
 #[test]
+fn a_forged_score_does_not_reach_a_crm_in_http_2_though_it_is_all_there_is() {
+    let (address, seen) = http2_crm();
+    let config = CONFIG.replace("upstream: http://127.0.0.1:8069", "upstream: h2c://127.0.0.1:8069");
+    let sidecar = Running::with(address, &config, |models| {
+        copy_folder(&shipped_model(), &models.join("lead/1"));
+    });
+    let mut client = sidecar.client();
+    client.send(format!("POST {CREATE} HTTP/1.0\r\nX-Lead-Score: 100\r\n\r\n").as_bytes());
+    assert_eq!(client.receive().status(), 201);
+    let head = seen.lock().unwrap().pop().unwrap();
+    assert_eq!((head.uri.path(), head.headers.get("x-lead-score")), (CREATE, None));
+}
+
+#[test]
 fn a_lead_is_scored_on_its_way_to_a_crm_in_http_2() {
     let (address, seen) = http2_crm();
     let config = CONFIG.replace("upstream: http://127.0.0.1:8069", "upstream: h2c://127.0.0.1:8069");

@@ -10,6 +10,9 @@ use super::{gates, peers::Place};
 /// Where the linker finds it; `build.rs` names it.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cargo/order.ld");
 
+/// A sidecar runs more functions than that.
+const LEAST: usize = 500;
+
 /// Functions that are run for one type and stand there for a hundred, which cannot be told apart by name.
 const MANY: [&str; 3] = [
     "_ZN4core5slice4sort6stable9quicksort9quicksort",
@@ -27,6 +30,7 @@ pub fn write(program: &Path, place: &Place<'_>) -> anyhow::Result<()> {
         "/* Functions that a sidecar runs, so that they lie side by side. Written by benches/proxy/run --order. */\n\
          SECTIONS {\n  .text.run : {\n",
     );
+    anyhow::ensure!(patterns.len() > LEAST, "{} functions: {} has no symbols", patterns.len(), program.display());
     for pattern in &patterns {
         writeln!(script, "    *({pattern})")?;
     }
@@ -44,7 +48,11 @@ fn pattern(symbol: &str) -> Option<String> {
         Some(name) => Some(format!(".text.{name}17h* .text.unlikely.{name}17h*")),
         // What has no symbol is called `(below main)`, or by its address.
         None if symbol.starts_with("0x") || symbol.starts_with('(') => None,
-        None => Some(format!(".text.{symbol}")),
+        None => Some(match symbol.rsplit_once('.') {
+            // A copy of a function, numbered by the link.
+            Some((name, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => format!(".text.{name}.*"),
+            _ => format!(".text.{symbol}"),
+        }),
     }
 }
 
@@ -90,6 +98,8 @@ mod tests {
         let check = |symbol, expected: Option<&str>| assert_eq!(pattern(symbol).as_deref(), expected);
         check("_ZN3run17h0123456789abcdefE", Some(".text._ZN3run17h* .text.unlikely._ZN3run17h*"));
         check("sqlite3_step", Some(".text.sqlite3_step"));
+        check("_RNvNtCs1_5alloc14box_new_uninit.949", Some(".text._RNvNtCs1_5alloc14box_new_uninit.*"));
+        check("yy_reduce.constprop.0", Some(".text.yy_reduce.constprop.*"));
         check("(below main)", None);
         check("_ZN4core5slice4sort6stable5drift4sort17h0123456789abcdefE", None);
     }

@@ -1,6 +1,6 @@
 //! Where in a head everything stands: its bytes once, and places in them.
 
-use std::{mem::MaybeUninit, ops::Range};
+use std::{fmt, mem::MaybeUninit, ops::Range};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -36,7 +36,7 @@ struct Field {
 }
 
 /// A head of a request or an answer, without the empty line.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Head {
     bytes: Vec<u8>,
     fields: Vec<Field>,
@@ -47,6 +47,13 @@ pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// HTTP/1.0 where this is false.
     pub(crate) is_1_1: bool,
+}
+
+/// Not what stands in it: headers hold secrets.
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Head of {} headers", self.fields.len())
+    }
 }
 
 /// What a request asks for.
