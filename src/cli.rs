@@ -163,7 +163,7 @@ struct TrainCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(mut_arg("out", |out| out.hide(true).default_value("").value_parser(no_out)), mut_arg("state", |state| state.hide(true)))]
+#[command(mut_arg("study", |study| study.hide(true).value_parser(no_study)), mut_arg("out", |out| out.hide(true).default_value("").value_parser(no_out)), mut_arg("state", |state| state.hide(true)))]
 struct RetrainCommand {
     #[command(flatten)]
     options: RetrainOptions,
@@ -178,6 +178,11 @@ fn no_out(text: &str) -> Result<PathBuf, &'static str> {
         "" => Ok(PathBuf::new()),
         _ => Err("versions go where `models` of the configuration says"),
     }
+}
+
+/// The journal of a retraining's search is part of its work.
+fn no_study(_: &str) -> Result<PathBuf, &'static str> {
+    Err("it is kept with the run's other work, in `state` of the configuration")
 }
 
 #[derive(Debug, Args)]

@@ -1,8 +1,8 @@
 """A search of ours beside LightGBM tuned by Optuna, on the same rows, in one run.
 
-    python3 -m venv /tmp/ref && /tmp/ref/bin/pip install lightgbm optuna scikit-learn pandas
+    python3 -m venv .venv && .venv/bin/pip install lightgbm optuna scikit-learn pandas
     cargo build --release
-    /tmp/ref/bin/python benches/reference/lightgbm_search.py train.csv valid.csv \
+    .venv/bin/python benches/reference/lightgbm_search.py train.csv valid.csv \
         --target y --id row_id --drop duration --seeds 3 --leadwire target/release/leadwire
 
 Each trial stops early by the validation AUC, which also chooses the trial: both figures flatter alike. Prints the best AUC for
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--leadwire", help="the released program")
-    parser.add_argument("--kind", default="best", help="what Leadwire searches")
+    parser.add_argument("--kinds", default="trees,best", help="what Leadwire searches, with so many trials for each family")
     options = parser.parse_args()
     (rows, labels), (judged, truth) = read(options)
     fixed = {"objective": "binary", "metric": "auc", "bagging_freq": 1, "num_threads": 1, "verbosity": -1}
@@ -78,23 +78,24 @@ def main() -> None:
         print(f"seed {seed}: AUC {best.value:.4f} in trial {best.number} of {options.trials}, {spent:.0f} CPU s")
         print(f"  {best.params}")
         if options.leadwire:
-            ours(options, seed)
+            for kind in options.kinds.split(","):
+                ours(options, seed, kind)
 
 
-def ours(options: argparse.Namespace, seed: int) -> None:
+def ours(options: argparse.Namespace, seed: int, kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [options.leadwire, "train", "--json", "--data", options.train, "--valid", options.valid]
         command += ["--target", options.target, "--id", options.id, "--drop", options.drop, "--out", f"{folder}/lead"]
-        command += ["--kind", options.kind, "--trials", str(options.trials), "--seed", str(seed)]
+        command += ["--kind", kind, "--trials", str(options.trials), "--seed", str(seed)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     report = json.loads(run.stdout)
     search, auc = report["search"], report["metrics"]["auc"]
-    trials = f"{search['trials']} ({search['pruned']} ended early)"
-    print(f"seed {seed}: leadwire, AUC {auc:.4f} in trial {search['best']} of {trials}, {spent:.0f} CPU s")
-    print(f"  {report['network']} {search['settings']}")
+    told = f"{report['network']}, AUC {auc:.4f} in trial {search['best']} of its {search['trials']}"
+    print(f"seed {seed}: leadwire --kind {kind}: {told}, {search['compared']} in all, {spent:.0f} CPU s")
+    print(f"  {search['settings']}")
 
 
 if __name__ == "__main__":

@@ -226,7 +226,9 @@ pub struct Program {
 pub struct Search {
     /// The study in `study.log`, which lies beside the manifest.
     pub study: String,
-    /// Trials that are over.
+    /// Trials of all families, which the same validation leads judged.
+    pub compared: usize,
+    /// Trials of this study.
     pub trials: usize,
     /// Of them those that came to their end.
     pub complete: usize,

@@ -105,11 +105,11 @@ impl Told<'_> {
             row("nothing to learn from", held_nothing.join(", "));
         }
         lineage.search.iter().for_each(|search| {
-            let Search { study, trials, pruned, settings, .. } = search;
+            let Search { study, compared, settings, .. } = search;
             let settings = trials::settings(settings);
             row(
                 "settings",
-                format!("{settings}; best of {trials} trials, {pruned} ended early (study {study})"),
+                format!("{settings}; best of {compared} trials on the same leads (study {study})"),
             );
         });
         lineage.seed.iter().for_each(|seed| row("seed", seed.to_string()));

@@ -6,7 +6,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
@@ -169,6 +169,19 @@ pub enum TrainError {
     /// The journal of a search.
     #[error(transparent)]
     Study(#[from] JournalError),
+    /// A trial that was fitted again came to something else.
+    #[error(
+        "study {study}: trial {trial} comes to another AUC now, so another program began it: begin a new study"
+    )]
+    Changed {
+        /// Its name.
+        study: String,
+        /// Its best trial.
+        trial: usize,
+    },
+    /// Options of a search, and no search.
+    #[error("--study and --within are for a search: say how many with --trials")]
+    NoTrials,
     /// The network and its schema make no model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -198,6 +211,10 @@ pub fn run(
     options: &TrainOptions,
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<TrainReport, TrainError> {
+    let SearchOptions { trials, within } = &options.search;
+    if trials.unwrap_or_default() == 0 && (within.is_some() || options.study.is_some()) {
+        return Err(TrainError::NoTrials);
+    }
     let model = publish::model_name(&options.out)?;
     let prepared = input::prepare(&options.input, options.seed, (&model, now_ms()))?;
     let study = options.study.as_deref();
@@ -265,10 +282,11 @@ pub(super) fn choose(
             family: Family::Linear,
             seed: options.seed,
             trials,
-            until: options.search.within.and_then(|within| Instant::now().checked_add(within)),
+            until: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
         };
-        return searched(&plan, (families, &study_name(options, prepared)), study, progress);
+        let journal = (study, study_name(options, prepared));
+        return searched(&plan, (families, options.search.within), journal, progress);
     }
     let mut candidates = Vec::new();
     let mut best: Option<Tried> = None;
@@ -290,21 +308,29 @@ pub(super) fn choose(
 /// Searches family by family, each in a study of its own, and keeps the best.
 fn searched(
     plan: &Plan<'_>,
-    (families, name): (&[Family], &str),
-    study: Option<&Path>,
+    (families, within): (&[Family], Option<Duration>),
+    (study, name): (Option<&Path>, String),
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Chosen, TrainError> {
     let failed = |path: &Path, source| JournalError::Io { path: path.into(), source };
     // Without a place of its own it is written all the same, for the version's folder.
-    let folder = tempfile::tempdir().map_err(|error| failed(&std::env::temp_dir(), error))?;
-    let path = study.map_or_else(|| folder.path().join(publish::STUDY), Path::to_path_buf);
-    let mut candidates = Vec::new();
+    let folder = match study {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(|error| failed(&std::env::temp_dir(), error))?),
+    };
+    let beside = folder.as_ref().map(|folder| folder.path().join(publish::STUDY));
+    let path = study.map(Path::to_path_buf).or(beside).unwrap_or_default();
+    let ends = within.and_then(|within| Instant::now().checked_add(within));
+    let (mut candidates, mut compared) = (Vec::new(), 0);
     let mut kept: Option<Found> = None;
-    for family in families {
+    for (left, family) in (1..=families.len() as u32).rev().zip(families) {
+        let now = Instant::now();
+        let until = ends.map(|ends| now + ends.saturating_duration_since(now) / left);
         let name = format!("{name}-{}", family.name());
         let mut journal = Journal::open(&path, &name, Direction::Maximize, now_ms())?;
-        let found = Plan { family: *family, ..*plan }.search(&mut journal, progress)?;
+        let found = Plan { family: *family, until, ..*plan }.search(&mut journal, progress)?;
         let candidate = found.best.candidate.clone();
+        compared += found.search.trials;
         // The earlier, simpler model stays on a tie.
         if kept.as_ref().is_none_or(|kept| candidate.auc > kept.best.candidate.auc) {
             kept = Some(found);
@@ -312,8 +338,8 @@ fn searched(
         candidates.push(candidate);
     }
     let Found { best, search } = kept.ok_or_else(|| TrainError::Fit("nothing was trained".into()))?;
-    let bytes = std::fs::read(&path).map_err(|error| failed(&path, error))?;
-    Ok(Chosen { best, candidates, search: Some(search), journal: Some(bytes) })
+    let journal = std::fs::read(&path).map_err(|error| failed(&path, error))?;
+    Ok(Chosen { best, candidates, search: Some(Search { compared, ..search }), journal: Some(journal) })
 }
 
 /// Other leads, columns, seed or program make another study, which does not go on with this one.
@@ -365,10 +391,10 @@ pub(super) fn tried(
     search: Option<&Search>,
     candidates: &[Candidate],
 ) -> fmt::Result {
-    if let Some(Search { study, trials, complete, pruned, best, settings, .. }) = search {
+    if let Some(Search { study, compared, trials, complete, pruned, best, settings, .. }) = search {
         writeln!(
             f,
-            "{study}: {trials} trials, {complete} came to their end, {pruned} ended early; trial {best} is best"
+            "{compared} trials in all; {study}: {trials}, {complete} came to their end, {pruned} ended early; trial {best} is best"
         )?;
         writeln!(f, "  {}", trials::settings(settings))?;
     }

@@ -86,8 +86,9 @@ impl Notation {
 fn sign_of(words: &[(&str, usize)]) -> Option<&'static str> {
     let has = |sign: &str| {
         words.iter().any(|(word, _)| {
-            let bare = without(word.strip_prefix('-').unwrap_or(word), sign);
-            bare.len() < word.len() && bare.starts_with(|c: char| c.is_ascii_digit())
+            let rest = word.strip_prefix('-').unwrap_or(word);
+            let bare = without(rest, sign);
+            bare.len() < rest.len() && bare.starts_with(|c: char| c.is_ascii_digit())
         })
     };
     let mut found = SIGNS.into_iter().filter(|sign| has(sign));

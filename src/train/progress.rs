@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Epoch, Sought};
 
@@ -22,11 +22,17 @@ pub enum Progress<'p> {
 
 /// Reports all of it on stderr.
 pub fn console() -> impl FnMut(Progress<'_>) {
-    let (mut epochs, mut trials, mut steps) = (epochs(), trials(), steps());
+    let (mut epochs, mut trials, mut spinner) = (epochs(), trials(), Spinner::default());
     move |progress| match progress {
-        Progress::Step(step) => steps(step),
-        Progress::Epoch(epoch) => epochs(epoch),
-        Progress::Trial(sought) => trials(sought),
+        Progress::Step(step) => spinner.tell(step),
+        Progress::Epoch(epoch) => {
+            spinner.clear();
+            epochs(epoch);
+        }
+        Progress::Trial(sought) => {
+            spinner.clear();
+            trials(sought);
+        }
     }
 }
 
@@ -66,8 +72,9 @@ fn trials() -> impl FnMut(Sought) {
             bar.abandon();
         }
         let bar = bar.get_or_insert_with(|| {
-            let template = "{prefix:8} {bar:30} trial {pos}/{len} {msg}, at most {eta} left";
+            let template = "{prefix:8} {bar:20} {pos}/{len}, at most {eta} more: {wide_msg}";
             let bar = new_bar(template, sought.trials).with_prefix(sought.network);
+            bar.set_draw_target(ProgressDrawTarget::hidden());
             // What a search before had done took no time.
             bar.set_position(sought.done.saturating_sub(1) as u64);
             bar.reset_eta();
@@ -75,6 +82,9 @@ fn trials() -> impl FnMut(Sought) {
         });
         bar.set_position(sought.done as u64);
         bar.set_message(text);
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 }
 
@@ -90,16 +100,33 @@ impl Sought {
     }
 }
 
-/// Reports steps on stderr, for an import's `progress`. On a terminal they leave nothing behind.
+/// Reports steps on stderr, for an import's `progress`.
 pub fn steps() -> impl FnMut(&str) {
-    let bar = stderr().is_terminal().then(ProgressBar::new_spinner);
-    if let Some(bar) = &bar {
-        bar.enable_steady_tick(Duration::from_millis(100));
+    let mut spinner = Spinner::default();
+    move |step: &str| spinner.tell(step)
+}
+
+/// The step that is being done. On a terminal it leaves nothing behind.
+#[derive(Default)]
+struct Spinner(Option<ProgressBar>);
+
+impl Spinner {
+    fn tell(&mut self, step: &str) {
+        if !stderr().is_terminal() {
+            // A closed stderr is no reason to stop.
+            _ = writeln!(stderr(), "{step}");
+            return;
+        }
+        let spinner = self.0.get_or_insert_with(|| {
+            let spinner = ProgressBar::new_spinner();
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            spinner
+        });
+        spinner.set_message(step.to_owned());
     }
-    move |step: &str| match &bar {
-        Some(bar) => bar.set_message(step.to_owned()),
-        // A closed stderr is no reason to stop.
-        None => _ = writeln!(stderr(), "{step}"),
+
+    fn clear(&mut self) {
+        self.0.take().iter().for_each(ProgressBar::finish_and_clear);
     }
 }
 

@@ -237,7 +237,11 @@ impl Plan<'_> {
             Ok(Ok(_)) if pruned => End::Pruned,
             Ok(Ok(tried)) => End::Complete(tried),
             Ok(Err(error)) => End::Failed(error),
-            Err(_) => End::Failed(TrainError::Fit("a trial panicked".into())),
+            Err(panic) => {
+                let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+                let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                End::Failed(TrainError::Fit(format!("a trial panicked: {said}")))
+            }
         }
     }
 
@@ -252,15 +256,22 @@ impl Plan<'_> {
                 let values: Vec<(String, f64)> =
                     best.params.iter().map(|(name, param)| (name.clone(), param.value)).collect();
                 let seed = Tpe::new(self.seed).seed_of(best.number);
-                self.forms.fit(&self.family.varied(&values), seed, &mut |_| ControlFlow::Continue(()))?
+                let tried =
+                    self.forms.fit(&self.family.varied(&values), seed, &mut |_| ControlFlow::Continue(()))?;
+                if best.value != Some(tried.candidate.auc) {
+                    return Err(TrainError::Changed { study: study.name.clone(), trial: best.number });
+                }
+                tried
             }
         };
         let count = |state: State| study.trials.iter().filter(|trial| trial.state == state).count();
         let space = self.family.space().into_iter();
         let space = space.filter_map(|(name, values)| Some((name, serde_json::to_value(values).ok()?)));
+        let trials = study.trials.iter().filter(|trial| trial.state.is_over()).count();
         let search = Search {
             study: study.name.clone(),
-            trials: study.trials.iter().filter(|trial| trial.state.is_over()).count(),
+            compared: trials,
+            trials,
             complete: count(State::Complete),
             pruned: count(State::Pruned),
             best: best.number,
@@ -439,6 +450,30 @@ mod tests {
     }
 
     #[test]
+    fn networks_are_the_same_on_any_number_of_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, four] = [1, 4].map(|threads| {
+            let path = folder.path().join(threads.to_string());
+            (search(Family::Mlp, (5, threads), &path).unwrap().0, trials(&path))
+        });
+        assert_eq!(one.1, four.1);
+        assert!(one.0.best.bytes == four.0.best.bytes);
+    }
+
+    #[test]
+    fn a_study_of_another_program_is_not_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("study.log");
+        search(Family::Linear, (2, 1), &path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let best = journal(&path).study().best().unwrap().clone();
+        let auc = best.value.unwrap();
+        fs::write(&path, text.replace(&format!("[{auc}]"), &format!("[{}]", auc + 0.001))).unwrap();
+        let Err(error) = search(Family::Linear, (2, 1), &path) else { panic!("another AUC") };
+        assert!(error.to_string().starts_with("study lead: trial "), "{error}");
+    }
+
+    #[test]
     fn every_family_begins_with_its_own_recipe() {
         let folder = tempfile::tempdir().unwrap();
         for family in KindChoice::Best.families() {
@@ -468,17 +503,16 @@ mod tests {
     fn a_search_that_brings_nothing_ends() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("study.log");
+        let auc = search(Family::Linear, (1, 1), &path).unwrap().0.best.candidate.auc;
         // Nothing is better than the first: all others are told to be worse.
-        let mut study = journal(&path);
-        for number in 0..24 {
-            let own = Family::Linear.settings();
+        let (mut study, own, space) = (journal(&path), Family::Linear.settings(), Family::Linear.space());
+        for number in 1..24 {
             study.enqueue(&own).unwrap();
             study.claim(number, NOW).unwrap();
-            let space = Family::Linear.space();
             for (name, values) in &space {
                 study.give(number, name, values.internal(&own[name]).unwrap(), values).unwrap();
             }
-            study.finish(number, State::Complete, Some(0.9 - number as f64 / 1e3), NOW).unwrap();
+            study.finish(number, State::Complete, Some(auc - number as f64 / 1e3), NOW).unwrap();
         }
         drop(study);
         let (found, told) = search(Family::Linear, (100, 2), &path).unwrap();

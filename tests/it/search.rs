@@ -114,11 +114,31 @@ fn a_killed_search_finds_what_an_unbroken_one_finds() {
 #[test]
 fn a_journal_that_is_none_is_refused_and_stays() {
     let place = Place::new();
-    fs::write(place.path("study.log"), "not a journal\n\n").unwrap();
-    let line = place.line("train");
-    let done = leadwire(&line.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(done.status.code(), Some(1));
-    assert!(text(&done.stderr).contains("study.log: line 1: "), "{}", text(&done.stderr));
-    assert_eq!(fs::read_to_string(place.path("study.log")).unwrap(), "not a journal\n\n");
+    for note in ["not a journal\n\n", "not a journal", r#"{"a":1}"#] {
+        fs::write(place.path("study.log"), note).unwrap();
+        let line = place.line("train");
+        let done = leadwire(&line.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(done.status.code(), Some(1));
+        assert!(text(&done.stderr).contains("study.log: line 1: "), "{}", text(&done.stderr));
+        assert_eq!(fs::read_to_string(place.path("study.log")).unwrap(), note);
+    }
     assert!(!place.path("models").exists());
+}
+
+#[test]
+fn options_of_a_search_are_refused_where_there_is_none() {
+    let place = Place::new();
+    let check = |line: &[&str], expected: &str| {
+        let done = leadwire(line);
+        assert!(!done.status.success());
+        assert!(text(&done.stderr).contains(expected), "{}", text(&done.stderr));
+    };
+    let (data, study) = (place.path("leads.csv"), place.path("study.log"));
+    let (data, study) = (data.to_str().unwrap(), study.to_str().unwrap());
+    let train = ["train", "--data", data, "--target", "won", "--out", "unused"];
+    let said = "--study and --within are for a search: say how many with --trials";
+    check(&[&train[..], &["--study", study]].concat(), said);
+    check(&[&train[..], &["--within", "1m"]].concat(), said);
+    check(&["retrain", "--data", data, "--study", study], "it is kept with the run's other work");
+    assert!(!place.path("study.log").exists());
 }

@@ -1,7 +1,7 @@
 """Optuna loads the journal of a search, and sees the trials that the report tells of.
 
-    python3 -m venv /tmp/optuna && /tmp/optuna/bin/pip install optuna
-    cargo build && /tmp/optuna/bin/python tests/optuna/load.py
+    python3 -m venv .venv && .venv/bin/pip install optuna
+    cargo build && .venv/bin/python tests/optuna/load.py
 """
 
 import json
@@ -36,7 +36,7 @@ def main() -> None:
         data, out = Path(folder, "leads.csv"), Path(folder, "lead")
         leads(data)
         command = [TARGET / "debug/leadwire", "train", "--data", data, "--target", "won", "--out", out]
-        run = subprocess.run([*command, "--trials", str(TRIALS), "--json"], check=True, stdout=subprocess.PIPE)
+        run = subprocess.run([*command, "--kind", "trees", "--trials", str(TRIALS), "--json"], check=True, stdout=subprocess.PIPE)
         told = json.loads(run.stdout)["search"]
         journal = JournalStorage(JournalFileBackend(str(out / "1/study.log")))
         study = optuna.load_study(study_name=told["study"], storage=journal)

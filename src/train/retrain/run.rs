@@ -577,7 +577,7 @@ fn file(name: &str) -> &'static str {
 fn key(options: &TrainOptions, prepared: &Prepared) -> String {
     let TrainOptions { seed, kind, calibration, grades, search, .. } = options;
     let Prepared { train, valid, snapshot, .. } = prepared;
-    let (columns, program) = (&options.input.columns, (publish::program(), publish::commit()));
+    let (columns, program) = (&options.input.columns, publish::program());
     let parts = [train.digest(), valid.digest(), snapshot.digest.clone()].join(" ");
     let text =
         format!("{program:?} {parts} {seed} {kind:?} {calibration:?} {grades:?} {columns:?} {search:?}");

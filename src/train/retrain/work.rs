@@ -135,7 +135,8 @@ impl Work {
             (true, None, None) => None,
             (true, _, Some(_)) => Some("going on with a run that was broken off at its version".to_owned()),
             (true, Some(_), None) => Some("going on with a run that was broken off after fitting".to_owned()),
-            (false, ..) if before.is_empty() => None,
+            // A search that may be of use goes on by itself, and another stays where it is.
+            (false, None, None) => None,
             (false, _, written) => {
                 let stays =
                     written.as_ref().map(|written| format!("; version {} of it stays", written.version));
@@ -144,7 +145,6 @@ impl Work {
             }
         };
         if !is_same {
-            _ = fs::remove_file(self.study());
             self.steps = Steps { asked, key: key.to_owned(), ..Steps::default() };
             self.save()?;
         }

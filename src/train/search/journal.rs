@@ -335,7 +335,8 @@ impl Replayed {
             let made = std::str::from_utf8(line).map_err(|error| error.to_string());
             match made.and_then(|line| self.apply(line.trim_end())) {
                 Ok(()) => whole += line.len(),
-                Err(_) if is_last => break,
+                // What was no journal before is not made one by cutting it off.
+                Err(_) if is_last && (whole > 0 || may_begin(line)) => break,
                 Err(reason) => return Err((number, reason)),
             }
         }
@@ -439,6 +440,12 @@ impl Replayed {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a line that was cut off may have been a journal's first.
+fn may_begin(line: &[u8]) -> bool {
+    let begins = [&br#"{"directions":["#[..], br#"{"op_code""#];
+    begins.iter().any(|begin| line.starts_with(begin) || begin.starts_with(line))
 }
 
 /// `2026-11-22T08:06:05.905400+00:00`, as Python reads it.
@@ -624,6 +631,8 @@ mod tests {
         };
         let zero = r#"{"name":"IntDistribution","attributes":{"log":false,"step":0,"low":0,"high":1}}"#;
         for (lines, expected) in [
+            (vec!["a note"], "line 1: expected value"),
+            (vec![r#"{"budget":1"#], "line 1: EOF while parsing"),
             (vec!["{}"], "line 1: missing field `op_code`"),
             (vec![study, "x"], "line 2: expected value at line 1 column 1"),
             (vec![study, r#"{"op_code":7,"trial_id":0,"step":1}"#], "line 2: no such trial"),
