@@ -297,9 +297,8 @@ impl Texts {
     }
 
     fn only(&self, rows: &[usize]) -> Self {
-        let Self { name, quoted, nested, withheld, truths, .. } = self;
-        let (name, quoted, nested, withheld, truths) = (name.clone(), *quoted, *nested, *withheld, *truths);
-        let mut some = Self { name, quoted, nested, withheld, truths, ..Self::default() };
+        let Self { nested, withheld, truths, .. } = *self;
+        let mut some = Self { name: self.name.clone(), nested, withheld, truths, ..Self::default() };
         for (row, from) in rows.iter().enumerate() {
             self.raw(*from).into_iter().for_each(|text| _ = some.put(row, text));
         }
@@ -388,7 +387,7 @@ mod tests {
     use super::*;
 
     /// Files of one table, by their names.
-    fn read(files: &[(&str, &str)]) -> Result<Table, String> {
+    fn read_table(files: &[(&str, &str)]) -> Result<Table, String> {
         let folder = tempfile::tempdir().unwrap();
         let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.path().join(name)).collect();
         files.iter().zip(&paths).for_each(|((_, text), path)| std::fs::write(path, text).unwrap());
@@ -397,7 +396,7 @@ mod tests {
 
     /// Cells by row, columns in the order of their names, `.` for none.
     fn check(files: &[(&str, &str)], names: &str, expected: &[&str]) {
-        let table = read(files).unwrap();
+        let table = read_table(files).unwrap();
         let columns = table.columns();
         assert_eq!(columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(" "), names);
         let row =
@@ -415,11 +414,61 @@ mod tests {
         let lines =
             "{\"b\":1,\"a\":\" x \"}\n\n{\"c\":true,\"b\":null}\n{\"b\":2.50,\"a\":\"null\",\"d\":[1]}\n";
         check(&[("a.jsonl", lines)], "a b c d", &["x 1 . .", ". . true .", ". 2.5 . ."]);
-        assert!(read(&[("a", lines)]).unwrap().columns()[3].nested);
+        assert!(read_table(&[("a", lines)]).unwrap().columns()[3].nested);
         check(&[("a", "\u{feff}{\"a\":1}\r\n{\"b\":\"x\"}\r\n")], "a b", &["1 .", ". x"]);
         check(&[("a", "a;b\r\n1,5;\"x\r\ny;\"\r\n;z\r\n")], "a b", &["1,5 x\r\ny;", ". z"]);
         check(&[("a", "a\tb\r1\t\u{a0}x\r")], "a b", &["1 x"]);
         check(&[("a", "\u{feff}a,b\n1,2\n")], "a b", &["1 2"]);
+    }
+
+    #[test]
+    fn a_text_is_read_as_a_lead_brings_it() {
+        use FeatureType::{Boolean, Category, Number};
+        let text = |text: &'static str| Value::Text(text.into());
+        let check = |table: &Table, column: &str, kind, expected: &[Value<'_>]| {
+            // Some rows of it, the last first, are read alike.
+            let rows: Vec<usize> = (0..table.rows()).rev().collect();
+            let some = table.only(&rows, "won");
+            let read = |table: &Table, row| table.feature(column).unwrap().value(row, kind).into_owned();
+            for (row, at) in rows.into_iter().enumerate() {
+                assert_eq!(
+                    (&read(table, at), &read(&some, row)),
+                    (&expected[at], &expected[at]),
+                    "{column} {at}"
+                );
+            }
+            assert!(some.feature("won").is_none());
+        };
+        let csv =
+            read_table(&[("a", "n,w,b,won\n\"1,200\",None,Yes,1\n,,,0\n$5, web ,off,1\nNA,true,2,0\n")])
+                .unwrap();
+        check(
+            &csv,
+            "n",
+            Number,
+            &[Value::Number(1200.0), Value::Missing, Value::Number(5.0), Value::Missing],
+        );
+        check(&csv, "w", Category, &[text("None"), Value::Missing, text("web"), text("true")]);
+        check(
+            &csv,
+            "b",
+            Boolean,
+            &[Value::Boolean(true), Value::Missing, Value::Boolean(false), Value::Missing],
+        );
+        let lines = "{\"w\":true,\"n\":1}\n{\"w\":false,\"n\":null}\n{\"n\":\"2\",\"o\":{}}\n";
+        let lines = read_table(&[("a", lines)]).unwrap();
+        check(&lines, "w", Category, &[Value::Boolean(true), Value::Boolean(false), Value::Missing]);
+        check(&lines, "w", Number, &[Value::Missing, Value::Missing, Value::Missing]);
+        check(&lines, "n", Number, &[Value::Number(1.0), Value::Missing, Value::Number(2.0)]);
+        assert!(lines.lacks("o") && lines.lacks("absent") && !lines.lacks("w"));
+        let mut log = Table::of(Path::new("log"));
+        for row in [r#"{"n":1.0,"w":"none","h":null}"#, r#"{"n":2.5,"w":" web"}"#] {
+            assert!(log.push_scored(row).unwrap());
+        }
+        check(&log, "n", Number, &[Value::Number(1.0), Value::Number(2.5)]);
+        check(&log, "w", Category, &[text("none"), text(" web")]);
+        // Such leads were scored without it.
+        assert!(log.lacks("h") && !log.lacks("absent"));
     }
 
     #[test]
@@ -443,7 +492,7 @@ mod tests {
     fn files_of_one_table_are_read_in_the_order_of_their_names() {
         check(&[("2.csv", "a,b\n3,4\n"), ("1.csv", "b,a\n2,1\n")], "a b", &["1 2", "3 4"]);
         check(&[("2.csv", "a,b\n3,4\n"), ("1.jsonl", "{\"a\":1,\"b\":2}")], "a b", &["1 2", "3 4"]);
-        assert_eq!(read(&[("2", "a\n1\n"), ("1", "a\n")]).unwrap().source(), "1, 2");
+        assert_eq!(read_table(&[("2", "a\n1\n"), ("1", "a\n")]).unwrap().source(), "1, 2");
     }
 
     #[test]
@@ -465,7 +514,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_with_its_line() {
         let refused = |files: &[(&str, &str)], expected: &str| {
-            let error = read(files).unwrap_err();
+            let error = read_table(files).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
         refused(&[("a", "a,b\n1\n")], "line: 2");
