@@ -371,11 +371,7 @@ fn the_champion_is_judged_as_it_is_served() {
         let done = place.run("some.csv", &[&["--dry-run", "--json"], more].concat());
         let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         let gate = &report["gate"];
-        assert_eq!(
-            (&gate["passed"], &gate["holdout"]["notes"]),
-            (&false.into(), &serde_json::json!([])),
-            "{gate}"
-        );
+        assert_eq!((&gate["passed"], gate["holdout"].get("notes")), (&false.into(), None), "{gate}");
         let checks = gate["checks"].as_array().unwrap();
         let quality = checks.iter().find(|check| check["name"] == "quality").unwrap();
         let champion = quality["numbers"]["champion_auc"].as_f64().unwrap();
