@@ -336,8 +336,9 @@ impl Place {
         let leads = &leads[leads.len() - rows..];
         let (file, models) = (self.path("newest.csv"), self.path("models").display().to_string());
         fs::write(&file, [&[header], leads].concat().join("\n") + "\n").unwrap();
-        let line = ["score", "--model", "lead", "--models", &models, "--version", "1"];
-        let done = leadwire(&[&line[..], &[&file.display().to_string()]].concat());
+        let file = file.display().to_string();
+        let line = ["score", "--model", "lead", "--models", &models, "--version", "1", "--input", &file];
+        let done = leadwire(&line);
         assert!(done.status.success(), "{}", text(&done.stderr));
         let scored = text(&done.stdout);
         let place = scored.lines().next().unwrap().split(',').position(|name| name == "score").unwrap();
