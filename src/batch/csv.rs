@@ -9,8 +9,7 @@ use super::{
     scorer::{self, Block, COLUMNS, Table},
 };
 use crate::{
-    lead::{FeatureType, Value},
-    recognise,
+    lead::{FeatureType, Value, read_text},
     registry::Version,
     score::Scored,
 };
@@ -191,5 +190,5 @@ fn read(cell: Cow<'_, str>, kind: FeatureType) -> Option<Value<'_>> {
     {
         return Some(Value::Number(number));
     }
-    Some(recognise::read_text(cell, kind)).filter(|value| !value.is_missing())
+    Some(read_text(cell, kind)).filter(|value| !value.is_missing())
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::Derive,
-    lead::{FeatureType, SIGNS, Value},
+    lead::{FeatureType, Value, finite, read_text},
 };
 
 /// Reads the value at `at` as `kind`.
@@ -39,13 +39,11 @@ fn read_other<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'
     let Some(node) = doc.node(at) else { return Ok(Value::Missing) };
     Ok(match (kind, node.kind) {
         (FeatureType::Number, Kind::Number) => finite(doc.raw(node)),
-        (FeatureType::Number, Kind::String) => number(&doc.string(node)),
-        (FeatureType::Category, Kind::String) => text(doc.string(node)),
+        (_, Kind::String) => read_text(doc.string(node), kind),
         // Option sets arrive as integer codes; their digits are the category's name.
-        (FeatureType::Category, Kind::Number) => text(Cow::Borrowed(doc.raw(node))),
+        (_, Kind::Number) => read_text(Cow::Borrowed(doc.raw(node)), kind),
         (FeatureType::Category | FeatureType::Boolean, Kind::True) => Value::Boolean(true),
         (FeatureType::Category | FeatureType::Boolean, Kind::False) => Value::Boolean(false),
-        (FeatureType::Boolean, Kind::String | Kind::Number) => boolean(&doc.string(node)),
         (FeatureType::Number, Kind::Object) => match class(doc, at)?.as_deref() {
             Some("Decimal") => match doc.member(at, "decimal")? {
                 Some(digits) if doc.kind(digits) != Some(Kind::Object) => read(doc, digits, kind)?,
@@ -95,18 +93,9 @@ fn date(doc: Doc<'_, '_>, at: At, names: &[&str]) -> Result<Value<'static>, Dupl
     Ok(Value::Text(text.into()))
 }
 
-/// Reads text that stands in no body, as a table's cell, as `kind`.
-pub fn read_text(cell: Cow<'_, str>, kind: FeatureType) -> Value<'_> {
-    match kind {
-        FeatureType::Number => number(&cell),
-        FeatureType::Category => text(cell),
-        FeatureType::Boolean => boolean(&cell),
-    }
-}
-
 /// The number that a text of a header, path or query writes.
 pub(super) fn number_in(text: &str) -> Option<f64> {
-    match number(text) {
+    match read_text(Cow::Borrowed(text), FeatureType::Number) {
         Value::Number(number) => Some(number),
         _ => None,
     }
@@ -115,9 +104,9 @@ pub(super) fn number_in(text: &str) -> Option<f64> {
 /// What `derive` makes of a value.
 pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
     match (derive, value) {
-        (Derive::EmailDomain, Value::Text(Cow::Borrowed(address))) => text(domain(address)),
+        (Derive::EmailDomain, Value::Text(Cow::Borrowed(address))) => word(domain(address)),
         (Derive::EmailDomain, Value::Text(Cow::Owned(address))) => {
-            text(Cow::Owned(domain(&address).into_owned()))
+            word(Cow::Owned(domain(&address).into_owned()))
         }
         (Derive::EmailDomain, _) => Value::Missing,
     }
@@ -135,8 +124,8 @@ fn domain(address: &str) -> Cow<'_, str> {
     if is_lower { Cow::Borrowed(domain) } else { Cow::Owned(domain.to_lowercase()) }
 }
 
-fn text(text: Cow<'_, str>) -> Value<'_> {
-    if text.is_empty() { Value::Missing } else { Value::Text(text) }
+fn word(text: Cow<'_, str>) -> Value<'_> {
+    read_text(text, FeatureType::Category)
 }
 
 /// `-36.4` and other plain numbers of at most eight bytes behind the sign: the digits and the power of ten are exact, so that
@@ -189,71 +178,6 @@ fn of_digits(word: u64) -> u64 {
     let pairs = (ones.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
     fours.wrapping_mul(10_000 << 32 | 1) >> 32
-}
-
-fn finite(text: &str) -> Value<'static> {
-    text.parse().ok().filter(|number: &f64| number.is_finite()).map_or(Value::Missing, Value::Number)
-}
-
-/// `12000`, `12000.00`, `12,000.00`, with white space around, and with a currency's or a percent sign beside it. Words such as
-/// `nan` and `inf` are no numbers here.
-fn number(text: &str) -> Value<'static> {
-    let text = text.trim();
-    match bare(text) {
-        Value::Missing => unsigned(text).map_or(Value::Missing, |(rest, minus)| match bare(rest) {
-            Value::Number(number) if minus => Value::Number(-number),
-            other => other,
-        }),
-        number => number,
-    }
-}
-
-/// `-$5` as `5` and that it is less than nothing; `None` where no sign stands beside it.
-fn unsigned(text: &str) -> Option<(&str, bool)> {
-    let behind_minus = text.strip_prefix('-');
-    let rest = behind_minus.unwrap_or(text);
-    let strip = |sign: &&str| rest.strip_prefix(sign).or_else(|| rest.strip_suffix(sign));
-    let bare = SIGNS.iter().find_map(strip)?.trim();
-    Some((bare, behind_minus.is_some())).filter(|(bare, _)| !bare.starts_with(['-', '+']))
-}
-
-fn bare(text: &str) -> Value<'static> {
-    if !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b',' | b'-' | b'+' | b'e' | b'E')) {
-        return Value::Missing;
-    }
-    match text.split_once(',') {
-        None => finite(text),
-        Some((first, rest)) => grouped(first, rest).map_or(Value::Missing, |digits| finite(&digits)),
-    }
-}
-
-/// `12` and `000,000.5` become `12000000.5`; anything but groups of three digits is refused, because `1,5` may be a
-/// decimal comma.
-fn grouped(first: &str, rest: &str) -> Option<String> {
-    let (whole, fraction) =
-        rest.split_once('.').map_or((rest, None), |(whole, fraction)| (whole, Some(fraction)));
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let lead = first.trim_start_matches(['-', '+']);
-    let well_formed = (1..=3).contains(&lead.len())
-        && is_digits(lead)
-        && whole.split(',').all(|group| group.len() == 3 && is_digits(group))
-        && fraction.is_none_or(is_digits);
-    well_formed.then(|| {
-        let digits = whole.replace(',', "");
-        fraction.map_or(format!("{first}{digits}"), |fraction| format!("{first}{digits}.{fraction}"))
-    })
-}
-
-fn boolean(text: &str) -> Value<'static> {
-    let is = |words: [&str; 5]| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word));
-    // pandas writes booleans with gaps as floats.
-    if is(["true", "yes", "on", "1", "1.0"]) {
-        Value::Boolean(true)
-    } else if is(["false", "no", "off", "0", "0.0"]) {
-        Value::Boolean(false)
-    } else {
-        Value::Missing
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod redact; // what may be said of a request
 
 pub use self::{
     answer::{Answer, Pairs, Unpaired},
-    coerce::{read, read_text},
+    coerce::read,
     content::{Mode, View, decode, decodes, is_readable, offer},
     doc::{At, Doc, Duplicate},
     headers::{Headers, ascii},

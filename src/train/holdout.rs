@@ -97,12 +97,13 @@ fn end(snapshot: &Snapshot) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::times::Times;
+    use crate::train::{table::Table, times::Times};
 
     /// Ten leads, a second each from 10 s on, of which every other converted.
     fn compared(end: Option<&str>, least: u64) -> Compared {
         let millis = (10..20).map(|second| 1_793_577_600_000.0 + f64::from(second) * 1000.0);
-        let newest = Newest { times: Times::of_millis(millis.collect()), digest: "ab".into() };
+        let times = Times::of_millis(millis.collect());
+        let newest = Newest { table: Table::default(), times, digest: "ab".into() };
         let labels: Vec<bool> = (0..10).map(|row| row % 2 == 1).collect();
         Compared::after(end, ("3", least), &newest, &labels)
     }

@@ -99,8 +99,10 @@ pub(super) struct Prepared {
     pub(super) told: InputReport,
 }
 
-/// What is known of the newest leads beside their columns.
+/// What is known of the newest leads beside the columns that train.
 pub(super) struct Newest {
+    /// As they came, for a model that reads other columns and knows other words.
+    pub(super) table: Table,
     /// Of each, in the order of the rows.
     pub(super) times: Times,
     /// Over all their columns, used or not.
@@ -258,7 +260,8 @@ impl Leads {
     fn newest(&self, test: &[usize]) -> Option<Newest> {
         let times = self.times.as_ref().filter(|_| !test.is_empty())?;
         let hashes: Vec<RowHash> = test.iter().filter_map(|row| self.hashes.get(*row).copied()).collect();
-        Some(Newest { times: times.of(test), digest: snapshot::digest(&hashes) })
+        let (table, times) = (self.table.only(test, &self.target), times.of(test));
+        Some(Newest { table, times, digest: snapshot::digest(&hashes) })
     }
 
     fn report(&self, options: &InputOptions, split: Split, parts: [usize; 3]) -> InputReport {

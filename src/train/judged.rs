@@ -3,12 +3,14 @@
 use std::{
     collections::BTreeMap,
     hint::black_box,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use super::{
     TrainError,
     dataset::{Cells, Column, Dataset},
+    table::{Table, Texts},
 };
 use crate::{
     lead::Value,
@@ -24,40 +26,60 @@ const EXPLAINED: usize = 2000;
 /// Each lead is timed so often, and its shortest time counts: what lasts longer was the machine's doing.
 const PASSES: usize = 5;
 
-/// A model's view of a table: its features, wherever they stand in there.
+/// A model's view of leads: its features, wherever they stand in there. What the leads do not have is missing.
 pub(super) struct View<'a> {
     model: &'a Model,
-    data: &'a Dataset,
-    places: Vec<Option<usize>>,
+    leads: Leads<'a>,
+}
+
+enum Leads<'a> {
+    /// Columns that the model was made of, and their places.
+    Columns(&'a Dataset, Vec<Option<usize>>),
+    /// Texts, which are read by the model's own schema.
+    Texts(&'a Table, Vec<Option<&'a Texts>>),
 }
 
 impl<'a> View<'a> {
     pub(super) fn new(model: &'a Model, data: &'a Dataset) -> Self {
         let place = |spec: &FeatureSpec| data.columns.iter().position(|column| column.name == spec.name);
-        Self { model, data, places: model.features().iter().map(place).collect() }
+        let places = model.features().iter().map(place).collect();
+        Self { model, leads: Leads::Columns(data, places) }
     }
 
-    /// Features that the table does not have. They are scored as missing.
-    pub(super) fn absent(&self) -> Vec<String> {
-        let features = self.model.features().iter().zip(&self.places);
-        features.filter(|(_, place)| place.is_none()).map(|(spec, _)| spec.name.clone()).collect()
+    /// The view of a model that other columns were made for: each text is read by its schema, as from a lead.
+    pub(super) fn of_texts(model: &'a Model, table: &'a Table) -> Self {
+        let texts = model.features().iter().map(|spec| table.feature(&spec.name)).collect();
+        Self { model, leads: Leads::Texts(table, texts) }
+    }
+
+    fn rows(&self) -> usize {
+        match &self.leads {
+            Leads::Columns(data, _) => data.rows(),
+            Leads::Texts(table, _) => table.rows(),
+        }
+    }
+
+    fn path(&self) -> &'a Path {
+        match self.leads {
+            Leads::Columns(data, _) => data.path(),
+            Leads::Texts(table, _) => table.path(),
+        }
     }
 
     fn lead(&self, row: usize) -> Vec<Value<'a>> {
-        let lead = self.data.lead(row);
-        let value = |(spec, place): (&FeatureSpec, &Option<usize>)| {
-            let value = place.and_then(|place| lead.get(place)).cloned().unwrap_or_default();
-            match (&spec.encoding, value) {
-                // A table has words where the wire has booleans.
-                (Encoding::Boolean { .. }, Value::Text(word)) => match &*word.to_ascii_lowercase() {
-                    "yes" | "true" | "1" => Value::Boolean(true),
-                    "no" | "false" | "0" => Value::Boolean(false),
-                    _ => Value::Missing,
-                },
-                (_, value) => value,
+        match &self.leads {
+            Leads::Columns(data, places) => {
+                let lead = data.lead(row);
+                let value = |place: &Option<usize>| place.and_then(|place| lead.get(place)).cloned();
+                places.iter().map(|place| value(place).unwrap_or_default()).collect()
             }
-        };
-        self.model.features().iter().zip(&self.places).map(value).collect()
+            Leads::Texts(_, texts) => {
+                let value = |(spec, texts): (&FeatureSpec, &Option<&'a Texts>)| {
+                    texts.map(|texts| texts.value(row, spec.feature_type())).unwrap_or_default()
+                };
+                self.model.features().iter().zip(texts).map(value).collect()
+            }
+        }
     }
 
     /// The score of every lead, as it would be served.
@@ -66,10 +88,10 @@ impl<'a> View<'a> {
         let score = |row| {
             let lead = self.lead(row);
             let scored = self.model.score(|i| lead.get(i).unwrap_or(&Value::Missing), &mut scratch);
-            let refuse = |error| TrainError::data(self.data.path(), format!("row {}: {error}", row + 1));
+            let refuse = |error| TrainError::data(self.path(), format!("row {}: {error}", row + 1));
             Ok(scored.map_err(refuse)?.score.probability().into())
         };
-        (0..self.data.rows()).map(score).collect()
+        (0..self.rows()).map(score).collect()
     }
 
     /// The 99th percentile of scoring a lead, warm.
@@ -83,16 +105,16 @@ impl<'a> View<'a> {
             };
             (0..PASSES).map(&mut once).min().unwrap_or_default().as_secs_f64()
         };
-        let times = (0..self.data.rows()).map(|row| time(&self.lead(row))).collect();
+        let times = (0..self.rows()).map(|row| time(&self.lead(row))).collect();
         Duration::from_secs_f64(stats::nearest_rank(&stats::sorted(times), 0.99).unwrap_or_default())
     }
 
     /// The mean absolute effect of each feature in logits, the strongest first.
     pub(super) fn effects(&self, version: &Version) -> Vec<(String, f64)> {
-        let step = self.data.rows().div_ceil(EXPLAINED).max(1);
+        let step = self.rows().div_ceil(EXPLAINED).max(1);
         let (mut scratch, mut sums, mut leads) =
-            (ReasonScratch::default(), vec![0.0; self.places.len()], 0u32);
-        for row in (0..self.data.rows()).step_by(step) {
+            (ReasonScratch::default(), vec![0.0; self.model.features().len()], 0u32);
+        for row in (0..self.rows()).step_by(step) {
             let lead = self.lead(row);
             let feature = |i: usize| lead.get(i).unwrap_or(&Value::Missing);
             let Some(explained) = version.explainer.explain(self.model, feature, &mut scratch) else {

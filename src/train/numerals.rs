@@ -1,4 +1,4 @@
-//! Numbers as people and spreadsheets write them: `1,234.5`, `$5`, `12 %`, as `recognise/coerce.rs` reads them in a lead.
+//! Numbers as people and spreadsheets write them: `1,234.5`, `$5`, `12 %`, as `lead/reading.rs` reads them in a lead.
 //!
 //! What `1,200` means is not told by the word but by its column, so one way of writing is found for a column as a whole. None
 //! is where it may be a decimal comma, for in a lead it would be read as another number.
@@ -118,6 +118,7 @@ fn plain(text: &str, decimal: char, thousands: char) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lead::{FeatureType, Value, read_text};
 
     /// The numbers of a column, `-` for what is none; how many rows would be some where it is not sure.
     fn check(words: &[&str], expected: Result<&str, usize>) {
@@ -143,6 +144,32 @@ mod tests {
         check(&["1,200", "1500"], Err(2));
         check(&["inf", "NaN", "1"], Ok("- - 1"));
         check(&["", "-", "--1", "1..2", "1,,2", ",", "1,"], Ok("- - - - - - -"));
+    }
+
+    /// What training takes for a number is that number in a lead; what it does not, its column may still be sure of.
+    #[test]
+    fn a_lead_reads_the_same_number() {
+        let columns: [&[&str]; 7] = [
+            &["1", "2.5", "-1e3", "+5", ".5", "5.", "1E-2", "007", "x", "inf"],
+            &["1,234.5", "12", "-1,234,567", "0,125", "1,200", "12,34"],
+            &["$5", "$1,200.50", "-$7", "$-5", "$+5", "-$-5", "-5", "5"],
+            &["12 %", "3.5%", "7", "-2 %"],
+            &["1,234.50 €", "€ 7", "-€ 7", "950"],
+            &["EUR 5", "6 EUR", "1e2 EUR"],
+            &["1,200", "950", "12,500", "", "-", "--1", "1..2", "1,,2", ",", "1,"],
+        ];
+        let mut read = 0;
+        for words in columns {
+            let counted: Vec<(&str, usize)> = words.iter().map(|word| (*word, 1)).collect();
+            let notation = Notation::of(&counted).unwrap();
+            for word in words {
+                let Some(number) = notation.read(word) else { continue };
+                let lead = read_text((*word).into(), FeatureType::Number);
+                assert_eq!(lead, Value::Number(number), "{word}");
+                read += 1;
+            }
+        }
+        assert!(read > 25, "{read}");
     }
 
     #[test]

@@ -21,7 +21,10 @@ use super::{
     columns::shown,
     format::{self, Form},
 };
-use crate::leadlog;
+use crate::{
+    lead::{self, FeatureType, Value},
+    leadlog,
+};
 
 /// More are no columns but keys that hold data, and each costs memory for every row.
 const MOST_COLUMNS: usize = 4096;
@@ -43,6 +46,8 @@ pub(super) struct Table {
     files: Vec<PathBuf>,
     /// File and line of each row.
     rows: Vec<(usize, u64)>,
+    /// Holds leads as they were scored: what it does not have, they did not have either.
+    scored: bool,
 }
 
 /// One column.
@@ -51,6 +56,8 @@ pub(super) struct Texts {
     pub(super) name: String,
     /// The different texts, in the order in which they came.
     pub(super) words: Vec<String>,
+    /// Codes of those that say that there is no value.
+    markers: Vec<u32>,
     places: HashMap<String, u32>,
     codes: Vec<u32>,
     /// Texts are words, whatever they look like: the source knows types.
@@ -59,6 +66,8 @@ pub(super) struct Texts {
     pub(super) nested: bool,
     /// Values that the lead log may not keep stood here.
     pub(super) withheld: bool,
+    /// `true` and `false` are JSON's own, no words.
+    truths: bool,
 }
 
 impl Table {
@@ -73,9 +82,28 @@ impl Table {
         Ok(table)
     }
 
-    /// An empty one of a source that is no file, called so in errors.
+    /// An empty one of the lead log, called so in errors.
     pub(super) fn of(source: &Path) -> Self {
-        Self { files: vec![source.into()], ..Self::default() }
+        Self { files: vec![source.into()], scored: true, ..Self::default() }
+    }
+
+    /// Some rows, in this order, and all columns but one.
+    pub(super) fn only(&self, rows: &[usize], without: &str) -> Self {
+        let wanted = self.columns.iter().filter(|column| column.name != without);
+        let columns: Vec<Texts> = wanted.map(|column| column.only(rows)).collect();
+        let places = columns.iter().zip(0..).map(|(column, place)| (column.name.clone(), place)).collect();
+        let rows = rows.iter().filter_map(|row| self.rows.get(*row).copied()).collect();
+        Self { columns, places, files: self.files.clone(), rows, scored: self.scored }
+    }
+
+    /// The column of a feature, for whoever reads it as leads are read.
+    pub(super) fn feature(&self, name: &str) -> Option<&Texts> {
+        self.column(name).ok()
+    }
+
+    /// Whether it is not known what the leads have of a feature.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        self.feature(name).map_or(!self.scored, |column| column.nested || column.withheld)
     }
 
     /// The first file, for errors that are of no single one.
@@ -227,12 +255,15 @@ impl Table {
         let Some(column) = self.columns.get_mut(column) else { return };
         match value {
             Json::Null => {}
-            Json::Bool(yes) => column.set(row, if *yes { "true" } else { "false" }),
+            Json::Bool(yes) => {
+                column.truths = true;
+                column.set(row, if *yes { "true" } else { "false" });
+            }
             Json::Number(number) => column.set(row, &number.to_string()),
             // As it was scored: also a `none`, and with its spaces.
             Json::String(text) if quoted => {
                 column.quoted = true;
-                column.put(row, text);
+                _ = column.put(row, text);
             }
             Json::String(text) => column.set(row, text.trim()),
             Json::Array(_) | Json::Object(_) => column.nested = true,
@@ -241,9 +272,37 @@ impl Table {
 }
 
 impl Texts {
-    /// The place of the row's text among the words; [`MISSING`] where it has none.
+    /// The place of the row's text among the words; [`MISSING`] where it has none, or a marker.
     pub(super) fn code(&self, row: usize) -> u32 {
+        Some(self.raw_code(row)).filter(|code| !self.markers.contains(code)).unwrap_or(MISSING)
+    }
+
+    fn raw_code(&self, row: usize) -> u32 {
         self.codes.get(row).copied().unwrap_or(MISSING)
+    }
+
+    /// The row's text, whatever it says.
+    fn raw(&self, row: usize) -> Option<&str> {
+        self.words.get(self.raw_code(row) as usize).map(String::as_str)
+    }
+
+    /// The row's value as it is read from a lead; `none` may be a word like any other there.
+    pub(super) fn value(&self, row: usize, kind: FeatureType) -> Value<'_> {
+        match self.raw(row) {
+            None => Value::Missing,
+            Some("true") if self.truths && kind == FeatureType::Category => Value::Boolean(true),
+            Some("false") if self.truths && kind == FeatureType::Category => Value::Boolean(false),
+            Some(text) => lead::read_text(text.into(), kind),
+        }
+    }
+
+    fn only(&self, rows: &[usize]) -> Self {
+        let Self { nested, withheld, truths, .. } = *self;
+        let mut some = Self { name: self.name.clone(), nested, withheld, truths, ..Self::default() };
+        for (row, from) in rows.iter().enumerate() {
+            self.raw(*from).into_iter().for_each(|text| _ = some.put(row, text));
+        }
+        some
     }
 
     /// The row's text.
@@ -261,12 +320,16 @@ impl Texts {
     }
 
     fn set(&mut self, row: usize, text: &str) {
-        if !is_missing(text) {
-            self.put(row, text);
+        if text.is_empty() {
+            return;
+        }
+        let code = self.put(row, text);
+        if is_marker(text) && !self.markers.contains(&code) {
+            self.markers.push(code);
         }
     }
 
-    fn put(&mut self, row: usize, text: &str) {
+    fn put(&mut self, row: usize, text: &str) -> u32 {
         let code = match self.places.get(text) {
             Some(code) => *code,
             None => {
@@ -278,12 +341,13 @@ impl Texts {
         };
         self.codes.resize(row + 1, MISSING);
         self.codes.last_mut().into_iter().for_each(|last| *last = code);
+        code
     }
 }
 
-/// Nothing, or a word for it.
-fn is_missing(text: &str) -> bool {
-    text.is_empty() || MARKERS.iter().any(|marker| text.eq_ignore_ascii_case(marker))
+/// A word for nothing.
+fn is_marker(text: &str) -> bool {
+    MARKERS.iter().any(|marker| text.eq_ignore_ascii_case(marker))
 }
 
 /// The members of an object as they stand there; a map would keep the last of two with one name.
@@ -323,7 +387,7 @@ mod tests {
     use super::*;
 
     /// Files of one table, by their names.
-    fn read(files: &[(&str, &str)]) -> Result<Table, String> {
+    fn read_table(files: &[(&str, &str)]) -> Result<Table, String> {
         let folder = tempfile::tempdir().unwrap();
         let paths: Vec<PathBuf> = files.iter().map(|(name, _)| folder.path().join(name)).collect();
         files.iter().zip(&paths).for_each(|((_, text), path)| std::fs::write(path, text).unwrap());
@@ -332,7 +396,7 @@ mod tests {
 
     /// Cells by row, columns in the order of their names, `.` for none.
     fn check(files: &[(&str, &str)], names: &str, expected: &[&str]) {
-        let table = read(files).unwrap();
+        let table = read_table(files).unwrap();
         let columns = table.columns();
         assert_eq!(columns.iter().map(|column| &*column.name).collect::<Vec<_>>().join(" "), names);
         let row =
@@ -350,11 +414,61 @@ mod tests {
         let lines =
             "{\"b\":1,\"a\":\" x \"}\n\n{\"c\":true,\"b\":null}\n{\"b\":2.50,\"a\":\"null\",\"d\":[1]}\n";
         check(&[("a.jsonl", lines)], "a b c d", &["x 1 . .", ". . true .", ". 2.5 . ."]);
-        assert!(read(&[("a", lines)]).unwrap().columns()[3].nested);
+        assert!(read_table(&[("a", lines)]).unwrap().columns()[3].nested);
         check(&[("a", "\u{feff}{\"a\":1}\r\n{\"b\":\"x\"}\r\n")], "a b", &["1 .", ". x"]);
         check(&[("a", "a;b\r\n1,5;\"x\r\ny;\"\r\n;z\r\n")], "a b", &["1,5 x\r\ny;", ". z"]);
         check(&[("a", "a\tb\r1\t\u{a0}x\r")], "a b", &["1 x"]);
         check(&[("a", "\u{feff}a,b\n1,2\n")], "a b", &["1 2"]);
+    }
+
+    #[test]
+    fn a_text_is_read_as_a_lead_brings_it() {
+        use FeatureType::{Boolean, Category, Number};
+        let text = |text: &'static str| Value::Text(text.into());
+        let check = |table: &Table, column: &str, kind, expected: &[Value<'_>]| {
+            // Some rows of it, the last first, are read alike.
+            let rows: Vec<usize> = (0..table.rows()).rev().collect();
+            let some = table.only(&rows, "won");
+            let read = |table: &Table, row| table.feature(column).unwrap().value(row, kind).into_owned();
+            for (row, at) in rows.into_iter().enumerate() {
+                assert_eq!(
+                    (&read(table, at), &read(&some, row)),
+                    (&expected[at], &expected[at]),
+                    "{column} {at}"
+                );
+            }
+            assert!(some.feature("won").is_none());
+        };
+        let csv =
+            read_table(&[("a", "n,w,b,won\n\"1,200\",None,Yes,1\n,,,0\n$5, web ,off,1\nNA,true,2,0\n")])
+                .unwrap();
+        check(
+            &csv,
+            "n",
+            Number,
+            &[Value::Number(1200.0), Value::Missing, Value::Number(5.0), Value::Missing],
+        );
+        check(&csv, "w", Category, &[text("None"), Value::Missing, text("web"), text("true")]);
+        check(
+            &csv,
+            "b",
+            Boolean,
+            &[Value::Boolean(true), Value::Missing, Value::Boolean(false), Value::Missing],
+        );
+        let lines = "{\"w\":true,\"n\":1}\n{\"w\":false,\"n\":null}\n{\"n\":\"2\",\"o\":{}}\n";
+        let lines = read_table(&[("a", lines)]).unwrap();
+        check(&lines, "w", Category, &[Value::Boolean(true), Value::Boolean(false), Value::Missing]);
+        check(&lines, "w", Number, &[Value::Missing, Value::Missing, Value::Missing]);
+        check(&lines, "n", Number, &[Value::Number(1.0), Value::Missing, Value::Number(2.0)]);
+        assert!(lines.lacks("o") && lines.lacks("absent") && !lines.lacks("w"));
+        let mut log = Table::of(Path::new("log"));
+        for row in [r#"{"n":1.0,"w":"none","h":null}"#, r#"{"n":2.5,"w":" web"}"#] {
+            assert!(log.push_scored(row).unwrap());
+        }
+        check(&log, "n", Number, &[Value::Number(1.0), Value::Number(2.5)]);
+        check(&log, "w", Category, &[text("none"), text(" web")]);
+        // Such leads were scored without it.
+        assert!(log.lacks("h") && !log.lacks("absent"));
     }
 
     #[test]
@@ -378,7 +492,7 @@ mod tests {
     fn files_of_one_table_are_read_in_the_order_of_their_names() {
         check(&[("2.csv", "a,b\n3,4\n"), ("1.csv", "b,a\n2,1\n")], "a b", &["1 2", "3 4"]);
         check(&[("2.csv", "a,b\n3,4\n"), ("1.jsonl", "{\"a\":1,\"b\":2}")], "a b", &["1 2", "3 4"]);
-        assert_eq!(read(&[("2", "a\n1\n"), ("1", "a\n")]).unwrap().source(), "1, 2");
+        assert_eq!(read_table(&[("2", "a\n1\n"), ("1", "a\n")]).unwrap().source(), "1, 2");
     }
 
     #[test]
@@ -400,7 +514,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_with_its_line() {
         let refused = |files: &[(&str, &str)], expected: &str| {
-            let error = read(files).unwrap_err();
+            let error = read_table(files).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
         refused(&[("a", "a,b\n1\n")], "line: 2");

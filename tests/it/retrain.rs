@@ -20,6 +20,7 @@ use leadwire::{
     leadlog::{Decision, Entry, OutcomeRecord, Packed, ScoreRecord, Store},
     ledger,
     registry::{Deployment, Trust, Version},
+    stats,
     train::{
         GatePolicy, Progress, RetrainOptions, RetrainReport,
         retrain::{self, Hands, Job, Recorded, RetrainError, Stand},
@@ -73,13 +74,17 @@ impl Place {
     /// With a champion that was trained on the old leads.
     fn with_champion() -> Self {
         let place = Self::new();
-        let out = place.path("models/lead").display().to_string();
-        let data = place.path("old.csv").display().to_string();
+        place.train_champion();
+        place
+    }
+
+    fn train_champion(&self) {
+        let out = self.path("models/lead").display().to_string();
+        let data = self.path("old.csv").display().to_string();
         let line =
             ["train", "--data", &data, "--target", "won", "--time", "day", "--kind", "linear", "--out", &out];
         let trained = leadwire(&line);
         assert!(trained.status.success(), "{}", text(&trained.stderr));
-        place
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -311,6 +316,97 @@ fn leads_that_the_champion_knows_are_left_out_or_told_of() {
     assert!(card.contains("Note: version 1 was fitted or calibrated on leads up to 199"), "{card}");
 }
 
+/// Leads of whom the budget and one channel tell who converts; `seen` is what the table has of them, by their place in it.
+fn told_by_channel(from: u32, count: u32, seen: impl Fn(u32, u32, bool) -> (u32, bool)) -> String {
+    let mut csv = "day,budget,size,channel,won\n".to_owned();
+    for i in from..from + count {
+        let (budget, is_fair) = seen(i - from, noise(i, 1), noise(i, 3).is_multiple_of(3));
+        let channel = if is_fair { "fair" } else { ["web", "phone"][(i % 2) as usize] };
+        let won = budget + noise(i, 4) > 120 || (is_fair && noise(i, 5) < 70);
+        writeln!(csv, "{},{budget},{},{channel},{}", i / 12, noise(i, 2), u8::from(won)).unwrap();
+    }
+    csv
+}
+
+impl Place {
+    /// The AUC of the champion's scores on the last rows of a table, as `leadwire score` gives them.
+    fn served(&self, csv: &str, rows: usize) -> f64 {
+        let (header, leads) = csv.split_once('\n').unwrap();
+        let leads: Vec<&str> = leads.lines().collect();
+        let leads = &leads[leads.len() - rows..];
+        let (file, models) = (self.path("newest.csv"), self.path("models").display().to_string());
+        fs::write(&file, [&[header], leads].concat().join("\n") + "\n").unwrap();
+        let file = file.display().to_string();
+        let line = ["score", "--model", "lead", "--models", &models, "--version", "1", "--input", &file];
+        let done = leadwire(&line);
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let scored = text(&done.stdout);
+        let place = scored.lines().next().unwrap().split(',').position(|name| name == "score").unwrap();
+        let scores = scored.lines().skip(1).map(|line| line.split(',').nth(place).unwrap().parse().unwrap());
+        let labels: Vec<bool> = leads.iter().map(|lead| lead.ends_with(",1")).collect();
+        stats::auc(&scores.collect::<Vec<f64>>(), &labels).unwrap()
+    }
+}
+
+/// What the new leads train is nothing to the champion: it reads a column that was constant there, a word that was rare,
+/// or what training was told to leave out.
+#[test]
+fn the_champion_is_judged_as_it_is_served() {
+    let place = Place::new();
+    fs::write(place.path("old.csv"), told_by_channel(0, 3000, |_, budget, is_fair| (budget, is_fair)))
+        .unwrap();
+    place.train_champion();
+    const OLD: u32 = 3204;
+    let constant =
+        told_by_channel(3000, 4000, |at, budget, is_fair| (if at < OLD { 50 } else { budget }, is_fair));
+    let rare = told_by_channel(3000, 4000, |at, budget, is_fair| (budget, is_fair && at >= OLD));
+    let plain = told_by_channel(3000, 4000, |_, budget, is_fair| (budget, is_fair));
+    for (csv, more, left_out) in [
+        (constant, &[][..], "left out: `budget` is always the same"),
+        (rare, &[], ""),
+        (plain, &["--drop", "budget,channel"], ""),
+    ] {
+        fs::write(place.path("some.csv"), &csv).unwrap();
+        let done = place.run("some.csv", &[&["--dry-run"], more].concat());
+        assert!(text(&done.stdout).contains(left_out), "{}{}", text(&done.stdout), text(&done.stderr));
+        let done = place.run("some.csv", &[&["--dry-run", "--json"], more].concat());
+        let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        let gate = &report["gate"];
+        assert_eq!((&gate["passed"], gate["holdout"].get("notes")), (&false.into(), None), "{gate}");
+        let checks = gate["checks"].as_array().unwrap();
+        let quality = checks.iter().find(|check| check["name"] == "quality").unwrap();
+        let champion = quality["numbers"]["champion_auc"].as_f64().unwrap();
+        let served = place.served(&csv, usize::try_from(gate["rows"].as_u64().unwrap()).unwrap());
+        assert!((champion - served).abs() < 1e-9 && champion > 0.8, "{champion} {served} {more:?}");
+    }
+}
+
+#[test]
+fn a_champion_without_its_columns_is_no_champion_to_compare_with() {
+    let place = Place::with_champion();
+    let new = fs::read_to_string(place.path("new.csv")).unwrap();
+    let without: String = new
+        .lines()
+        .map(|line| line.split(',').enumerate().filter(|(at, _)| *at != 1 && *at != 3))
+        .map(|cells| cells.map(|(_, cell)| cell).collect::<Vec<_>>().join(",") + "\n")
+        .collect();
+    fs::write(place.path("some.csv"), without).unwrap();
+    let done = place.run("some.csv", &[]);
+    let told = "error: version 1 reads budget, channel, which these leads do not have";
+    assert!(done.status.code() == Some(1) && text(&done.stderr).contains(told), "{}", text(&done.stderr));
+    assert!(!text(&done.stderr).contains("fitting"), "{}", text(&done.stderr));
+    assert_eq!(
+        (place.versions(), place.told().last().unwrap().as_str()),
+        (vec!["1".to_owned()], "retrain.failed")
+    );
+    // Where somebody knows better it goes on, and whoever looks later is told.
+    let done = place.run("some.csv", &["--force"]);
+    let note = "  note: version 1 reads budget, channel, which these leads do not have: it is scored without";
+    assert!(text(&done.stdout).contains(note), "{}{}", text(&done.stdout), text(&done.stderr));
+    let gate = Version::load(&place.path("models/lead/2")).unwrap().manifest.gate.unwrap();
+    assert!(note.ends_with(gate.holdout.unwrap().notes[0].split_once(", and").unwrap().0), "on record");
+}
+
 #[test]
 fn the_number_of_a_version_that_is_gone_is_not_used_again() {
     let place = Place::with_champion();
@@ -399,10 +495,10 @@ fn what_cannot_be_judged_is_refused_with_its_reason() {
 #[test]
 fn what_ranks_too_well_stops_unless_somebody_vouches_for_its_columns() {
     let place = Place::with_champion();
-    let mut csv = "day,budget,size,won\n".to_owned();
+    let mut csv = "day,budget,size,channel,won\n".to_owned();
     for i in 3000..7000 {
         let (budget, size) = (noise(i, 1), noise(i, 2));
-        writeln!(csv, "{},{budget},{size},{}", i / 12, u8::from(budget + size > 120)).unwrap();
+        writeln!(csv, "{},{budget},{size},web,{}", i / 12, u8::from(budget + size > 120)).unwrap();
     }
     fs::write(place.path("leaks.csv"), csv).unwrap();
     let done = place.run("leaks.csv", &[]);

@@ -5,9 +5,9 @@ use serde_json::Value as Json;
 
 use super::{super::rescore::Rescorer, shown};
 use crate::{
-    lead::{Grade, Value},
+    lead::{Grade, Value, read_text},
     registry::{Background, Histogram, Manifest},
-    score::{Encoding, FeatureSpec},
+    score::FeatureSpec,
 };
 
 /// Words that are tried, the most frequent ones.
@@ -78,10 +78,7 @@ fn often(manifest: &Manifest, spec: &FeatureSpec) -> Vec<Value<'static>> {
 }
 
 fn word_value(spec: &FeatureSpec, word: &str) -> Value<'static> {
-    match spec.encoding {
-        Encoding::Boolean { .. } => Value::Boolean(matches!(word, "true" | "yes" | "1")),
-        _ => Value::Text(word.to_owned().into()),
-    }
+    read_text(word.to_owned().into(), spec.feature_type())
 }
 
 /// The values that the features at `places` often have, tried one by one. The greatest gain first, for each feature.

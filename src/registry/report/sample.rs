@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs::File, io::BufRead, io::BufReader, path::Pat
 
 use super::ReportError;
 use crate::{
-    lead::FeatureType,
+    lead::{FeatureType, Value, read_text},
     registry::{Manifest, Plain},
 };
 
@@ -72,15 +72,10 @@ impl Fields {
 /// Text as the feature's type; `None` is missing.
 fn typed(kind: FeatureType, value: Plain) -> Option<Plain> {
     let Plain::Text(text) = value else { return Some(value) };
-    let text = text.trim();
-    match kind {
-        _ if text.is_empty() => None,
-        FeatureType::Number => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Plain::Number),
-        FeatureType::Boolean => match text.to_ascii_lowercase().as_str() {
-            "true" | "yes" | "1" | "1.0" => Some(Plain::Boolean(true)),
-            "false" | "no" | "0" | "0.0" => Some(Plain::Boolean(false)),
-            _ => None,
-        },
-        FeatureType::Category => Some(Plain::Text(text.to_owned())),
+    match read_text(text.trim().into(), kind) {
+        Value::Number(number) => Some(Plain::Number(number)),
+        Value::Text(text) => Some(Plain::Text(text.into_owned())),
+        Value::Boolean(yes) => Some(Plain::Boolean(yes)),
+        Value::Missing | Value::Cleared => None,
     }
 }

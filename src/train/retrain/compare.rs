@@ -46,6 +46,14 @@ impl Run<'_> {
         Ok(1 + self.records()?.iter().filter(tells).count() as u64)
     }
 
+    /// Refuses leads without columns that the champion reads: whatever is compared with half a champion looks good.
+    pub(super) fn is_fair(&self, champion: &Version, newest: Newest<'_>) -> Result<(), RetrainError> {
+        match absent(champion, newest).filter(|_| !self.job.options.force) {
+            Some(names) => Err(RetrainError::Absent { champion: champion.id.version.to_string(), names }),
+            None => Ok(()),
+        }
+    }
+
     /// Compares with the champion, where there is one, and puts the verdict into the manifest.
     pub(super) fn judge(
         &mut self,
@@ -67,7 +75,8 @@ impl Run<'_> {
         let policy = GatePolicy { mode: run_mode(self.job.options.mode), ..self.job.policy.clone() };
         let mut compared = Compared::new(newest.known, labels, champion, policy.positives);
         compared.again(self.comparisons(&newest.known.digest)?, &policy);
-        let theirs = View::new(&champion.model, leads);
+        compared.holdout.notes.extend(absent(champion, newest).map(|names| without(champion, &names)));
+        let theirs = View::of_texts(&champion.model, &newest.known.table);
         let p99 = Sides { champion: theirs.p99(), challenger: own.p99() };
         let named = kinds.into_iter();
         let segments: Vec<_> = named
@@ -88,13 +97,17 @@ impl Run<'_> {
     }
 }
 
-/// What of the champion the table does not have.
-pub(super) fn absent(champion: &Version, leads: &Dataset) -> Option<String> {
-    let absent = View::new(&champion.model, leads).absent();
-    (!absent.is_empty()).then(|| {
-        format!(
-            "the champion reads {}, which these leads do not have: it is scored without",
-            absent.join(", ")
-        )
-    })
+/// What the champion reads and these leads do not have.
+fn absent(champion: &Version, newest: Newest<'_>) -> Option<String> {
+    let names = champion.model.features().iter().map(|spec| spec.name.as_str());
+    let absent: Vec<&str> = names.filter(|name| newest.known.table.lacks(name)).collect();
+    (!absent.is_empty()).then(|| absent.join(", "))
+}
+
+fn without(champion: &Version, names: &str) -> String {
+    format!(
+        "version {} reads {names}, which these leads do not have: it is scored without, and looks worse than it is \
+         unless live leads lack them too",
+        champion.id.version
+    )
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    compare::{self, Newest},
+    compare::Newest,
     report::RetrainReport,
     work::{Asked, Kept, Work, Written},
 };
@@ -54,7 +54,7 @@ pub struct RetrainOptions {
     /// Everything up to the gate's verdict, and nothing is written or recorded.
     #[arg(long)]
     pub dry_run: bool,
-    /// Though another version is on trial, or nothing is new.
+    /// Though another version is on trial, nothing is new, or the leads lack what the champion reads.
     #[arg(long)]
     pub force: bool,
 }
@@ -198,6 +198,18 @@ pub enum RetrainError {
         /// The champion.
         champion: String,
     },
+    /// The leads lack columns that the champion reads.
+    #[error(
+        "version {champion} reads {names}, which these leads do not have: without them it looks worse than it is, and what is no \
+         better passes; add the columns (--drop keeps them from training only). If live leads lack them too, --force goes on \
+         all the same"
+    )]
+    Absent {
+        /// The champion.
+        champion: String,
+        /// The columns.
+        names: String,
+    },
     /// Whoever trains does not sign.
     #[error(
         "{id} waits for its signature: {reason}. Look at it, have `leadwire models sign {id} --key FILE` sign it, and run this \
@@ -300,7 +312,7 @@ impl Run<'_> {
         let champion = self.champion()?;
         if let Some(champion) = &champion {
             self.is_new(champion, &prepared)?;
-            notes.extend(compare::absent(champion, newest.leads));
+            self.is_fair(champion, newest)?;
         }
         notes.extend(self.begin(&options, &prepared, asked)?);
         self.alone(&self.stand)?;
