@@ -30,7 +30,12 @@ pub fn write(program: &Path, place: &Place<'_>) -> anyhow::Result<()> {
         "/* Functions that a sidecar runs, so that they lie side by side. Written by benches/proxy/run --order. */\n\
          SECTIONS {\n  .text.run : {\n",
     );
-    anyhow::ensure!(patterns.len() > LEAST, "{} functions: {} has no symbols", patterns.len(), program.display());
+    anyhow::ensure!(
+        patterns.len() > LEAST,
+        "{} functions: {} has no symbols",
+        patterns.len(),
+        program.display()
+    );
     for pattern in &patterns {
         writeln!(script, "    *({pattern})")?;
     }
@@ -50,7 +55,9 @@ fn pattern(symbol: &str) -> Option<String> {
         None if symbol.starts_with("0x") || symbol.starts_with('(') => None,
         None => Some(match symbol.rsplit_once('.') {
             // A copy of a function, numbered by the link.
-            Some((name, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => format!(".text.{name}.*"),
+            Some((name, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!(".text.{name}.*")
+            }
             _ => format!(".text.{symbol}"),
         }),
     }
