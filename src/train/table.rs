@@ -4,7 +4,7 @@
 //! column is, is decided later, by the rows that train.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt,
     io::{BufRead, Read},
     path::{Path, PathBuf},
@@ -75,8 +75,12 @@ impl Table {
     pub(super) fn read(files: &[PathBuf]) -> Result<Self, TrainError> {
         let mut files = files.to_vec();
         files.sort_by_key(|file| (file.file_name().map(ToOwned::to_owned), file.clone()));
-        let mut table = Self::default();
+        let (mut table, mut seen) = (Self::default(), HashSet::new());
         for file in files {
+            // Its rows would stand on both sides of the split. A file that is not there is told of when it is read.
+            if file.canonicalize().is_ok_and(|place| !seen.insert(place)) {
+                return Err(TrainError::data(&file, "is given twice".into()));
+            }
             table.read_file(&file)?;
         }
         Ok(table)
@@ -419,6 +423,12 @@ mod tests {
         check(&[("a", "a;b\r\n1,5;\"x\r\ny;\"\r\n;z\r\n")], "a b", &["1,5 x\r\ny;", ". z"]);
         check(&[("a", "a\tb\r1\t\u{a0}x\r")], "a b", &["1 x"]);
         check(&[("a", "\u{feff}a,b\n1,2\n")], "a b", &["1 2"]);
+    }
+
+    #[test]
+    fn a_file_stands_in_a_table_once() {
+        let error = read_table(&[("a.csv", "x\n1\n"), ("b.csv", "x\n1\n"), ("./a.csv", "x\n1\n")]).err();
+        assert!(error.is_some_and(|error| error.ends_with("a.csv: is given twice")));
     }
 
     #[test]
