@@ -30,6 +30,19 @@ PARAMETERS = {
 }
 
 
+def read(options: argparse.Namespace) -> list[tuple[pd.DataFrame, pd.Series]]:
+    """Features and labels of the training and the validation file; words have a code each, those of training only."""
+    drop = [options.target, options.id, *options.drop.split(",")]
+    train, valid = pd.read_csv(options.train, keep_default_na=False), pd.read_csv(options.valid, keep_default_na=False)
+    names = [name for name in train.columns if name not in drop]
+    for name in names:
+        if not pd.api.types.is_numeric_dtype(train[name]):
+            words = sorted(set(train[name]))
+            for rows in (train, valid):
+                rows[name] = pd.Categorical(rows[name], categories=words)
+    return [(rows[names], (rows[options.target] == "yes").astype(int)) for rows in (train, valid)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train")
@@ -46,28 +59,20 @@ def main() -> None:
     if options.whole:
         parameters |= {"feature_fraction": 1.0, "bagging_fraction": 1.0, "bagging_freq": 0}
 
-    drop = [options.target, options.id, *options.drop.split(",")]
-    train, valid = pd.read_csv(options.train, keep_default_na=False), pd.read_csv(options.valid, keep_default_na=False)
-    names = [name for name in train.columns if name not in drop]
-    for name in names:
-        if not pd.api.types.is_numeric_dtype(train[name]):
-            words = sorted(set(train[name]))
-            for rows in (train, valid):
-                rows[name] = pd.Categorical(rows[name], categories=words)
-    labels = [(rows[options.target] == "yes").astype(int) for rows in (train, valid)]
+    (rows, labels), (judged, truth) = read(options)
 
     aucs = []
     for seed in range(1, options.seeds + 1):
         started = time.process_time()
-        data = lgb.Dataset(train[names], labels[0])
+        data = lgb.Dataset(rows, labels)
         booster = lgb.train(
             {**parameters, "seed": seed},
             data,
             num_boost_round=2000,
-            valid_sets=[lgb.Dataset(valid[names], labels[1], reference=data)],
+            valid_sets=[lgb.Dataset(judged, truth, reference=data)],
             callbacks=[lgb.early_stopping(100, verbose=False)],
         )
-        auc = roc_auc_score(labels[1], booster.predict(valid[names]))
+        auc = roc_auc_score(truth, booster.predict(judged))
         aucs.append(auc)
         cpu = time.process_time() - started
         print(f"seed {seed}: auc {auc:.4f}, {booster.best_iteration} rounds, {cpu:.1f} CPU s")

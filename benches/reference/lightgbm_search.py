@@ -18,20 +18,8 @@ import time
 
 import lightgbm as lgb
 import optuna
-import pandas as pd
+from lightgbm_early_stopping import read
 from sklearn.metrics import roc_auc_score
-
-
-def read(options: argparse.Namespace) -> list[tuple[pd.DataFrame, pd.Series]]:
-    drop = [options.target, options.id, *options.drop.split(",")]
-    train, valid = pd.read_csv(options.train, keep_default_na=False), pd.read_csv(options.valid, keep_default_na=False)
-    names = [name for name in train.columns if name not in drop]
-    for name in names:
-        if not pd.api.types.is_numeric_dtype(train[name]):
-            words = sorted(set(train[name]))
-            for rows in (train, valid):
-                rows[name] = pd.Categorical(rows[name], categories=words)
-    return [(rows[names], (rows[options.target] == "yes").astype(int)) for rows in (train, valid)]
 
 
 def drawn(trial: optuna.Trial) -> dict[str, float]:

@@ -11,7 +11,10 @@ use super::{
     TrainError,
     format::{self, Form},
 };
-use crate::{lead::Value, registry};
+use crate::{
+    lead::{self, FeatureType, Value},
+    registry,
+};
 
 /// Past leads and what became of them.
 #[derive(Clone, Debug)]
@@ -242,9 +245,8 @@ pub(super) fn label(cell: &str) -> Option<bool> {
 
 /// Yes or no as leads bring it.
 fn truth(cell: &str) -> Option<bool> {
-    match cell.to_ascii_lowercase().as_str() {
-        "1" | "1.0" | "yes" | "true" => Some(true),
-        "0" | "0.0" | "no" | "false" => Some(false),
+    match lead::read_text(cell.into(), FeatureType::Boolean) {
+        Value::Boolean(yes) => Some(yes),
         _ => None,
     }
 }
