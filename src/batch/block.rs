@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use memchr::{memchr, memrchr};
 
-use super::{Format, cells};
+use super::cells;
 
 /// Bytes of a block, but for a row that is longer: some 8,192 rows of a usual table.
 pub(super) const BLOCK: usize = 1 << 20;
@@ -22,7 +22,8 @@ pub(super) enum BlockError {
 /// Reads ahead no more than a block.
 pub(super) struct Blocks<R> {
     input: R,
-    format: Format,
+    /// Of the cells of CSV; none in JSON Lines.
+    separator: Option<u8>,
     block: usize,
     /// The start of the next block.
     rest: Vec<u8>,
@@ -33,8 +34,8 @@ pub(super) struct Blocks<R> {
 
 impl<R: Read> Blocks<R> {
     /// `start` was read already, and stood at `at`.
-    pub(super) fn new(start: Vec<u8>, at: u64, input: R, format: Format) -> Self {
-        Self { input, format, block: BLOCK, rest: start, at, ended: false }
+    pub(super) fn new(start: Vec<u8>, at: u64, input: R, separator: Option<u8>) -> Self {
+        Self { input, separator, block: BLOCK, rest: start, at, ended: false }
     }
 
     /// The same in blocks of another size.
@@ -73,12 +74,12 @@ impl<R: Read> Blocks<R> {
     /// Where the last row that is whole ends; 0 without one.
     fn rows_end(&self, bytes: &[u8]) -> usize {
         // A line feed ends a row wherever no quotes are, and in JSON they always do.
-        if self.format == Format::Jsonl || memchr(b'"', bytes).is_none() {
+        let Some(separator) = self.separator.filter(|_| memchr(b'"', bytes).is_some()) else {
             return memrchr(b'\n', bytes).map_or(0, |at| at + 1);
-        }
+        };
         let (mut end, mut found) = (0, Vec::new());
         loop {
-            let record = cells::record(bytes, end, &mut found);
+            let record = cells::record(bytes, end, separator, &mut found);
             if record.next == bytes.len() {
                 let whole = record.closed && bytes.last() == Some(&b'\n');
                 return if whole { bytes.len() } else { end };
@@ -113,30 +114,31 @@ mod tests {
         }
     }
 
-    fn check(text: &str, format: Format, block: usize, expected: &[&str]) {
-        let blocks = Blocks::new(Vec::new(), 0, Slow(text.as_bytes()), format).of(block);
+    fn check(text: &str, separator: Option<u8>, block: usize, expected: &[&str]) {
+        let blocks = Blocks::new(Vec::new(), 0, Slow(text.as_bytes()), separator).of(block);
         let blocks: Vec<String> = blocks.map(|block| String::from_utf8(block.unwrap()).unwrap()).collect();
         assert_eq!(blocks, expected);
         let (start, rest) = text.as_bytes().split_at(text.len() / 2);
-        let blocks = Blocks::new(start.to_vec(), 0, rest, format).of(block);
+        let blocks = Blocks::new(start.to_vec(), 0, rest, separator).of(block);
         assert_eq!(blocks.map(|block| block.unwrap()).collect::<Vec<_>>().concat(), text.as_bytes());
     }
 
     #[test]
     fn blocks_hold_whole_rows() {
-        check("", Format::Csv, 4, &[]);
-        check("a\nb\nc", Format::Csv, 4, &["a\nb\n", "c"]);
-        check("a\nb\nc\n", Format::Csv, 5, &["a\nb\n", "c\n"]);
-        check("long row\nb\n", Format::Csv, 3, &["long row\n", "b\n"]);
-        check("\"a\nb\"\nc,\"\n\"\n", Format::Csv, 7, &["\"a\nb\"\n", "c,\"\n\"\n"]);
-        check("\"a\n\n\nb", Format::Csv, 3, &["\"a\n\n\nb"]);
-        check("\"a\nb\n", Format::Jsonl, 4, &["\"a\n", "b\n"]);
+        check("", Some(b','), 4, &[]);
+        check("a\nb\nc", Some(b','), 4, &["a\nb\n", "c"]);
+        check("a\nb\nc\n", Some(b','), 5, &["a\nb\n", "c\n"]);
+        check("long row\nb\n", Some(b','), 3, &["long row\n", "b\n"]);
+        check("\"a\nb\"\nc,\"\n\"\n", Some(b','), 7, &["\"a\nb\"\n", "c,\"\n\"\n"]);
+        check("\"a\nb\"\nc;\"\n\"\n", Some(b';'), 7, &["\"a\nb\"\n", "c;\"\n\"\n"]);
+        check("\"a\n\n\nb", Some(b','), 3, &["\"a\n\n\nb"]);
+        check("\"a\nb\n", None, 4, &["\"a\n", "b\n"]);
     }
 
     #[test]
     fn a_row_without_an_end_is_an_error_and_not_a_heap_of_memory() {
         let start = b"a\n".to_vec();
-        let mut blocks = Blocks::new(start, 7, io::repeat(b'x'), Format::Csv);
+        let mut blocks = Blocks::new(start, 7, io::repeat(b'x'), Some(b','));
         assert_eq!(blocks.next().unwrap().unwrap(), b"a\n");
         assert!(matches!(blocks.next(), Some(Err(BlockError::Long(9)))));
     }
@@ -149,7 +151,7 @@ mod tests {
                 Err(io::ErrorKind::TimedOut.into())
             }
         }
-        let mut blocks = Blocks::new(b"a\n".to_vec(), 0, Broken, Format::Csv);
+        let mut blocks = Blocks::new(b"a\n".to_vec(), 0, Broken, Some(b','));
         assert!(matches!(blocks.next(), Some(Err(BlockError::Read(_)))));
     }
 }

@@ -37,14 +37,14 @@ pub(super) struct Record {
     pub(super) closed: bool,
 }
 
-/// Finds the record at `start` and its cells.
-pub(super) fn record(bytes: &[u8], start: usize, cells: &mut Vec<Cell>) -> Record {
+/// Finds the record at `start` and its cells, which stand between `separator`s.
+pub(super) fn record(bytes: &[u8], start: usize, separator: u8, cells: &mut Vec<Cell>) -> Record {
     cells.clear();
     let mut at = start;
     loop {
-        let (mut cell, closed) = cell(bytes, at);
+        let (mut cell, closed) = cell(bytes, at, separator);
         at = cell.end;
-        let more = bytes.get(at) == Some(&b',');
+        let more = bytes.get(at) == Some(&separator);
         let next = if more { at } else { (at + 1).min(bytes.len()) };
         if !more && next > at && cell.end > cell.start && bytes.get(at - 1) == Some(&b'\r') {
             cell.end -= 1;
@@ -58,9 +58,9 @@ pub(super) fn record(bytes: &[u8], start: usize, cells: &mut Vec<Cell>) -> Recor
 }
 
 /// The cell at `start`, and whether its quote is closed.
-fn cell(bytes: &[u8], start: usize) -> (Cell, bool) {
+fn cell(bytes: &[u8], start: usize, separator: u8) -> (Cell, bool) {
     if bytes.get(start) != Some(&b'"') {
-        return (Cell { start, end: plain_end(bytes, start), quotes: Quotes::None }, true);
+        return (Cell { start, end: plain_end(bytes, start, separator), quotes: Quotes::None }, true);
     }
     let (mut at, mut quotes) = (start + 1, Quotes::Around);
     loop {
@@ -73,35 +73,36 @@ fn cell(bytes: &[u8], start: usize) -> (Cell, bool) {
                 quotes = Quotes::Within;
                 at += 1;
             }
-            None | Some(b',' | b'\n') => return (Cell { start, end: at, quotes }, true),
+            None | Some(b'\n') => return (Cell { start, end: at, quotes }, true),
+            Some(next) if *next == separator => return (Cell { start, end: at, quotes }, true),
             Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => {
                 return (Cell { start, end: at + 1, quotes }, true);
             }
             Some(_) => {
-                let end = plain_end(bytes, at);
+                let end = plain_end(bytes, at, separator);
                 return (Cell { start, end, quotes: Quotes::Within }, true);
             }
         }
     }
 }
 
-/// The next comma or line feed, or the end. Most cells are shorter than eight bytes, and so one look at a whole number
+/// The next separator or line feed, or the end. Most cells are shorter than eight bytes, and so one look at a whole number
 /// finds it; calling for a search that is fast over long texts takes three times as long.
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+fn plain_end(bytes: &[u8], mut at: usize, separator: u8) -> usize {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
     // Marks each byte that is zero; above the lowest, others may be marked too.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*eight);
-        let found = zeros(word ^ (ONES * u64::from(b','))) | zeros(word ^ (ONES * u64::from(b'\n')));
+        let found = zeros(word ^ (ONES * u64::from(separator))) | zeros(word ^ (ONES * u64::from(b'\n')));
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
     let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| matches!(byte, b',' | b'\n')).unwrap_or(rest.len())
+    at + rest.iter().position(|byte| *byte == separator || *byte == b'\n').unwrap_or(rest.len())
 }
 
 impl Cell {
@@ -141,10 +142,10 @@ mod tests {
 
     use super::*;
 
-    fn records(text: &str) -> Vec<Vec<String>> {
+    fn records(text: &str, separator: u8) -> Vec<Vec<String>> {
         let (mut at, mut cells, mut found) = (0, Vec::new(), Vec::new());
         while at < text.len() {
-            let record = record(text.as_bytes(), at, &mut cells);
+            let record = record(text.as_bytes(), at, separator, &mut cells);
             assert!(record.next > at && record.start == at && record.end <= record.next);
             at = record.next;
             // The csv crate leaves blank lines out.
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn cells_are_found_in_every_form() {
-        let check = |text: &str, expected: &[&[&str]]| assert_eq!(records(text), expected, "{text:?}");
+        let check = |text: &str, expected: &[&[&str]]| assert_eq!(records(text, b','), expected, "{text:?}");
         check("a,b\nc,d", &[&["a", "b"], &["c", "d"]]);
         check("a,,\r\n\r\n\n,\r\n", &[&["a", "", ""], &["", ""]]);
         check("\"a,b\", \"c\" ,\"d\ne\"\r\nx\n", &[&["a,b", "\"c\"", "d\ne"], &["x"]]);
@@ -169,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_quote_that_is_not_closed_is_seen() {
-        let closed = |text: &str| record(text.as_bytes(), 0, &mut Vec::new()).closed;
+        let closed = |text: &str| record(text.as_bytes(), 0, b',', &mut Vec::new()).closed;
         assert_eq!(
             ["\"a", "a,\"b\nc", "\"a\"\"", "\"a\"", "a\"b", "\""].map(closed),
             [false, false, false, true, true, false]
@@ -178,14 +179,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_are_those_of_the_csv_crate(text in "[ab\",\n é]{0,40}|(([ab ]{0,3}|\"([a,\n]|\"\"){0,3}\")[,\n]){0,8}") {
+        fn records_are_those_of_the_csv_crate(separator in "[,;\t|]", text in "[ab\",\n é]{0,40}|(([ab ]{0,3}|\"([a,\n]|\"\"){0,3}\")[,\n]){0,8}") {
+            let text = text.replace(',', &separator);
             let mut reader = ::csv::ReaderBuilder::new()
-                .has_headers(false).flexible(true).trim(::csv::Trim::None).from_reader(text.as_bytes());
+                .delimiter(separator.as_bytes()[0]).has_headers(false).flexible(true).trim(::csv::Trim::None).from_reader(text.as_bytes());
             let trimmed = |record: ::csv::StringRecord| {
                 record.iter().map(|cell| cell.trim_ascii().to_owned()).collect::<Vec<_>>()
             };
             let theirs: Vec<Vec<String>> = reader.records().map(|record| trimmed(record.unwrap())).collect();
-            prop_assert_eq!(records(&text), theirs);
+            prop_assert_eq!(records(&text, separator.as_bytes()[0]), theirs);
         }
     }
 }

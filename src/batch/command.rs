@@ -136,7 +136,7 @@ fn score(
             if end == BLOCK && !start.ends_with(b"\n") {
                 return Err(Problem::Table(format!("the header is longer than {BLOCK} bytes")));
             }
-            let blocks = Blocks::new(start.split_off(end), end as u64, input.read, format);
+            let blocks = Blocks::new(start.split_off(end), end as u64, input.read, Some(table.separator));
             Ok((open(&out, input.bytes)?.rows(version, &table, blocks)?, absent))
         }
         Format::Jsonl => {
@@ -144,7 +144,7 @@ fn score(
             // What is cut off at the end says nothing yet.
             let whole = if start.len() < BLOCK { start.len() } else { memrchr(b'\n', &start).unwrap_or(0) };
             table.check(start.get(..whole).unwrap_or_default()).map_err(Problem::Table)?;
-            let blocks = Blocks::new(start, 0, input.read, format);
+            let blocks = Blocks::new(start, 0, input.read, None);
             Ok((open(b"", input.bytes)?.rows(version, &table, blocks)?, Vec::new()))
         }
     }

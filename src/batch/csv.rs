@@ -9,7 +9,7 @@ use super::{
     scorer::{self, Block, COLUMNS, Table},
 };
 use crate::{
-    lead::{FeatureType, Value, read_text},
+    lead::{FeatureType, Value, is_no_value, read_text, separator},
     registry::Version,
     score::Scored,
 };
@@ -20,6 +20,8 @@ pub(super) struct Csv {
     version: Arc<Version>,
     /// By feature: its column, if there is one, and what it must be.
     columns: Columns,
+    /// Between cells.
+    pub(super) separator: u8,
     /// Cells of a row.
     width: usize,
     cells: Vec<Cell>,
@@ -41,9 +43,10 @@ impl Csv {
     pub(super) fn header(version: &Arc<Version>, start: &[u8]) -> Result<Header, String> {
         let first = if start.starts_with(BOM) { BOM.len() } else { 0 };
         let mut cells = Vec::new();
-        let mut record = cells::record(start, first, &mut cells);
+        let separator = separator(start.get(first..).unwrap_or_default());
+        let mut record = cells::record(start, first, separator, &mut cells);
         while record.end == record.start && record.next < start.len() {
-            record = cells::record(start, record.next, &mut cells);
+            record = cells::record(start, record.next, separator, &mut cells);
         }
         let Some(text) = Block::new(start).text(0, record.end) else {
             return Err("the header is not UTF-8".into());
@@ -64,9 +67,9 @@ impl Csv {
         }
         let (columns, absent) = columns(version, &names)?;
         let mut out = start.get(..record.end).unwrap_or_default().to_vec();
-        COLUMNS.iter().for_each(|column| out.extend([b",", column.as_bytes()].concat()));
+        COLUMNS.iter().for_each(|column| out.extend([&[separator], column.as_bytes()].concat()));
         out.extend_from_slice(start.get(record.end..record.next).unwrap_or_default());
-        let table = Self { version: Arc::clone(version), columns, width: cells.len(), cells };
+        let table = Self { version: Arc::clone(version), columns, separator, width: cells.len(), cells };
         Ok(Header { table, out, end: record.next, absent })
     }
 }
@@ -89,11 +92,7 @@ fn columns(version: &Version, names: &[Cow<'_, str>]) -> Result<(Columns, Vec<St
         columns.push((column, spec.feature_type()));
     }
     if columns.iter().all(|(column, _)| column.is_none()) {
-        let hint = match names {
-            [one] if one.contains([';', '\t']) => "; cells must be separated by commas",
-            _ => "",
-        };
-        return Err(format!("no column is a feature of {}{hint}", version.id));
+        return Err(format!("no column is a feature of {}", version.id));
     }
     if !required.is_empty() {
         return Err(format!("{} requires columns that are missing: {}", version.id, required.join(", ")));
@@ -126,7 +125,7 @@ impl Table for Csv {
             if *at >= block.bytes.len() {
                 return None;
             }
-            let record = cells::record(block.bytes, *at, &mut self.cells);
+            let record = cells::record(block.bytes, *at, self.separator, &mut self.cells);
             *at = record.next;
             if record.end > record.start {
                 break record;
@@ -148,17 +147,18 @@ impl Table for Csv {
 
     fn write(&self, block: Block<'_>, row: Row, outcome: &Result<Scored, RowError>, out: &mut Vec<u8>) {
         out.extend_from_slice(block.bytes.get(row.start..row.kept).unwrap_or_default());
-        out.extend(std::iter::repeat_n(b',', row.missing));
+        out.extend(std::iter::repeat_n(self.separator, row.missing));
+        let between = char::from(self.separator);
         match outcome {
             Ok(scored) => {
-                scorer::write_scored(scored, [",", ",", ","], "", out);
-                out.push(b',');
+                scorer::write_scored(scored, [&*between.encode_utf8(&mut [0; 1]); 3], "", out);
+                out.push(self.separator);
             }
             Err(error) => {
-                out.extend_from_slice(b",,,,");
+                out.extend([self.separator; COLUMNS.len()]);
                 let told = error.told(scorer::named(self.version.model.features())).to_string();
                 // A feature's name may hold anything.
-                let quoted = told.contains(['"', ',', '\n', '\r']);
+                let quoted = told.contains(['"', between, '\n', '\r']);
                 let text = if quoted { format!("\"{}\"", told.replace('"', "\"\"")) } else { told };
                 // Writing to a vector does not fail.
                 _ = out.write_all(text.as_bytes());
@@ -182,7 +182,8 @@ impl Csv {
 
 /// A cell as the wire reads text; `None` for one that is neither empty nor of its type.
 fn read(cell: Cow<'_, str>, kind: FeatureType) -> Option<Value<'_>> {
-    if cell.is_empty() {
+    // Where words are wanted it is a word, as on the wire; none that a model knows.
+    if cell.is_empty() || kind != FeatureType::Category && is_no_value(&cell) {
         return Some(Value::Missing);
     }
     if kind == FeatureType::Number

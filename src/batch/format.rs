@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// The form of a table. What goes out has the form of what came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Comma-separated, with a header (RFC 4180).
+    /// Cells between separators, with a header (RFC 4180).
     Csv,
     /// A JSON object on each line.
     Jsonl,

@@ -10,7 +10,7 @@ use super::{
     scorer::{self, Block, COLUMNS, Table},
 };
 use crate::{
-    lead::{FeatureType, Value},
+    lead::{FeatureType, Value, is_no_value},
     recognise::{self, At, Doc, Kind, Tape},
     registry::Version,
     score::Scored,
@@ -117,7 +117,10 @@ fn read<'b>(doc: Doc<'b, '_>, at: At, kind: FeatureType) -> Option<Value<'b>> {
     let is_absent = || match node.kind {
         // Some CRMs write `false` for every empty field.
         Kind::Null | Kind::False => true,
-        Kind::String => doc.string(node).trim().is_empty(),
+        Kind::String => {
+            let text = doc.string(node);
+            text.trim().is_empty() || is_no_value(text.trim())
+        }
         _ => false,
     };
     (!value.is_missing() || is_absent()).then_some(value)

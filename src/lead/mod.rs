@@ -4,7 +4,7 @@
 //! comes out is a score, a grade and the model version they came from; what became of it is its outcome.
 
 mod feature; // what was read off the wire: number, text, boolean or missing
-mod reading; // a text as a number, a word, or true and false
+mod reading; // a text as a number, a word, or true and false; the cells of a table
 mod score; // probability, points, grade
 mod trend; // whether the score moved
 mod reason; // why: one feature's part in a score
@@ -28,7 +28,7 @@ pub use self::{
     id::id_forms,
     model::{Arm, ModelId, Slot},
     outcome::{Alias, LeadId, Outcome},
-    reading::{finite, read_text},
+    reading::{finite, is_no_value, read_text, separator},
     reason::{Direction, Reason},
     score::{Cutoffs, Grade, Score},
     skip::Skip,

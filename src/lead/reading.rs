@@ -4,6 +4,12 @@ use std::borrow::Cow;
 
 use super::{FeatureType, SIGNS, Value};
 
+/// What separates cells. Of those that stand equally often in a header the first.
+const SEPARATORS: [u8; 4] = *b",;\t|";
+
+/// What says, in any case, that there is no value.
+const MARKERS: [&str; 5] = ["na", "n/a", "null", "nan", "none"];
+
 /// Reads a text as `kind`. What fits no form of it is missing, never an error.
 ///
 /// Numbers may have groups of thousands, white space around, and a currency's or a percent sign beside them; true and
@@ -15,6 +21,32 @@ pub fn read_text(cell: Cow<'_, str>, kind: FeatureType) -> Value<'_> {
         FeatureType::Category => Value::Text(cell),
         FeatureType::Boolean => boolean(&cell),
     }
+}
+
+/// What separates the cells of a CSV: of a comma, a semicolon, a tab and `|` that which stands most often between the names of
+/// the header that `text` begins with.
+pub fn separator(text: &[u8]) -> u8 {
+    let (mut counts, mut quoted) = ([0_usize; SEPARATORS.len()], false);
+    let is_break = |byte: &&u8| matches!(byte, b'\n' | b'\r');
+    for byte in text.iter().skip_while(is_break) {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\n' | b'\r' if !quoted => break,
+            _ if quoted => {}
+            _ => {
+                let places = counts.iter_mut().zip(SEPARATORS);
+                places.filter(|(_, separator)| separator == byte).for_each(|(count, _)| *count += 1);
+            }
+        }
+    }
+    let most = counts.iter().max().copied().unwrap_or_default();
+    let found = counts.iter().zip(SEPARATORS).find(|(count, _)| **count == most);
+    found.map_or(b',', |(_, separator)| separator)
+}
+
+/// Whether a cell of a table says that there is no value: `NA`, `N/A`, `null`, `NaN` or `none`, in any case.
+pub fn is_no_value(cell: &str) -> bool {
+    MARKERS.iter().any(|marker| cell.eq_ignore_ascii_case(marker))
 }
 
 /// A number as JSON writes it; missing where it is beyond the largest float.

@@ -7,12 +7,10 @@ use std::{
 };
 
 use super::{TrainError, columns::shown};
+use crate::lead::separator;
 
 /// Looked at to tell what it is; a longer header is cut there.
 const START: usize = 64 << 10;
-
-/// What separates cells. Of those that stand equally often in a header the first.
-const SEPARATORS: [u8; 4] = *b",;\t|";
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -66,25 +64,6 @@ fn form(start: &[u8]) -> Result<Form, &'static str> {
         }
         _ => Ok(Form::Csv { separator: separator(text) }),
     }
-}
-
-/// What stands most often between the cells of the header.
-fn separator(text: &[u8]) -> u8 {
-    let (mut counts, mut quoted) = ([0_usize; SEPARATORS.len()], false);
-    for byte in text {
-        match byte {
-            b'"' => quoted = !quoted,
-            b'\n' | b'\r' if !quoted => break,
-            _ if quoted => {}
-            _ => {
-                let places = counts.iter_mut().zip(SEPARATORS);
-                places.filter(|(_, separator)| separator == byte).for_each(|(count, _)| *count += 1);
-            }
-        }
-    }
-    let most = counts.iter().max().copied().unwrap_or_default();
-    let found = counts.iter().zip(SEPARATORS).find(|(count, _)| **count == most);
-    found.map_or(b',', |(_, separator)| separator)
 }
 
 /// Reads cells, without blanks around them.

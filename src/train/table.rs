@@ -32,9 +32,6 @@ const MOST_COLUMNS: usize = 4096;
 /// Longest line of JSON in bytes.
 const LONGEST: u64 = 16 << 20;
 
-/// What says, in any case, that there is no value.
-const MARKERS: [&str; 5] = ["na", "n/a", "null", "nan", "none"];
-
 /// The code of a cell without a value. No table has as many texts.
 pub(super) const MISSING: u32 = u32::MAX;
 
@@ -328,7 +325,7 @@ impl Texts {
             return;
         }
         let code = self.put(row, text);
-        if is_marker(text) && !self.markers.contains(&code) {
+        if lead::is_no_value(text) && !self.markers.contains(&code) {
             self.markers.push(code);
         }
     }
@@ -347,11 +344,6 @@ impl Texts {
         self.codes.last_mut().into_iter().for_each(|last| *last = code);
         code
     }
-}
-
-/// A word for nothing.
-fn is_marker(text: &str) -> bool {
-    MARKERS.iter().any(|marker| text.eq_ignore_ascii_case(marker))
 }
 
 /// The members of an object as they stand there; a map would keep the last of two with one name.

@@ -215,10 +215,26 @@ fn cells_leave_as_they_came() {
     check("age\n\n40\n\n", "age,score,points,grade,error\n40,<40>\n");
     check("age\n", "age,score,points,grade,error\n");
     check("age", "age,score,points,grade,error");
+    check("age,vip,job\n40,n/a,NA\n", "age,vip,job,score,points,grade,error\n40,n/a,NA,<40>\n");
     check(
         "a,\"age\",\"b \"\"c\"\"\"\n\"x,\ny\", 4e1 ,\"\"\n,\"40\",é\"\n",
         "a,\"age\",\"b \"\"c\"\"\",score,points,grade,error\n\"x,\ny\", 4e1 ,\"\",<40>\n,\"40\",é\",<40>\n",
     );
+}
+
+#[test]
+fn cells_may_stand_between_other_separators() {
+    let models = models(Kind::Linear);
+    let (score, points, grade) = alone(models.path(), &[Value::Number(40.0), Value::Missing, Value::Missing]);
+    for separator in [";", "\t", "|"] {
+        let expected = format!(
+            "\"a,b\"|age|vip|score|points|grade|error\n1,5|40||{score}|{points}|{grade}|\n\"x|\ny\"|40|NaN|{score}|{points}|{grade}|\n\
+             z|40|||||2 cells, the header has 3\n,|,|,||||`age` is not a number\n"
+        );
+        let input = "\"a,b\"|age|vip\n1,5|40|\n\"x|\ny\"|40|NaN\nz|40\n,|,|,\n";
+        let out = scored(models.path(), &input.replace('|', separator));
+        assert_eq!(out, expected.replace('|', separator), "{separator:?}");
+    }
 }
 
 #[test]
@@ -249,7 +265,7 @@ fn what_is_wrong_with_a_row_stands_in_it_and_the_rest_goes_on() {
         (b"40,,,", ""),
         (b"old,,,,,,", "`age` is not a number"),
         (b",clerk,,,,,", "`age` is required and missing"),
-        (b"nan,,,,,,", "`age` is not a number"),
+        (b"nan,,,,,,", "`age` is required and missing"),
         (b"1e999,,,,,,", "`age` is not a number"),
         (b"40,chef,maybe,,,,", "`vip` is not a boolean"),
         (b"40,,,,,,", "\"1 cells, the header has 3\""),
@@ -269,7 +285,7 @@ fn what_is_wrong_with_a_row_stands_in_it_and_the_rest_goes_on() {
     let summary: Json = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!((&summary["rows"], &summary["scored"]), (&12.into(), &2.into()));
     let errors =
-        serde_json::json!({"cells": 2, "quote": 1, "utf8": 1, "value": 4, "required": 1, "score": 1});
+        serde_json::json!({"cells": 2, "quote": 1, "utf8": 1, "value": 3, "required": 2, "score": 1});
     assert_eq!(summary["errors"], errors);
     assert_eq!((&summary["model"], summary["digest"].as_str().unwrap().len()), (&"lead/1".into(), 64));
 }
@@ -348,8 +364,7 @@ fn what_is_wrong_with_the_whole_is_an_error_before_any_output() {
     check(&[], "\n\n", "standard input: there is no header");
     check(&[], "\"age\n1\n", "standard input: the header's last quote is not closed");
     check(&[], "id,age\r1,40\r", "standard input: rows end with a carriage return alone");
-    check(&[], "id;age\n1;40\n", "no column is a feature of lead/1; cells must be separated by commas");
-    check(&[], "id\tage\n1\t40\n", "no column is a feature of lead/1; cells must be separated by commas");
+    check(&[], "a;b,c\n1;2,3\n", "standard input: no column is a feature of lead/1");
     check(&[], "{\"a\":1}\n{}\n", "standard input: no member is a feature of lead/1");
     check(&[], "{\"a\":1,\"points\":3}\n{\"age\":1}\n", "there is a member `points` already");
     check(&["--format", "jsonl"], "\n[\n{\"age\":1},\n{\"age\":2}\n]", "standard input: is a JSON array");
