@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::{
     load::Client,
     order,
-    peers::{Leadwire, Place, check, free, listens, terminate},
+    peers::{Leadwire, Place, check, free, listens, shipped, terminate},
     usage::{Tree, threads},
     wire::Asked,
 };
@@ -211,7 +211,11 @@ impl Run<'_> {
         let folder = self.place.folder.join("leadwire");
         fs::create_dir_all(&folder)?;
         let place = Place { folder: &folder, upstream: self.place.upstream, admin: free()? };
-        let command = Leadwire { workers: 1, deadline: "1s" }.command(self.program, &place, listen)?;
+        let command = Leadwire { workers: 1, deadline: "1s", models: shipped()? }.command(
+            self.program,
+            &place,
+            listen,
+        )?;
         let (name, rest) = tool.split_first().context("no tool")?;
         eprintln!("{}: {requests} requests under {}", self.case.name, name.display());
         let log = self.place.folder.join("log");

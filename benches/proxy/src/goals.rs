@@ -34,8 +34,11 @@ const SCORES: [Over; 4] = [
     ("Envoy", 64, 0.50, 0.45),
 ];
 
+const TRIES: [Over; 2] = [("nginx", 16, 1.25, 1.05), ("nginx", 64, 1.25, 1.05)];
+
 const PASSING: &str = "leadwire, pass-through";
 const SCORING: &str = "leadwire, score + inject";
+const TRYING: &str = "leadwire, score + inject, with a shadow and a canary";
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -45,9 +48,13 @@ pub fn goals(report: &Report) -> Vec<Goal> {
     let ours =
         report.rows.iter().filter(|row| row.asked == Asked::Lead && row.contender.starts_with("leadwire"));
     for row in ours {
-        let overs = if row.contender == PASSING { PASSES } else { SCORES };
-        let same = overs.into_iter().filter(|(_, connections, ..)| *connections == row.connections);
-        goals.extend(same.filter_map(|over| cpu(row, over)));
+        let overs: &[Over] = match &*row.contender {
+            PASSING => &PASSES,
+            name if name.starts_with(TRYING) => &TRIES,
+            _ => &SCORES,
+        };
+        let same = overs.iter().filter(|(_, connections, ..)| *connections == row.connections);
+        goals.extend(same.filter_map(|over| cpu(row, *over)));
     }
     goals.sort_by(|one, other| one.what.cmp(&other.what));
     goals.extend(added(report).into_iter().flatten());

@@ -102,8 +102,10 @@ impl Place<'_> {
         {
             if let Some(program) = program {
                 let (passes, scores) = (format!("{build}, pass-through"), format!("{build}, score + inject"));
+                let tries = format!("{scores}, with a shadow and a canary");
                 contenders.push(self.contender(passes, Asked::Case, program, leadwire)?);
                 contenders.push(self.contender(scores, Asked::Lead, program, leadwire)?);
+                contenders.push(self.contender(tries, Asked::Lead, program, leadwire_on_trial)?);
             }
         }
         Ok(contenders)
@@ -279,25 +281,53 @@ fn envoy(program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Resul
 }
 
 fn leadwire(program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Result<Command> {
-    Leadwire { workers: 2, deadline: "10ms" }.command(program, place, listen)
+    Leadwire { workers: 2, deadline: "10ms", models: shipped()? }.command(program, place, listen)
 }
 
-/// Leadwire with the shipped configuration and model; two headers and a member of the answer hold the score.
+/// The same with three copies of the model: one serves, one is given half of the leads, and one shadows both.
+fn leadwire_on_trial(program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Result<Command> {
+    let (models, version) = (place.folder.join("models"), shipped()?.join("lead/1"));
+    let manifest = fs::read(version.join("manifest.json"))?;
+    let manifest: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&manifest)?;
+    for number in ["1", "2", "3"] {
+        let folder = models.join("lead").join(number);
+        fs::create_dir_all(&folder)?;
+        for file in fs::read_dir(&version)? {
+            let file = file?;
+            fs::copy(file.path(), folder.join(file.file_name()))?;
+        }
+        let mut manifest = manifest.clone();
+        manifest.insert("version".into(), number.into());
+        fs::write(folder.join("manifest.json"), serde_json::to_string(&manifest)?)?;
+    }
+    let slots = serde_json::json!({
+        "champion": "1", "challenger": {"version": "2", "percent": 50}, "shadows": ["3"],
+    });
+    fs::write(models.join("lead/deployment.json"), slots.to_string())?;
+    Leadwire { workers: 2, deadline: "10ms", models }.command(program, place, listen)
+}
+
+/// The models of the checkout.
+pub fn shipped() -> anyhow::Result<PathBuf> {
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").canonicalize()?)
+}
+
+/// Leadwire with the shipped configuration; two headers and a member of the answer hold the score.
 pub struct Leadwire {
     pub workers: usize,
     /// Past it a lead goes on unscored, which under a debugger it would.
     pub deadline: &'static str,
+    pub models: PathBuf,
 }
 
 impl Leadwire {
     pub fn command(&self, program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Result<Command> {
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models").canonicalize()?;
         let text = include_str!("../../../config/leadwire.yaml");
         let changes = [
             ("listen: 127.0.0.1:8080", format!("listen: {listen}")),
             ("upstream: http://127.0.0.1:8069", format!("upstream: http://{}", place.upstream)),
             ("admin: 127.0.0.1:9901", format!("admin: {}", place.admin)),
-            ("models: models", format!("models: {}", models.display())),
+            ("models: models", format!("models: {}", self.models.display())),
             ("state: state", format!("state: {}", place.folder.join("state").display())),
             ("deadline: 10ms", format!("deadline: {}", self.deadline)),
             (", X-Lead-Model: model}", "}".into()),
