@@ -6,7 +6,7 @@
 //! hundredth of a call.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     net::SocketAddr,
@@ -98,12 +98,19 @@ pub fn run(program: &Path, place: &Place<'_>) -> anyhow::Result<Vec<Gate>> {
     Ok(gates)
 }
 
-/// Symbols of the program that a start and requests of either kind run.
-pub fn run_symbols(program: &Path, place: &Place<'_>) -> anyhow::Result<BTreeSet<String>> {
-    let mut symbols = BTreeSet::new();
+/// Symbols of the program that a start and requests of either kind run, and whether every request of a kind does.
+pub fn run_symbols(program: &Path, place: &Place<'_>) -> anyhow::Result<BTreeMap<String, bool>> {
+    let mut symbols = BTreeMap::new();
     for case in &CASES {
-        let texts = Run { program, place, case }.callgrind(FEW, &["--demangle=no"])?;
-        texts.iter().for_each(|text| symbols.extend(order::symbols(text, program)));
+        let calls = |requests| {
+            let texts = Run { program, place, case }.callgrind(requests, &["--demangle=no"])?;
+            anyhow::Ok(order::calls(&texts, program))
+        };
+        let (few, twice) = (calls(FEW)?, calls(2 * FEW)?);
+        for (symbol, calls) in twice {
+            let grown = calls.saturating_sub(few.get(&symbol).copied().unwrap_or(0));
+            *symbols.entry(symbol).or_default() |= grown >= FEW;
+        }
     }
     Ok(symbols)
 }
