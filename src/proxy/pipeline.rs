@@ -215,7 +215,8 @@ impl<'w> Exchange<'w> {
             && self.worker.mirror.is_due(settings.percent)
             && self.fill(parts).is_ok()
         {
-            self.worker.mirror.copy(parts, self.spelt, body, self.worker.snapshot());
+            let snapshot = Arc::clone(&*self.worker.snapshot());
+            self.worker.mirror.copy(parts, self.spelt, body, snapshot);
         }
     }
 
