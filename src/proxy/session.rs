@@ -70,7 +70,7 @@ enum Next {
     Request,
     End,
     /// It has left HTTP; this is the CRM's side.
-    Tunnel(Box<(Wire, Option<Lease>)>),
+    Tunnel(Box<Wire>, Option<Lease>),
     StandIn(TlsAcceptor, Rc<Via>),
 }
 
@@ -113,8 +113,8 @@ impl Session {
             match self.serve(framing).await {
                 Ok(Next::Request) => self.client.settle(),
                 Ok(Next::End) => break,
-                Ok(Next::Tunnel(upstream)) => {
-                    tunnel(self.client, upstream.0, self.pulse).await;
+                Ok(Next::Tunnel(upstream, _lease)) => {
+                    tunnel(self.client, upstream, self.pulse).await;
                     return None;
                 }
                 Ok(Next::StandIn(tls, via)) => {
@@ -482,7 +482,7 @@ impl Session {
             writer.end(Ending::Upgrade);
         });
         let (wire, lease) = answered.into_wire();
-        Ok(Next::Tunnel(Box::new((wire, Some(lease)))))
+        Ok(Next::Tunnel(wire, Some(lease)))
     }
 
     /// Answers `CONNECT`.
@@ -494,7 +494,7 @@ impl Session {
             Ok(Granted::Tunnel(stream)) => {
                 // An error here only costs latency.
                 _ = stream.set_nodelay(true);
-                Next::Tunnel(Box::new((Wire::new(Io::Plain(stream)), None)))
+                Next::Tunnel(Box::new(Wire::new(Io::Plain(stream))), None)
             }
             Err(answer) => return self.give(answer, false).await,
         };
@@ -539,7 +539,7 @@ fn body(begun: Begun) -> Body {
 }
 
 /// Carries bytes both ways, unread, until either side closes, or nothing moves for longer than it may.
-async fn tunnel(client: Client, mut upstream: Wire, pulse: Arc<Pulse>) {
+async fn tunnel(client: Client, mut upstream: Box<Wire>, pulse: Arc<Pulse>) {
     let tunnelled = async {
         std::future::poll_fn(|context| client.poll_write(context)).await?;
         let Some(mut client) = client.into_wire() else { return Ok(()) };

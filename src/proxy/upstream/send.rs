@@ -93,7 +93,7 @@ impl Answered {
     }
 
     /// The connection, once both sides have left HTTP, and its place.
-    pub(in crate::proxy) fn into_wire(self) -> (Wire, Lease) {
+    pub(in crate::proxy) fn into_wire(self) -> (Box<Wire>, Lease) {
         (self.outgoing.into_wire(), self.lease)
     }
 }
@@ -183,7 +183,7 @@ impl Line {
     /// Sends a request on a connection in HTTP/1, and again on others where that does no harm.
     async fn over_http1(
         self: &Rc<Self>,
-        (mut wire, mut link, mut since): (Wire, Rc<Link>, Option<u64>),
+        (mut wire, mut link, mut since): (Box<Wire>, Rc<Link>, Option<u64>),
         call: Call<'_>,
         answer: &mut Head,
         to: &To<'_>,
