@@ -40,9 +40,12 @@ struct Field {
 pub(crate) struct Head {
     bytes: Vec<u8>,
     fields: Vec<Field>,
-    /// Of a request its method and target, of an answer its reason.
-    first: Range<usize>,
-    second: Range<usize>,
+    /// Of a request its method and its target, one behind the other: known to be text, so that nobody has to look again.
+    line: String,
+    /// How long the method is.
+    method: usize,
+    /// Of an answer.
+    reason: Range<usize>,
     /// Of an answer.
     pub(crate) status: StatusCode,
     /// HTTP/1.0 where this is false.
@@ -106,7 +109,9 @@ impl Head {
         let Some(length) = limits.length(parsed, input.len())? else { return Ok(Parsed::Partly) };
         let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
         let base = input.as_ptr() as usize;
-        (self.first, self.second) = (range(base, method.as_bytes()), range(base, target.as_bytes()));
+        self.line.clear();
+        self.line.extend([method, target]);
+        self.method = method.len();
         self.is_1_1 = request.version == Some(1);
         self.status = StatusCode::OK;
         read_fields(&mut self.fields, base, request.headers);
@@ -128,8 +133,7 @@ impl Head {
             config.parse_response_with_uninit_headers(&mut answer, input, space).map_err(Refusal::from)?;
         let Some(length) = limits.length(parsed, input.len())? else { return Ok(Parsed::Partly) };
         let base = input.as_ptr() as usize;
-        self.first = range(base, answer.reason.unwrap_or_default().as_bytes());
-        self.second = 0..0;
+        self.reason = range(base, answer.reason.unwrap_or_default().as_bytes());
         self.is_1_1 = answer.version == Some(1);
         self.status = StatusCode::from_u16(answer.code.unwrap_or_default()).map_err(|_| Refusal::Head)?;
         read_fields(&mut self.fields, base, answer.headers);
@@ -146,22 +150,26 @@ impl Head {
 
     /// A request's method.
     pub(crate) fn method(&self) -> &str {
-        self.text(&self.first)
+        self.line.get(..self.method).unwrap_or_default()
     }
 
     /// An answer's reason, as it stood.
     pub(crate) fn reason(&self) -> &[u8] {
-        self.bytes.get(self.first.clone()).unwrap_or_default()
+        self.bytes.get(self.reason.clone()).unwrap_or_default()
     }
 
     /// A request's target, as it stood.
     pub(crate) fn target_bytes(&self) -> &[u8] {
-        self.bytes.get(self.second.clone()).unwrap_or_default()
+        self.target_text().as_bytes()
+    }
+
+    fn target_text(&self) -> &str {
+        self.line.get(self.method..).unwrap_or_default()
     }
 
     /// A request's target.
     pub(crate) fn target(&self) -> Target<'_> {
-        let text = self.text(&self.second);
+        let text = self.target_text();
         if !text.starts_with('/') {
             return Target::Odd;
         }
@@ -252,9 +260,23 @@ impl Head {
         Ok(parts)
     }
 
-    fn text(&self, range: &Range<usize>) -> &str {
-        let bytes = self.bytes.get(range.clone()).unwrap_or_default();
-        std::str::from_utf8(bytes).unwrap_or_default()
+    /// Whether a header of this name belongs to the connection, so that whoever passes the others on leaves it out (RFC 9110,
+    /// section 7.6.1).
+    pub(crate) fn strips(&self, name: &HeaderName) -> bool {
+        let name = name.as_str().as_bytes();
+        match role(name) {
+            Role::Connection | Role::KeepAlive | Role::ProxyConnection | Role::Upgrade => true,
+            Role::Te => !self.values(Role::Te).next().is_some_and(is_trailers),
+            Role::Host | Role::ContentLength | Role::TransferEncoding => false,
+            Role::Expect | Role::Http2Settings | Role::Other => self.names(name),
+        }
+    }
+
+    /// Whether `Connection` names this header. What frames or routes the message is not the sender's to remove.
+    pub(super) fn names(&self, name: &[u8]) -> bool {
+        let kept: [&[u8]; 4] = [b"close", b"host", b"content-length", b"content-type"];
+        self.words(Role::Connection).any(|word| word.eq_ignore_ascii_case(name))
+            && !kept.iter().any(|kept| name.eq_ignore_ascii_case(kept))
     }
 }
 
@@ -278,6 +300,11 @@ impl Headers for Head {
 /// A length that is said several times in one line, said once.
 pub(super) fn first_word(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii()
+}
+
+/// Whether a `TE` says something that holds beyond the connection.
+pub(super) fn is_trailers(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"trailers")
 }
 
 /// Whether a transfer coding is the one that codes nothing, which few read any more.
