@@ -148,6 +148,8 @@ impl Drop for Slot<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -170,5 +172,19 @@ mod tests {
                 assert_eq!(expiry.waiting.borrow().len(), 1, "and used again");
             })
             .await;
+    }
+
+    #[test]
+    fn workers_are_told_of_ticks_as_long_as_there_is_one() {
+        let workers = [(); 2].map(|()| Arc::new(Notify::new()));
+        let told: Vec<_> = workers.iter().map(Arc::downgrade).collect();
+        let teller = std::thread::spawn(move || tell_ticks(&told));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let [first, second] = workers;
+        runtime.block_on(first.notified());
+        drop(first);
+        runtime.block_on(second.notified());
+        drop(second);
+        teller.join().unwrap();
     }
 }

@@ -182,7 +182,7 @@ impl Session {
 
     /// Passes a request on that nobody looks into.
     async fn relay(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
-        let body = body(self.client.begin(framing, false));
+        let mut body = body(self.client.begin(framing, false));
         let Self { client, request, answer, worker, via, .. } = self;
         let write = |out: &mut Vec<u8>| {
             let mut writer = Writer(out);
@@ -193,14 +193,14 @@ impl Session {
         };
         let call = Call {
             write: &write,
-            body,
+            body: &mut body,
             framing,
             method: request.method(),
             client: request.is_1_1.then_some(&*client),
             upgrades: false,
         };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, to(via, snapshot)).await;
+        let called = worker.pool.call(call, answer, &to(via, snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         match called {
             Ok(answered) => {
@@ -245,12 +245,13 @@ impl Session {
             }
         };
         let waits = self.request.is_1_1 && self.request.says(Role::Expect, "100-continue");
-        let body = body(self.client.begin(framing, waits));
+        let mut body = body(self.client.begin(framing, waits));
         let is_head = parts.method == Method::HEAD;
         let answer = std::mem::take(&mut self.answer);
-        let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), Some(&self.request));
+        let spelt = Some((&self.request, framing));
+        let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), spelt);
         let exchange = exchange.with(answer, fits);
-        let response = exchange.run(&mut parts, body).await;
+        let response = exchange.run(&mut parts, &mut body).await;
         let (answer, added) = exchange.answer();
         self.answer = answer;
         match added {
@@ -451,7 +452,7 @@ impl Session {
 
     /// Asks the CRM to leave HTTP. Where it does not agree, its answer is one like any other.
     async fn upgrade(&mut self, protocol: &[u8], snapshot: &Snapshot) -> Result<Next, Gone> {
-        let body = body(self.client.begin(Framing::NONE, false));
+        let mut body = body(self.client.begin(Framing::NONE, false));
         let Self { client, request, answer, worker, via, .. } = self;
         let write = |out: &mut Vec<u8>| {
             let mut writer = Writer(out);
@@ -462,9 +463,10 @@ impl Session {
             writer.end(Ending::Upgrade);
         };
         let (method, client) = (request.method(), Some(&*client));
-        let call = Call { write: &write, body, framing: Framing::NONE, method, client, upgrades: true };
+        let (framing, body) = (Framing::NONE, &mut body);
+        let call = Call { write: &write, body, framing, method, client, upgrades: true };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, to(via, snapshot)).await;
+        let called = worker.pool.call(call, answer, &to(via, snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let answered = match called {
             Ok(answered) => answered,

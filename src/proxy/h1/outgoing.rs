@@ -36,11 +36,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Starts a request whose head has been written into the wire's output, where `body` follows it.
-    pub(crate) fn new(mut wire: Box<Wire>, body: Body, framing: Framing) -> Self {
+    /// Starts a request whose head has been written into the wire's output, where `body` follows it, which is taken.
+    pub(crate) fn new(mut wire: Box<Wire>, body: &mut Body, framing: Framing) -> Self {
         let is_chunked = framing == Framing::Chunked;
         let (mut left, mut is_whole) = (None, true);
-        match body {
+        match body.take() {
             Body::Whole(whole) if !is_chunked => wire.output().extend_from_slice(&whole.bytes),
             body if body.is_end_stream() && !is_chunked => {}
             body => (left, is_whole) = (Some(body), false),
