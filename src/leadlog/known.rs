@@ -8,7 +8,7 @@
 //! tag is a hint: who finds something asks it whose it is.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -20,6 +20,7 @@ use std::{
 };
 
 use crossbeam_utils::atomic::AtomicCell;
+use foldhash::quality::RandomState;
 
 use super::packed::Packed;
 use crate::lead::{Assignment, Grade, LeadId, ModelId, Score, Value};
@@ -88,7 +89,7 @@ impl Known {
         let sets = leads.div_ceil(WAYS);
         let pages = (0..sets.div_ceil(PAGE)).map(|_| OnceLock::new()).collect();
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Self { pages, sets, hasher: RandomState::new(), age_ms }
+        Self { pages, sets, hasher: RandomState::default(), age_ms }
     }
 
     /// Leads it has places for.
