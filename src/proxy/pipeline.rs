@@ -223,7 +223,7 @@ impl<'w> Exchange<'w> {
             && self.worker.mirror.is_due(settings.percent)
             && self.fill(parts).is_ok()
         {
-            let snapshot = Arc::clone(&*self.worker.snapshot());
+            let snapshot = Arc::clone(&self.worker.snapshot());
             self.worker.mirror.copy(parts, self.spelt, body, snapshot);
         }
     }

@@ -236,7 +236,8 @@ impl Session {
         snapshot: &Snapshot,
         fits: Option<Fits<'_>>,
     ) -> Result<Next, Gone> {
-        let mut parts = match self.request.request() {
+        let read = self.request.request(&mut self.worker.target.borrow_mut());
+        let mut parts = match read {
             Ok(parts) => parts,
             Err(refusal) => {
                 snapshot.metrics(None).count(RequestOutcome::Failed);

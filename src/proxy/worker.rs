@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use http::Uri;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
@@ -116,7 +117,19 @@ impl Proxy {
 struct Snapshots {
     shared: arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
     /// The same, counted by this worker alone: the other count would go from processor to processor with every request.
-    own: Rc<Arc<Snapshot>>,
+    own: Rc<Own>,
+}
+
+/// A snapshot as a worker's requests hold it.
+#[derive(Debug)]
+pub(super) struct Own(Arc<Snapshot>);
+
+impl std::ops::Deref for Own {
+    type Target = Arc<Snapshot>;
+
+    fn deref(&self) -> &Arc<Snapshot> {
+        &self.0
+    }
 }
 
 /// One worker's state. Nothing in it is shared with other threads but what [`Shared`] holds.
@@ -126,6 +139,8 @@ pub(super) struct Worker {
     pub(super) mirror: Rc<Mirror>,
     pub(super) expiry: Rc<Expiry>,
     pub(super) scratch: RefCell<Scratch>,
+    /// The last target that was looked into.
+    pub(super) target: RefCell<Uri>,
     pub(super) stages: RefCell<StageRecorder>,
     pub(super) log: Sender,
     pub(super) known: Arc<Known>,
@@ -146,13 +161,14 @@ impl Worker {
         let pool = Rc::new(Pool::new(expiry.clone(), shared.upstream.clone(), share));
         Self {
             snapshots: RefCell::new(Snapshots {
-                own: Rc::new(shared.snapshot.load_full()),
+                own: Rc::new(Own(shared.snapshot.load_full())),
                 shared: arc_swap::Cache::new(shared.snapshot.clone()),
             }),
             mirror: Rc::new(Mirror::new(&pool, &expiry, share)),
             pool,
             expiry,
             scratch: RefCell::default(),
+            target: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),
             known: shared.known.clone(),
@@ -165,11 +181,11 @@ impl Worker {
     }
 
     /// The configuration and models of this moment.
-    pub(super) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(super) fn snapshot(&self) -> Rc<Own> {
         let Snapshots { shared, own } = &mut *self.snapshots.borrow_mut();
         let current = shared.load();
         if !Arc::ptr_eq(current, own) {
-            *own = Rc::new(Arc::clone(current));
+            *own = Rc::new(Own(Arc::clone(current)));
         }
         Rc::clone(own)
     }

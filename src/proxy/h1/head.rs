@@ -247,8 +247,9 @@ impl Head {
         Ok(map)
     }
 
-    /// A request's line, for whoever looks into it. Its headers are looked up where they stand.
-    pub(crate) fn request(&self) -> Result<http::request::Parts, Refusal> {
+    /// A request's line, for whoever looks into it. Its headers are looked up where they stand. `last` is the last target that
+    /// was read: mostly it is the same, and to compare takes less than to read.
+    pub(crate) fn request(&self, last: &mut Uri) -> Result<http::request::Parts, Refusal> {
         // Should a map be made of them after all, it takes them.
         let is_long = |field: &Field| field.name_length > u32::from(u16::MAX);
         if self.target_bytes().contains(&b'#') || self.fields.iter().any(is_long) {
@@ -256,7 +257,11 @@ impl Head {
         }
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = Method::from_bytes(self.method().as_bytes()).map_err(|_| Refusal::Head)?;
-        parts.uri = Uri::try_from(self.target_bytes()).map_err(|_| Refusal::Head)?;
+        let known = last.path_and_query().filter(|_| last.authority().is_none());
+        if known.is_none_or(|known| known.as_str() != self.target_text()) {
+            *last = Uri::try_from(self.target_bytes()).map_err(|_| Refusal::Head)?;
+        }
+        parts.uri = last.clone();
         Ok(parts)
     }
 

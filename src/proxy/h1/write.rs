@@ -84,7 +84,8 @@ impl Writer<'_> {
         for (role, name, mut value) in head.lines() {
             let is_passed = match role {
                 Role::Other | Role::Expect | Role::Host => {
-                    !(names_some && head.names(name)) && !is_left_out(name)
+                    let is_named = names_some && head.names(name);
+                    !is_named && !is_left_out(name)
                 }
                 Role::Te => is_trailers(value),
                 // Said several times alike, it is passed on once.
