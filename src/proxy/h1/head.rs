@@ -293,7 +293,7 @@ impl Headers for Head {
         for field in &self.fields {
             // Nearly all are of another length, and need not be looked at.
             if field.name_length as usize == wanted.len()
-                && field.name(&self.bytes).eq_ignore_ascii_case(wanted)
+                && is_word(field.name(&self.bytes), wanted)
                 && let Some(value) = field.understood(&self.bytes, &mut has_length)
             {
                 found(value);
@@ -363,18 +363,25 @@ fn range(base: usize, part: &[u8]) -> Range<usize> {
 
 /// What a header is, told by its length before anything is compared.
 fn role(name: &[u8]) -> Role {
-    let (role, word): (Role, &[u8]) = match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
-        (2, Some(b't')) => (Role::Te, b"te"),
-        (4, Some(b'h')) => (Role::Host, b"host"),
-        (14, Some(b'h')) => (Role::Http2Settings, b"http2-settings"),
-        (6, Some(b'e')) => (Role::Expect, b"expect"),
-        (7, Some(b'u')) => (Role::Upgrade, b"upgrade"),
-        (10, Some(b'c')) => (Role::Connection, b"connection"),
-        (10, Some(b'k')) => (Role::KeepAlive, b"keep-alive"),
-        (14, Some(b'c')) => (Role::ContentLength, b"content-length"),
-        (16, Some(b'p')) => (Role::ProxyConnection, b"proxy-connection"),
-        (17, Some(b't')) => (Role::TransferEncoding, b"transfer-encoding"),
-        _ => return Role::Other,
-    };
-    if name.eq_ignore_ascii_case(word) { role } else { Role::Other }
+    match name.len() {
+        2 if is_word(name, b"te") => Role::Te,
+        4 if is_word(name, b"host") => Role::Host,
+        6 if is_word(name, b"expect") => Role::Expect,
+        7 if is_word(name, b"upgrade") => Role::Upgrade,
+        10 if is_word(name, b"connection") => Role::Connection,
+        10 if is_word(name, b"keep-alive") => Role::KeepAlive,
+        14 if is_word(name, b"content-length") => Role::ContentLength,
+        14 if is_word(name, b"http2-settings") => Role::Http2Settings,
+        16 if is_word(name, b"proxy-connection") => Role::ProxyConnection,
+        17 if is_word(name, b"transfer-encoding") => Role::TransferEncoding,
+        _ => Role::Other,
+    }
+}
+
+/// Whether a name is this word in lower case. All bytes are looked at, many at a time, which takes a third of what it takes
+/// to stop at the first that is another.
+#[inline(always)]
+fn is_word(name: &[u8], word: &[u8]) -> bool {
+    let odd = |odd, (byte, wanted): (&u8, &u8)| odd | (byte.to_ascii_lowercase() ^ wanted);
+    name.len() == word.len() && name.iter().zip(word).fold(0, odd) == 0
 }
