@@ -177,12 +177,13 @@ impl Head {
             let end = text.bytes().position(|byte| matches!(byte, b'?' | b'#'));
             end.and_then(|end| text.get(..end)).unwrap_or(text)
         };
-        // All bytes are looked at, many at a time.
-        let look = |(all, any), byte: u8| (all & byte.is_ascii_graphic(), any | (byte == b'#'));
-        match text.bytes().fold((true, false), look) {
-            (_, true) => Target::Fragment(path()),
-            (false, false) => Target::Odd,
-            (true, false) => Target::Plain(path()),
+        // Each look is at all bytes, many at a time.
+        let any = |is: fn(u8) -> bool| text.bytes().fold(false, |any, byte| any | is(byte));
+        match () {
+            () if any(|byte| byte == b'#') => Target::Fragment(path()),
+            () if any(|byte| !byte.is_ascii_graphic()) => Target::Odd,
+            () if any(|byte| byte == b'?') => Target::Plain(path()),
+            () => Target::Plain(text),
         }
     }
 
