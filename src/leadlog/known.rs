@@ -2,14 +2,25 @@
 //!
 //! A table of fixed size with four places for each hash: workers read and write it without a lock, and a fifth lead takes
 //! the place of the one that was scored longest ago. Forgetting is harmless: such a lead is one that was never seen.
+//!
+//! Beside each place stands a tag: a part of the lead's hash, and when it was scored. So a place is chosen without a look at
+//! what it holds, which is mostly in no cache any more. Tag and place are two words that change one after the other, so a
+//! tag is a hint: who finds something asks it whose it is.
 
 use std::{
-    hash::{BuildHasher, RandomState},
-    sync::{Arc, OnceLock},
+    hash::BuildHasher,
+    sync::{
+        Arc, OnceLock,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use crossbeam_utils::atomic::AtomicCell;
+use foldhash::quality::RandomState;
 
 use super::packed::Packed;
 use crate::lead::{Assignment, Grade, LeadId, ModelId, Score, Value};
@@ -24,12 +35,29 @@ pub struct Known {
     age_ms: i64,
 }
 
-type Set = [ArcSwapOption<Memory>; WAYS];
+/// The places for one hash, in a line of the processor's cache.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Set {
+    tags: [AtomicU64; WAYS],
+    places: [Place; WAYS],
+}
+
+/// Who reads takes out what it holds, and puts it back a moment later.
+#[derive(Default)]
+struct Place(AtomicCell<Option<Arc<Memory>>>);
 
 const WAYS: usize = 4;
 
 /// Sets that are made at once: 4 KiB.
-const PAGE: usize = 128;
+const PAGE: usize = 64;
+
+/// Bits of a tag that say when, in milliseconds since 1970: until the year 2109. The others are the hash's. A place that
+/// was never used, or whose lead was taken out, has no tag: 0.
+const TIME_BITS: u32 = 42;
+
+/// How often a place is looked at that holds nothing, while its tag says otherwise: another reader has it just now.
+const LOOKS: usize = 100;
 
 /// A lead as it was last scored.
 #[derive(Clone, Debug)]
@@ -61,7 +89,7 @@ impl Known {
         let sets = leads.div_ceil(WAYS);
         let pages = (0..sets.div_ceil(PAGE)).map(|_| OnceLock::new()).collect();
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Self { pages, sets, hasher: RandomState::new(), age_ms }
+        Self { pages, sets, hasher: RandomState::default(), age_ms }
     }
 
     /// Leads it has places for.
@@ -71,66 +99,123 @@ impl Known {
 
     /// Leads that are remembered, too old ones included. Looks at every place.
     pub fn count(&self) -> usize {
-        let made = self.pages.iter().filter_map(OnceLock::get);
-        made.flat_map(|page| page.iter().flatten()).filter(|place| place.load().is_some()).count()
+        self.made().flat_map(|set| &set.tags).filter(|tag| tag.load(Relaxed) != 0).count()
     }
 
     /// What a model last knew of a lead, unless that is too long ago.
     pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Arc<Memory>> {
-        let (page, set) = self.place(model, lead)?;
-        let places = self.pages.get(page)?.get()?.get(set)?;
-        let found = places.iter().filter_map(ArcSwapOption::load_full).find(|memory| memory.is(model, lead));
+        let (page, set, hash) = self.set(model, lead)?;
+        let set = self.pages.get(page)?.get()?.get(set)?;
+        let (_, _, place) = set.latest(tag(hash, 0))?;
+        let found = place.read().filter(|memory| memory.is(model, lead));
         found.filter(|memory| now_ms.saturating_sub(memory.time_ms) <= self.age_ms)
     }
 
     /// Remembers a lead, unless something later is known of it.
     pub fn remember(&self, memory: Memory) {
-        let Some((page, set)) = self.place(&memory.model.model, &memory.lead) else { return };
+        let Some((page, set, hash)) = self.set(&memory.model.model, &memory.lead) else { return };
         let made = self.pages.get(page).map(|page| page.get_or_init(new_page));
-        let Some(places) = made.and_then(|page| page.get(set)) else { return };
-        let mut chosen: Option<(i64, &ArcSwapOption<Memory>)> = None;
-        for place in places {
-            let held = place.load();
-            let time_ms = held.as_ref().map_or(i64::MIN, |held| held.time_ms);
-            if held.as_ref().is_some_and(|held| held.is(&memory.model.model, &memory.lead)) {
-                if time_ms > memory.time_ms {
-                    return;
-                }
-                chosen = Some((time_ms, place));
-                break;
-            }
-            // Where it has no place yet, it takes the oldest one's.
-            if chosen.is_none_or(|(oldest, _)| time_ms < oldest) {
-                chosen = Some((time_ms, place));
-            }
+        let Some(set) = made.and_then(|page| page.get(set)) else { return };
+        let new = tag(hash, memory.time_ms);
+        // Where it has no place yet, it takes the oldest one's.
+        let Some((known, tag, place)) = set.latest(new).or_else(|| set.oldest()) else { return };
+        if is_same(known, new) && known > new {
+            return;
         }
         // Two workers that write at once leave one of the two; both are of this moment.
-        if let Some((_, place)) = chosen {
-            place.store(Some(Arc::new(memory)));
-        }
+        place.0.store(Some(Arc::new(memory)));
+        tag.store(new, Release);
     }
 
     /// Takes out the leads of which `is_gone` holds. Looks at every place.
     pub fn forget(&self, is_gone: impl Fn(&Memory) -> bool) {
-        for place in self.pages.iter().filter_map(OnceLock::get).flat_map(|page| page.iter().flatten()) {
-            let held = place.load();
-            if held.as_ref().is_some_and(|held| is_gone(held)) {
-                // Unless a worker has put something later there.
-                place.compare_and_swap(&*held, None);
+        for (known, tag, place) in self.made().flat_map(Set::told).filter(|(known, ..)| *known != 0) {
+            match place.take() {
+                Some(memory) if !is_gone(&memory) => place.put_back(memory),
+                // What a reader has in hand comes back to a place without a tag, where nobody finds it.
+                _ => _ = tag.compare_exchange(known, 0, Release, Relaxed),
             }
         }
     }
 
-    /// The page and the set in it that a lead belongs to; `None` in a table without places.
-    fn place(&self, model: &str, lead: &str) -> Option<(usize, usize)> {
+    fn made(&self) -> impl Iterator<Item = &Set> {
+        self.pages.iter().filter_map(OnceLock::get).flatten()
+    }
+
+    /// The page and the set in it that a lead belongs to, and its hash; `None` in a table without places.
+    fn set(&self, model: &str, lead: &str) -> Option<(usize, usize, u64)> {
         let hash = self.hasher.hash_one((model, lead));
         let set = usize::try_from(hash.checked_rem(self.sets as u64)?).ok()?;
-        Some((set / PAGE, set % PAGE))
+        Some((set / PAGE, set % PAGE, hash))
     }
 }
 
 fn new_page() -> Box<[Set]> {
     (0..PAGE).map(|_| Set::default()).collect()
+}
+
+fn tag(hash: u64, time_ms: i64) -> u64 {
+    let most = (1 << TIME_BITS) - 1;
+    let time = u64::try_from(time_ms).unwrap_or(0).saturating_add(1).min(most);
+    hash & !most | time
+}
+
+/// Whether two tags are of one lead.
+fn is_same(one: u64, other: u64) -> bool {
+    one >> TIME_BITS == other >> TIME_BITS
+}
+
+fn time(tag: u64) -> u64 {
+    tag & ((1 << TIME_BITS) - 1)
+}
+
+impl Set {
+    /// The places with their tags as they are now.
+    fn told(&self) -> impl Iterator<Item = (u64, &AtomicU64, &Place)> {
+        self.tags.iter().zip(&self.places).map(|(tag, place)| (tag.load(Acquire), tag, place))
+    }
+
+    /// The latest with the tag of this lead.
+    fn latest(&self, wanted: u64) -> Option<(u64, &AtomicU64, &Place)> {
+        self.told().filter(|(tag, ..)| *tag != 0 && is_same(*tag, wanted)).max_by_key(|(tag, ..)| *tag)
+    }
+
+    /// The one that was scored longest ago, or that is free.
+    fn oldest(&self) -> Option<(u64, &AtomicU64, &Place)> {
+        self.told().min_by_key(|(tag, ..)| time(*tag))
+    }
+}
+
+impl Place {
+    /// Takes out what it holds. Nobody waits: where a reader has it in hand for too long, there is nothing.
+    fn take(&self) -> Option<Arc<Memory>> {
+        (0..LOOKS).find_map(|_| {
+            self.0.take().or_else(|| {
+                std::hint::spin_loop();
+                None
+            })
+        })
+    }
+
+    fn read(&self) -> Option<Arc<Memory>> {
+        let memory = self.take()?;
+        self.put_back(Arc::clone(&memory));
+        Some(memory)
+    }
+
+    /// Puts back what was taken out. What was written meanwhile stays.
+    fn put_back(&self, memory: Arc<Memory>) {
+        if let Some(later) = self.0.swap(Some(memory)) {
+            self.0.store(Some(later));
+        }
+    }
+}
+
+/// Not what it holds: that would have to be taken out.
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Place")
+    }
 }
 
 impl Memory {
@@ -220,6 +305,51 @@ mod tests {
         check(["age", "job"], [Value::Cleared, Value::Missing], [Value::Cleared, chef()]);
         check(["job", "age"], [Value::Cleared, Value::Cleared], [Value::Cleared, Value::Cleared]);
         check(["city", "job"], [Value::Missing, Value::Missing], [Value::Missing, chef()]);
+    }
+
+    #[test]
+    fn what_is_gone_is_gone_and_leaves_its_place() {
+        let known = Known::new(4, Duration::from_secs(1));
+        (0..4).for_each(|i| known.remember(memory(&i.to_string(), 10 + i)));
+        known.forget(|memory| *memory.lead == *"3");
+        assert_eq!((known.count(), known.find("lead", "3", 10).is_none()), (3, true));
+        known.remember(memory("4", 1));
+        let found = (0..5).filter(|i| known.find("lead", &i.to_string(), 10).is_some());
+        assert_eq!(found.collect::<Vec<_>>(), [0, 1, 2, 4], "though it is older than the others");
+    }
+
+    #[test]
+    fn what_a_reader_has_in_hand_is_forgotten_too() {
+        let known = Known::new(1, Duration::from_secs(1));
+        known.remember(memory("a", 1));
+        let place = &known.pages[0].get().unwrap()[0].places[0];
+        let held = place.take().unwrap();
+        assert!(known.find("lead", "a", 1).is_none(), "another reader does not wait for it");
+        known.forget(|_| true);
+        place.put_back(held);
+        assert_eq!((known.count(), known.find("lead", "a", 1).is_none()), (0, true));
+    }
+
+    #[test]
+    fn what_is_written_while_a_reader_has_another_in_hand_stays() {
+        let known = Known::new(1, Duration::from_secs(1));
+        known.remember(memory("a", 1));
+        let place = &known.pages[0].get().unwrap()[0].places[0];
+        let held = place.take().unwrap();
+        known.remember(memory("a", 2));
+        place.put_back(held);
+        assert_eq!(known.find("lead", "a", 2).map(|memory| memory.time_ms), Some(2));
+    }
+
+    #[test]
+    fn a_tag_says_when_whatever_the_clock_says() {
+        let check = |earlier: i64, later: i64| assert!(time(tag(!0, earlier)) < time(tag(0, later)));
+        check(0, 1);
+        check(-5, 1);
+        check(1_790_000_000_000, 1_790_000_000_001);
+        check(1, i64::MAX);
+        assert!(is_same(tag(7 << TIME_BITS, i64::MAX), tag(7 << TIME_BITS, i64::MIN)));
+        assert!(!is_same(tag(7 << TIME_BITS, 1), tag(6 << TIME_BITS, 1)));
     }
 
     #[test]

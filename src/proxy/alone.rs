@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     connection::Open,
+    expiry::TICK,
     h1::Io,
     shadow::Shadows,
     snapshot::Snapshot,
@@ -64,7 +65,8 @@ pub async fn serve_alone(
     worker.pool = Rc::new(Pool::dialled(worker.expiry.clone(), shared.upstream, Dial(Box::new(dial))));
     let worker = Rc::new(worker);
     let open = Open::new(&worker.connections, worker.expiry.now());
-    let endless = [spawn_local(worker.expiry.clone().tick()), spawn_local(worker.clone().sweep())];
+    let ticks = worker.expiry.clone().tick(async || tokio::time::sleep(TICK).await);
+    let endless = [spawn_local(ticks), spawn_local(worker.clone().sweep())];
     open.over(Io::Other(Box::new(client)), worker).await;
     endless.iter().for_each(JoinHandle::abort);
 }

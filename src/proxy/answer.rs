@@ -12,7 +12,6 @@ use super::{
     body::{Body, Read},
     expiry::Expiry,
     h1::Head,
-    hop,
     inspect::Judged,
 };
 use crate::{
@@ -43,7 +42,7 @@ pub(super) struct Said<'h>(pub(super) Ref<'h, Head>);
 
 impl Headers for Said<'_> {
     fn each<'h>(&'h self, name: &HeaderName, found: &mut dyn FnMut(&'h [u8])) {
-        if !hop::is_stripped(name, &*self.0) {
+        if !self.0.strips(name) {
             self.0.each(name, found);
         }
     }

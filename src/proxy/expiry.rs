@@ -1,18 +1,35 @@
 //! Coarse time-outs: one ticking task per worker instead of a timer per request, which would cost every request an
 //! eventfd write and two thousand instructions. A time-out comes up to one tick late.
+//!
+//! Nor has a worker's runtime any timers, for which it would ask the clock twice whenever it waits: one thread tells all
+//! workers when a tick is over.
 
 use std::{
     cell::{Cell, RefCell},
     future::Future,
     pin::pin,
     rc::Rc,
+    sync::Weak,
     task::{Poll, Waker},
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 /// How late a time-out may be.
-const TICK: Duration = Duration::from_millis(TICK_MILLIS);
+pub(super) const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 100;
+
+/// Tells workers when a tick is over, as long as there is one. A tick that a worker was too busy for is passed over.
+pub(super) fn tell_ticks(workers: &[Weak<Notify>]) {
+    loop {
+        std::thread::sleep(TICK);
+        let told = workers.iter().filter_map(Weak::upgrade).map(|worker| worker.notify_one());
+        if told.count() == 0 {
+            return;
+        }
+    }
+}
 
 /// The time-outs of one worker.
 #[derive(Debug, Default)]
@@ -51,19 +68,21 @@ impl Expiry {
         self.waiting.borrow().iter().flatten().for_each(Waker::wake_by_ref);
     }
 
-    /// Moves time on; runs as long as the worker.
-    pub(super) async fn tick(self: Rc<Self>) {
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    /// Moves time on by a tick whenever `tick` is over; runs as long as the worker.
+    pub(super) async fn tick(self: Rc<Self>, tick: impl AsyncFn()) {
         loop {
-            interval.tick().await;
-            let now = self.now.get() + 1;
-            self.now.set(now);
+            tick().await;
+            self.now.set(self.now.get() + 1);
             // Few wait longer than a tick, so each looks for itself whether its time is over.
             for waker in self.waiting.borrow().iter().flatten() {
                 waker.wake_by_ref();
             }
         }
+    }
+
+    /// Lets `time` pass.
+    pub(super) async fn sleep(&self, time: Duration) {
+        _ = self.within(time, || true, std::future::pending::<()>()).await;
     }
 
     /// The future's output, unless it takes longer than `limit` from the moment that `started` says yes.
@@ -129,6 +148,8 @@ impl Drop for Slot<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -139,7 +160,7 @@ mod tests {
         local
             .run_until(async {
                 let expiry = Rc::new(Expiry::default());
-                tokio::task::spawn_local(expiry.clone().tick());
+                tokio::task::spawn_local(expiry.clone().tick(async || tokio::time::sleep(TICK).await));
                 let sleep = |millis| tokio::time::sleep(Duration::from_millis(millis));
                 let started = tokio::time::Instant::now();
                 assert_eq!(expiry.within(SECOND, || true, sleep(500)).await, Ok(()));
@@ -151,5 +172,19 @@ mod tests {
                 assert_eq!(expiry.waiting.borrow().len(), 1, "and used again");
             })
             .await;
+    }
+
+    #[test]
+    fn workers_are_told_of_ticks_as_long_as_there_is_one() {
+        let workers = [(); 2].map(|()| Arc::new(Notify::new()));
+        let told: Vec<_> = workers.iter().map(Arc::downgrade).collect();
+        let teller = std::thread::spawn(move || tell_ticks(&told));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let [first, second] = workers;
+        runtime.block_on(first.notified());
+        drop(first);
+        runtime.block_on(second.notified());
+        drop(second);
+        teller.join().unwrap();
     }
 }

@@ -15,7 +15,7 @@ use super::{
     connection::Pulse,
     downgrade::{Odd, downgrade},
     egress::Via,
-    h1::{Broken, Head},
+    h1::{Broken, Framing, Head},
     hop,
     inspect::{Inspection, Subject},
     rehearse::StandIn,
@@ -39,7 +39,7 @@ impl Worker {
         let (mut parts, body) = request.into_parts();
         let snapshot = self.snapshot();
         let exchange = Exchange::new(self, &snapshot, None, None);
-        let answer = exchange.run(&mut parts, Body::received(body, pulse)).await;
+        let answer = exchange.run(&mut parts, &mut Body::received(body, pulse)).await;
         self.stages.borrow_mut().record(Stage::Total, started.elapsed());
         answer
     }
@@ -55,6 +55,8 @@ pub(super) struct Exchange<'w> {
     pub(super) stand_in: Option<&'w StandIn>,
     /// How the client spelt its headers.
     spelt: Option<&'w Head>,
+    /// And framed its body.
+    framing: Framing,
     /// A map was made of them; it may be empty by now.
     is_mapped: Cell<bool>,
     /// How the CRM spelt those of its last answer, where `is_apart`.
@@ -69,26 +71,28 @@ pub(super) struct Exchange<'w> {
 /// What a route makes of a request before it is forwarded.
 pub(super) enum Plan<'w> {
     /// Not ours.
-    Pass(Body),
+    Pass,
     /// Ours, without a score.
-    Skip(Skipped, Body),
+    Skip(Skipped),
     /// Leads were found in it.
-    Judge(Box<Inspection>, Body, Place<'w>),
+    Judge(Box<Inspection>, Place<'w>),
     /// The client broke off its body.
     Broken(Option<Arc<Route>>),
 }
 
 impl<'w> Exchange<'w> {
-    /// A request whose head stood like `spelt`, for the CRM or for the host that it came for.
+    /// A request whose head stood like `spelt`, with a body framed so, for the CRM or for the host that it came for.
     pub(super) fn new(
         worker: &'w Worker,
         snapshot: &'w Snapshot,
         via: Option<&'w Via>,
-        spelt: Option<&'w Head>,
+        spelt: Option<(&'w Head, Framing)>,
     ) -> Self {
         let (answer, added) = (RefCell::default(), RefCell::default());
         let (is_mapped, is_apart) = (Cell::new(false), Cell::new(false));
-        Self { worker, snapshot, via, stand_in: None, spelt, is_mapped, answer, is_apart, added, fits: None }
+        let (spelt, framing) = spelt.unzip();
+        let (stand_in, framing, fits) = (None, framing.unwrap_or(Framing::NONE), None);
+        Self { worker, snapshot, via, stand_in, spelt, framing, is_mapped, answer, is_apart, added, fits }
     }
 
     /// The same with a head whose memory is used again, and the routes for the request's path.
@@ -108,9 +112,9 @@ impl<'w> Exchange<'w> {
         (self.answer.into_inner(), added)
     }
 
-    /// The answer to a request, whose `parts` become what is sent and may be used up. Where its headers are `spelt`, they
-    /// may stand there only.
-    pub(super) async fn run(&self, parts: &mut Parts, body: Body) -> Response<Body> {
+    /// The answer to a request, whose `parts` become what is sent and may be used up, as its body is. Where its headers are
+    /// `spelt`, they may stand there only.
+    pub(super) async fn run(&self, parts: &mut Parts, body: &mut Body) -> Response<Body> {
         if parts.version == Version::HTTP_2
             && let Err(odd) = downgrade(parts, &self.snapshot.config.limits)
         {
@@ -129,24 +133,24 @@ impl<'w> Exchange<'w> {
         if parts.uri.authority().is_some() {
             parts.uri = origin_form(&parts.uri);
         }
-        self.mirror(parts, &plan);
+        self.mirror(parts, body, &plan);
         match plan {
             Plan::Broken(route) => {
                 self.snapshot.metrics(route.as_deref()).count(RequestOutcome::Failed);
                 respond::broken_request()
             }
-            Plan::Pass(body) => {
+            Plan::Pass => {
                 let answer = self.forward(parts, body, false).await;
                 self.finish(None, answer, |_| RequestOutcome::Passed)
             }
-            Plan::Skip(Skipped { route, reason }, body) => {
+            Plan::Skip(Skipped { route, reason }) => {
                 let answer = match self.adapt(parts, &route, false) {
                     Ok(is_changed) => self.forward(parts, body, is_changed).await,
                     Err(error) => Err(error),
                 };
                 self.skip(&route, reason, answer)
             }
-            Plan::Judge(inspection, body, _place) => self.judge(parts, inspection, body).await,
+            Plan::Judge(inspection, _place) => self.judge(parts, inspection, body).await,
         }
     }
 
@@ -163,8 +167,8 @@ impl<'w> Exchange<'w> {
         }
     }
 
-    /// What is made of a request before anything is sent.
-    pub(super) async fn plan(&self, parts: &Parts, body: Body) -> Plan<'_> {
+    /// What is made of a request before anything is sent. As much of its body as has to be is read.
+    pub(super) async fn plan(&self, parts: &Parts, body: &mut Body) -> Plan<'_> {
         let Parts { method, uri, .. } = parts;
         let headers = self.headers(parts);
         let head = RequestHead { method, path: uri.path(), query: uri.query(), headers };
@@ -172,27 +176,31 @@ impl<'w> Exchange<'w> {
             Some(fits) => Candidates::of(fits, head),
             None => self.snapshot.recogniser.candidates(head),
         };
-        let Some(candidates) = candidates else { return Plan::Pass(body) };
+        let Some(candidates) = candidates else { return Plan::Pass };
         if let Err(skipped) = candidates.precheck() {
-            return Plan::Skip(skipped, body);
+            return Plan::Skip(skipped);
         }
-        let unread = |reason, body| match candidates.likely() {
-            Some(route) => Plan::Skip(Skipped { route, reason }, body),
-            None => Plan::Pass(body),
+        let unread = |reason| match candidates.likely() {
+            Some(route) => Plan::Skip(Skipped { route, reason }),
+            None => Plan::Pass,
         };
         let limits = &self.snapshot.config.limits;
-        let Some(place) = self.worker.place(limits) else { return unread(Skip::Overload, body) };
+        let Some(place) = self.worker.place(limits) else { return unread(Skip::Overload) };
         if !candidates.needs_body() {
-            return plan(self.inspect(&candidates, headers, b""), body, place);
+            return plan(self.inspect(&candidates, headers, b""), place);
         }
-        let whole = match body.read_within(limits.body, &self.worker.expiry, limits.read).await {
-            Read::Broken => return Plan::Broken(candidates.likely()),
-            Read::TooLarge(body) => return unread(Skip::Body, body),
-            Read::Slow(body) => return unread(Skip::Slow, body),
-            Read::Whole(whole) => whole,
-        };
-        let inspected = self.inspect(&candidates, headers, &whole.bytes);
-        plan(inspected, Body::Whole(whole), place)
+        let (read, reason) =
+            match body.take().read_within(limits.body, &self.worker.expiry, limits.read).await {
+                Read::Broken => return Plan::Broken(candidates.likely()),
+                Read::TooLarge(read) => (read, Some(Skip::Body)),
+                Read::Slow(read) => (read, Some(Skip::Slow)),
+                Read::Whole(whole) => (Body::Whole(whole), None),
+            };
+        *body = read;
+        match (reason, &*body) {
+            (None, Body::Whole(whole)) => plan(self.inspect(&candidates, headers, &whole.bytes), place),
+            (reason, _) => unread(reason.unwrap_or(Skip::Body)),
+        }
     }
 
     fn inspect(
@@ -208,14 +216,15 @@ impl<'w> Exchange<'w> {
     }
 
     /// Copies what a route took for the mirror, if there is one.
-    fn mirror(&self, parts: &mut Parts, plan: &Plan<'_>) {
+    fn mirror(&self, parts: &mut Parts, body: &Body, plan: &Plan<'_>) {
         if let Some(settings) = &self.snapshot.config.mirror
-            && let Plan::Skip(_, body) | Plan::Judge(_, body, _) = plan
+            && matches!(plan, Plan::Skip(_) | Plan::Judge(..))
             && self.stand_in.is_none()
             && self.worker.mirror.is_due(settings.percent)
             && self.fill(parts).is_ok()
         {
-            self.worker.mirror.copy(parts, self.spelt, body, self.worker.snapshot());
+            let snapshot = Arc::clone(&self.worker.snapshot());
+            self.worker.mirror.copy(parts, self.spelt, body, snapshot);
         }
     }
 
@@ -224,23 +233,26 @@ impl<'w> Exchange<'w> {
         self.via.map_or_else(|| To::crm(self.snapshot), |via| via.to(self.snapshot))
     }
 
-    /// Sends a request, `is_changed` where its headers are not those that the client sent; `parts` may be used up.
+    /// Sends a request, `is_changed` where its headers are not those that the client sent; `parts` and `body` may be used up.
     async fn forward(
         &self,
         parts: &mut Parts,
-        body: Body,
+        body: &mut Body,
         is_changed: bool,
     ) -> Result<Response<Body>, UpstreamError> {
         let (started, to) = (Instant::now(), self.to());
         self.is_apart.set(false);
         let sent = match (self.stand_in, self.spelt) {
-            (Some(stand_in), _) => stand_in.send(Request::from_parts(used(parts), body)).await,
+            (Some(stand_in), _) => stand_in.send(Request::from_parts(used(parts), body.take())).await,
             (None, Some(head)) if !to.upstream.h2c => {
-                self.call(Spelt { parts, head, is_changed }, body, to).await
+                let framing = (!is_changed).then_some(self.framing);
+                self.call(Spelt { parts, head, framing }, body, &to).await
             }
             (None, spelt) => {
                 self.fill(parts)?;
-                self.worker.pool.send(Request::from_parts(used(parts), body), spelt, to).await
+                let request = Request::from_parts(used(parts), body.take());
+                // Elsewhere, so that requests in HTTP/1 are no larger for it.
+                Box::pin(self.worker.pool.send(request, spelt, to)).await
             }
         };
         self.worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
@@ -253,7 +265,12 @@ impl<'w> Exchange<'w> {
 
     /// From a client in HTTP/1 to whom speaks HTTP/1: no map is made of the answer's headers but where a route looks at
     /// them.
-    async fn call(&self, spelt: Spelt<'_>, body: Body, to: To<'_>) -> Result<Response<Body>, UpstreamError> {
+    async fn call(
+        &self,
+        spelt: Spelt<'_>,
+        body: &mut Body,
+        to: &To<'_>,
+    ) -> Result<Response<Body>, UpstreamError> {
         let mut head = self.answer.take();
         let answered = self.worker.pool.send_spelt(spelt, body, &mut head, to).await;
         let status = head.status;
@@ -359,18 +376,24 @@ impl<'w> Exchange<'w> {
         }
     }
 
-    async fn judge(&self, parts: &mut Parts, mut inspection: Box<Inspection>, body: Body) -> Response<Body> {
-        let route = inspection.route.clone();
-        let is_changed = match self.adapt(parts, &route, route.needs_answer()) {
+    async fn judge(
+        &self,
+        parts: &mut Parts,
+        mut inspection: Box<Inspection>,
+        body: &mut Body,
+    ) -> Response<Body> {
+        let (patched, route) = (inspection.patched.take(), &inspection.route);
+        let is_changed = match self.adapt(parts, route, route.needs_answer()) {
             Ok(is_changed) => is_changed,
-            Err(error) => return self.finish(Some(&route), Err(error), |_| RequestOutcome::Failed),
+            Err(error) => return self.finish(Some(route), Err(error), |_| RequestOutcome::Failed),
         };
-        let (heard, injected) = match (inspection.patched.take(), body) {
+        let (heard, injected) = match (patched, body) {
             (Some(patched), Body::Whole(whole)) => {
+                let whole = std::mem::take(whole);
                 // Elsewhere, so that requests which keep their bodies are no larger for it.
                 Box::pin(self.hear_injected(parts, whole, patched, &inspection)).await
             }
-            (_, body) => (self.hear(parts, body, is_changed, &route).await, false),
+            (_, body) => (self.hear(parts, body, is_changed, route).await, false),
         };
         match heard {
             Ok(heard) => {
@@ -380,7 +403,7 @@ impl<'w> Exchange<'w> {
                 self.add(&mut response, added);
                 response
             }
-            Err(error) => self.finish(Some(&route), Err(error), |_| RequestOutcome::Failed),
+            Err(error) => self.finish(Some(route), Err(error), |_| RequestOutcome::Failed),
         }
     }
 
@@ -400,8 +423,8 @@ impl<'w> Exchange<'w> {
         }
         let mut changed = parts.clone();
         body_changed(&mut changed.headers, patched.len());
-        let injected = Body::Whole(whole.clone().with(patched));
-        let first = self.hear(&mut changed, injected, true, route).await;
+        let mut injected = Body::Whole(whole.clone().with(patched));
+        let first = self.hear(&mut changed, &mut injected, true, route).await;
         match first.as_ref().map_or(Reply::Unknown, |heard| heard.reply(route, leads)) {
             Reply::Unknown => return (first, true),
             Reply::Accepted => {
@@ -412,7 +435,7 @@ impl<'w> Exchange<'w> {
         }
         // The second may need its connection.
         drop(first);
-        let second = self.hear(parts, Body::Whole(whole), true, route).await;
+        let second = self.hear(parts, &mut Body::Whole(whole), true, route).await;
         if second.as_ref().is_ok_and(|heard| heard.reply(route, leads) == Reply::Accepted) {
             let rests = self.snapshot.refused(route);
             tracing::warn!(request = %Redact(Some(route)), rests, "the CRM refused the injected field");
@@ -423,7 +446,7 @@ impl<'w> Exchange<'w> {
     async fn hear(
         &self,
         parts: &mut Parts,
-        body: Body,
+        body: &mut Body,
         is_changed: bool,
         route: &Route,
     ) -> Result<Heard<'_>, UpstreamError> {
@@ -439,11 +462,11 @@ fn used(parts: &mut Parts) -> Parts {
     std::mem::replace(parts, Request::new(()).into_parts().0)
 }
 
-fn plan<'w>(inspected: Result<Option<Inspection>, Skipped>, body: Body, place: Place<'w>) -> Plan<'w> {
+fn plan(inspected: Result<Option<Inspection>, Skipped>, place: Place<'_>) -> Plan<'_> {
     match inspected {
-        Ok(None) => Plan::Pass(body),
-        Err(skipped) => Plan::Skip(skipped, body),
-        Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), body, place),
+        Ok(None) => Plan::Pass,
+        Err(skipped) => Plan::Skip(skipped),
+        Ok(Some(inspection)) => Plan::Judge(Box::new(inspection), place),
     }
 }
 

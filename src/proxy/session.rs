@@ -70,7 +70,7 @@ enum Next {
     Request,
     End,
     /// It has left HTTP; this is the CRM's side.
-    Tunnel(Box<(Wire, Option<Lease>)>),
+    Tunnel(Box<Wire>, Option<Lease>),
     StandIn(TlsAcceptor, Rc<Via>),
 }
 
@@ -113,8 +113,8 @@ impl Session {
             match self.serve(framing).await {
                 Ok(Next::Request) => self.client.settle(),
                 Ok(Next::End) => break,
-                Ok(Next::Tunnel(upstream)) => {
-                    tunnel(self.client, upstream.0, self.pulse).await;
+                Ok(Next::Tunnel(upstream, _lease)) => {
+                    tunnel(self.client, upstream, self.pulse).await;
                     return None;
                 }
                 Ok(Next::StandIn(tls, via)) => {
@@ -182,7 +182,7 @@ impl Session {
 
     /// Passes a request on that nobody looks into.
     async fn relay(&mut self, framing: Framing, snapshot: &Snapshot) -> Result<Next, Gone> {
-        let body = body(self.client.begin(framing, false));
+        let mut body = body(self.client.begin(framing, false));
         let Self { client, request, answer, worker, via, .. } = self;
         let write = |out: &mut Vec<u8>| {
             let mut writer = Writer(out);
@@ -193,14 +193,14 @@ impl Session {
         };
         let call = Call {
             write: &write,
-            body,
+            body: &mut body,
             framing,
             method: request.method(),
             client: request.is_1_1.then_some(&*client),
             upgrades: false,
         };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, to(via, snapshot)).await;
+        let called = worker.pool.call(call, answer, &to(via, snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         match called {
             Ok(answered) => {
@@ -236,7 +236,8 @@ impl Session {
         snapshot: &Snapshot,
         fits: Option<Fits<'_>>,
     ) -> Result<Next, Gone> {
-        let mut parts = match self.request.request() {
+        let read = self.request.request(&mut self.worker.target.borrow_mut());
+        let mut parts = match read {
             Ok(parts) => parts,
             Err(refusal) => {
                 snapshot.metrics(None).count(RequestOutcome::Failed);
@@ -245,12 +246,13 @@ impl Session {
             }
         };
         let waits = self.request.is_1_1 && self.request.says(Role::Expect, "100-continue");
-        let body = body(self.client.begin(framing, waits));
+        let mut body = body(self.client.begin(framing, waits));
         let is_head = parts.method == Method::HEAD;
         let answer = std::mem::take(&mut self.answer);
-        let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), Some(&self.request));
+        let spelt = Some((&self.request, framing));
+        let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), spelt);
         let exchange = exchange.with(answer, fits);
-        let response = exchange.run(&mut parts, body).await;
+        let response = exchange.run(&mut parts, &mut body).await;
         let (answer, added) = exchange.answer();
         self.answer = answer;
         match added {
@@ -451,7 +453,7 @@ impl Session {
 
     /// Asks the CRM to leave HTTP. Where it does not agree, its answer is one like any other.
     async fn upgrade(&mut self, protocol: &[u8], snapshot: &Snapshot) -> Result<Next, Gone> {
-        let body = body(self.client.begin(Framing::NONE, false));
+        let mut body = body(self.client.begin(Framing::NONE, false));
         let Self { client, request, answer, worker, via, .. } = self;
         let write = |out: &mut Vec<u8>| {
             let mut writer = Writer(out);
@@ -462,9 +464,10 @@ impl Session {
             writer.end(Ending::Upgrade);
         };
         let (method, client) = (request.method(), Some(&*client));
-        let call = Call { write: &write, body, framing: Framing::NONE, method, client, upgrades: true };
+        let (framing, body) = (Framing::NONE, &mut body);
+        let call = Call { write: &write, body, framing, method, client, upgrades: true };
         let started = Instant::now();
-        let called = worker.pool.call(call, answer, to(via, snapshot)).await;
+        let called = worker.pool.call(call, answer, &to(via, snapshot)).await;
         worker.stages.borrow_mut().record(Stage::Upstream, started.elapsed());
         let answered = match called {
             Ok(answered) => answered,
@@ -482,7 +485,7 @@ impl Session {
             writer.end(Ending::Upgrade);
         });
         let (wire, lease) = answered.into_wire();
-        Ok(Next::Tunnel(Box::new((wire, Some(lease)))))
+        Ok(Next::Tunnel(wire, Some(lease)))
     }
 
     /// Answers `CONNECT`.
@@ -494,7 +497,7 @@ impl Session {
             Ok(Granted::Tunnel(stream)) => {
                 // An error here only costs latency.
                 _ = stream.set_nodelay(true);
-                Next::Tunnel(Box::new((Wire::new(Io::Plain(stream)), None)))
+                Next::Tunnel(Box::new(Wire::new(Io::Plain(stream))), None)
             }
             Err(answer) => return self.give(answer, false).await,
         };
@@ -539,7 +542,7 @@ fn body(begun: Begun) -> Body {
 }
 
 /// Carries bytes both ways, unread, until either side closes, or nothing moves for longer than it may.
-async fn tunnel(client: Client, mut upstream: Wire, pulse: Arc<Pulse>) {
+async fn tunnel(client: Client, mut upstream: Box<Wire>, pulse: Arc<Pulse>) {
     let tunnelled = async {
         std::future::poll_fn(|context| client.poll_write(context)).await?;
         let Some(mut client) = client.into_wire() else { return Ok(()) };

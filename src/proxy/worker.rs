@@ -10,16 +10,17 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use http::Uri;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Notify, watch},
     task::{LocalSet, spawn_local},
 };
 
 use super::{
     bind::Listeners,
     connection::{Connections, Open},
-    expiry::Expiry,
+    expiry::{Expiry, tell_ticks},
     inspect::Scratch,
     mirror::Mirror,
     shadow::Shadows,
@@ -38,12 +39,15 @@ pub(super) const BUFFER: usize = 128 << 10;
 /// Headers of one answer. For requests, `limits` says both.
 pub(super) const MAX_HEADERS: usize = 512;
 
-/// A worker that is told to stop goes on as usual until nobody has connected for this long, and at most ten times as
-/// long. What has reached its sockets by then is known to the runtime; closing them earlier would reset it.
+/// A worker that is told to stop goes on as usual until nobody has connected for this long, or a tick longer, and at most
+/// ten times as long. What has reached its sockets by then is known to the runtime; closing them earlier would reset it.
 const QUIET: Duration = Duration::from_millis(20);
 
-/// How often connections are looked over for those to cut.
-const SWEEP: Duration = Duration::from_millis(500);
+/// How often connections are looked over for those to cut; twice a second, with the tick that it takes longer.
+const SWEEP: Duration = Duration::from_millis(400);
+
+/// How long nobody is accepted after that has failed.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What workers share: the current snapshot, and where their numbers and records go.
 #[derive(Clone, Debug)]
@@ -79,20 +83,23 @@ impl Proxy {
     /// Starts one worker for each listener.
     pub fn start(listeners: Listeners, shared: &Shared) -> std::io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let mut workers = Vec::new();
+        let (mut workers, mut told) = (Vec::new(), Vec::new());
         for (index, socket) in listeners.sockets.into_iter().enumerate() {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (shared, stopped) = (shared.clone(), stopped.clone());
+            // With timers it would ask the clock twice whenever it waits.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+            let (shared, stopped, ticks) = (shared.clone(), stopped.clone(), Arc::new(Notify::new()));
+            told.push(Arc::downgrade(&ticks));
             let run = move || {
                 let worker = Rc::new(Worker::new(&shared, index));
                 // A task like the others: what is waited for here is looked at whenever anything happens.
                 let tasks = LocalSet::new();
-                let run = tasks.spawn_local(worker.run(socket, stopped));
+                let run = tasks.spawn_local(worker.run(socket, stopped, ticks));
                 // A panic in it has been printed, and ends the worker.
                 _ = tasks.block_on(&runtime, run);
             };
             workers.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
         }
+        std::thread::Builder::new().name("ticks".into()).spawn(move || tell_ticks(&told))?;
         Ok(Self { workers, stop })
     }
 
@@ -106,13 +113,34 @@ impl Proxy {
     }
 }
 
+/// The snapshot that workers share, as one of them sees it.
+struct Snapshots {
+    shared: arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    /// The same, counted by this worker alone: the other count would go from processor to processor with every request.
+    own: Rc<Own>,
+}
+
+/// A snapshot as a worker's requests hold it.
+#[derive(Debug)]
+pub(super) struct Own(Arc<Snapshot>);
+
+impl std::ops::Deref for Own {
+    type Target = Arc<Snapshot>;
+
+    fn deref(&self) -> &Arc<Snapshot> {
+        &self.0
+    }
+}
+
 /// One worker's state. Nothing in it is shared with other threads but what [`Shared`] holds.
 pub(super) struct Worker {
-    snapshots: RefCell<arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    snapshots: RefCell<Snapshots>,
     pub(super) pool: Rc<Pool>,
     pub(super) mirror: Rc<Mirror>,
     pub(super) expiry: Rc<Expiry>,
     pub(super) scratch: RefCell<Scratch>,
+    /// The last target that was looked into.
+    pub(super) target: RefCell<Uri>,
     pub(super) stages: RefCell<StageRecorder>,
     pub(super) log: Sender,
     pub(super) known: Arc<Known>,
@@ -132,11 +160,15 @@ impl Worker {
         let share = shared.workers.max(1);
         let pool = Rc::new(Pool::new(expiry.clone(), shared.upstream.clone(), share));
         Self {
-            snapshots: RefCell::new(arc_swap::Cache::new(shared.snapshot.clone())),
+            snapshots: RefCell::new(Snapshots {
+                own: Rc::new(Own(shared.snapshot.load_full())),
+                shared: arc_swap::Cache::new(shared.snapshot.clone()),
+            }),
             mirror: Rc::new(Mirror::new(&pool, &expiry, share)),
             pool,
             expiry,
             scratch: RefCell::default(),
+            target: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),
             known: shared.known.clone(),
@@ -149,8 +181,13 @@ impl Worker {
     }
 
     /// The configuration and models of this moment.
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshots.borrow_mut().load().clone()
+    pub(super) fn snapshot(&self) -> Rc<Own> {
+        let Snapshots { shared, own } = &mut *self.snapshots.borrow_mut();
+        let current = shared.load();
+        if !Arc::ptr_eq(current, own) {
+            *own = Rc::new(Own(Arc::clone(current)));
+        }
+        Rc::clone(own)
     }
 
     /// A place for one more request whose body is held and scored; `None` where there are as many as `limits` allow.
@@ -162,12 +199,17 @@ impl Worker {
         })
     }
 
-    async fn run(self: Rc<Self>, socket: std::net::TcpListener, mut stopped: watch::Receiver<bool>) {
+    async fn run(
+        self: Rc<Self>,
+        socket: std::net::TcpListener,
+        mut stopped: watch::Receiver<bool>,
+        ticks: Arc<Notify>,
+    ) {
         let listener = match TcpListener::from_std(socket) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "worker cannot listen"),
         };
-        spawn_local(self.expiry.clone().tick());
+        spawn_local(self.expiry.clone().tick(async move || ticks.notified().await));
         spawn_local(self.clone().sweep());
         {
             let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
@@ -194,7 +236,7 @@ impl Worker {
     /// worker.
     pub(super) async fn sweep(self: Rc<Self>) {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            self.expiry.sleep(SWEEP).await;
             let limits = &self.snapshot().config.limits;
             self.connections.sweep(self.expiry.now(), limits);
             self.pool.sweep(limits.resolve);
@@ -207,7 +249,7 @@ impl Worker {
             Err(error) => {
                 // Out of file descriptors, mostly: wait for some to be closed instead of spinning.
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                self.expiry.sleep(PAUSE).await;
             }
         }
     }
@@ -215,7 +257,7 @@ impl Worker {
     /// Whoever connected before the stop is served.
     async fn accept_the_last(self: Rc<Self>, listener: &TcpListener) {
         let latest = Instant::now() + 10 * QUIET;
-        while let Ok(Ok((stream, _))) = tokio::time::timeout(QUIET, listener.accept()).await {
+        while let Ok(Ok((stream, _))) = self.expiry.within(QUIET, || true, listener.accept()).await {
             self.clone().spawn(stream);
             if Instant::now() > latest {
                 return;
@@ -238,7 +280,7 @@ impl Worker {
     async fn drain(&self) {
         self.connections.tell_all_to_end();
         let limit = self.snapshot().config.limits.drain;
-        if tokio::time::timeout(limit, self.connections.fewer_than(1)).await.is_err() {
+        if self.expiry.within(limit, || true, self.connections.fewer_than(1)).await.is_err() {
             tracing::warn!(open = self.connections.open(), "drain took too long; connections are cut");
         }
     }

@@ -121,6 +121,15 @@ impl Pulse {
         }
     }
 
+    /// A request begins. Only one thread counts, so nobody has to be kept out meanwhile.
+    fn begins(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+    }
+
+    fn ends(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
+    }
+
     /// Something was taken by the peer, or nothing more is.
     pub(in crate::proxy) fn wrote(&self, is_blocked: bool) {
         self.flushed(is_blocked);
@@ -157,7 +166,7 @@ impl Pulse {
 
     /// It leaves HTTP: bytes go both ways for as long as they go.
     pub(in crate::proxy) fn leaves(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.begins();
         self.began.store(NEVER, Relaxed);
         self.receiving.store(true, Relaxed);
         self.answering.store(true, Relaxed);
@@ -182,7 +191,7 @@ pub(super) struct Busy {
 
 impl Busy {
     pub(super) fn new(pulse: &Arc<Pulse>, expiry: &Rc<Expiry>) -> Self {
-        pulse.in_flight.fetch_add(1, Relaxed);
+        pulse.begins();
         pulse.in_head.store(false, Relaxed);
         pulse.seen.store(false, Relaxed);
         Self { pulse: Arc::clone(pulse), expiry: Rc::clone(expiry) }
@@ -192,7 +201,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.pulse.since.store(self.expiry.now(), Relaxed);
-        self.pulse.in_flight.fetch_sub(1, Relaxed);
+        self.pulse.ends();
     }
 }
 

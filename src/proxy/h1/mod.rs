@@ -14,6 +14,8 @@ mod outgoing; // a request on its way to the CRM, and its answer
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use self::head::Parsed;
 pub(super) use self::{
     framing::{Broken, Framing, Refusal},
     head::{Head, HeadLimits, Role, Target},

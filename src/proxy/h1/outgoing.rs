@@ -22,7 +22,7 @@ use crate::proxy::body::Body;
 /// A request on a connection to the CRM. The rest of its body is sent while its answer is read.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    wire: Wire,
+    wire: Box<Wire>,
     /// What is left of the request's body.
     body: Option<Body>,
     is_chunked: bool,
@@ -36,11 +36,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Starts a request whose head has been written into the wire's output, where `body` follows it.
-    pub(crate) fn new(mut wire: Wire, body: Body, framing: Framing) -> Self {
+    /// Starts a request whose head has been written into the wire's output, where `body` follows it, which is taken.
+    pub(crate) fn new(mut wire: Box<Wire>, body: &mut Body, framing: Framing) -> Self {
         let is_chunked = framing == Framing::Chunked;
         let (mut left, mut is_whole) = (None, true);
-        match body {
+        match body.take() {
             Body::Whole(whole) if !is_chunked => wire.output().extend_from_slice(&whole.bytes),
             body if body.is_end_stream() && !is_chunked => {}
             body => (left, is_whole) = (Some(body), false),
@@ -50,7 +50,7 @@ impl Outgoing {
     }
 
     /// The same request on another connection; only where [`Outgoing::may_go_again`].
-    pub(crate) fn again(mut self, mut wire: Wire) -> Self {
+    pub(crate) fn again(mut self, mut wire: Box<Wire>) -> Self {
         wire.begin();
         wire.output().append(self.wire.output());
         Self { wire, ..self }
@@ -224,7 +224,7 @@ impl Outgoing {
     }
 
     /// The connection, where another request may follow on it.
-    pub(crate) fn reusable(self) -> Option<Wire> {
+    pub(crate) fn reusable(self) -> Option<Box<Wire>> {
         let is_sent = self.body.is_none() && !self.wire.is_behind();
         let mut wire = self.wire;
         wire.settle();
@@ -232,7 +232,7 @@ impl Outgoing {
     }
 
     /// The connection as it is, for whatever follows HTTP.
-    pub(crate) fn into_wire(self) -> Wire {
+    pub(crate) fn into_wire(self) -> Box<Wire> {
         self.wire
     }
 }

@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use bytes::BytesMut;
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
@@ -36,6 +36,18 @@ fn answer(text: &str) -> Result<Head, Refusal> {
     match head.take_answer(&mut input, LIMITS)? {
         Parsed::Head => Ok(head),
         Parsed::Partly => panic!("{text:?} is no whole head"),
+    }
+}
+
+#[test]
+fn a_target_is_read_alike_whatever_the_last_one_was() {
+    let mut last = Uri::default();
+    let absolute = "http://crm/leads?id=1";
+    for target in
+        ["/", "/", "/leads?id=1", "/leads?id=1", absolute, absolute, "/leads?id=1", "*", "*", "crm:80", "/"]
+    {
+        let head = request(&format!("GET {target} HTTP/1.1\n\n")).unwrap();
+        assert_eq!(head.request(&mut last).unwrap().uri, target.parse::<Uri>().unwrap());
     }
 }
 
@@ -107,7 +119,10 @@ fn heads_are_refused_with_their_reason() {
 fn targets_are_plain_or_looked_at_twice() {
     let check = |target: &str, path: Option<&str>, origin: Option<&str>| {
         let head = request(&format!("GET {target} HTTP/1.1\n\n")).unwrap();
-        assert!(head.request().is_ok() != target.contains('#'), "a URL has no place for it: {target}");
+        assert!(
+            head.request(&mut Uri::default()).is_ok() != target.contains('#'),
+            "a URL has no place for it: {target}"
+        );
         let plain = match head.target() {
             Target::Plain(path) => Some(path),
             Target::Fragment(_) | Target::Odd => None,
@@ -276,7 +291,7 @@ fn a_head_is_asked_for_what_its_map_has() {
     let (mut head, mut input) = (Head::default(), lines(&long));
     let limits = HeadLimits { fields: 8, bytes: 100_000 };
     assert!(matches!(head.take_request(&mut input, limits), Ok(Parsed::Head)));
-    assert!(head.map().is_err() && head.request().is_err(), "no map takes such a name");
+    assert!(head.map().is_err() && head.request(&mut Uri::default()).is_err(), "no map takes such a name");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     framing::{Framing, digits},
-    head::{Head, Role, first_word, is_identity},
+    head::{Head, Role, first_word, is_identity, is_trailers},
 };
 
 /// What is said of the connection behind a message.
@@ -80,12 +80,14 @@ impl Writer<'_> {
         is_left_out: impl Fn(&[u8]) -> bool,
         length: Option<u64>,
     ) {
-        let named = Named::of(head);
-        let mut has_length = false;
+        let (names_some, mut has_length) = (head.has(Role::Connection), false);
         for (role, name, mut value) in head.lines() {
             let is_passed = match role {
-                Role::Other | Role::Expect | Role::Host => !named.has(name) && !is_left_out(name),
-                Role::Te => value.eq_ignore_ascii_case(b"trailers"),
+                Role::Other | Role::Expect | Role::Host => {
+                    let is_named = names_some && head.names(name);
+                    !is_named && !is_left_out(name)
+                }
+                Role::Te => is_trailers(value),
                 // Said several times alike, it is passed on once.
                 Role::ContentLength => {
                     value = first_word(value);
@@ -209,9 +211,12 @@ impl Writer<'_> {
         let (start, name) = (self.0.len(), name.as_str().as_bytes());
         self.put(name);
         let title = self.0.get_mut(start..).unwrap_or_default();
-        title.first_mut().into_iter().for_each(u8::make_ascii_uppercase);
-        for dash in memchr::memchr_iter(b'-', name) {
-            title.get_mut(dash + 1).into_iter().for_each(u8::make_ascii_uppercase);
+        let mut starts_word = true;
+        for byte in title {
+            if starts_word {
+                byte.make_ascii_uppercase();
+            }
+            starts_word = *byte == b'-';
         }
         self.put(b": ");
         self.put(value.as_bytes());
@@ -232,26 +237,6 @@ fn is_framing(name: &HeaderName, framing: Framing) -> bool {
         http::header::CONTENT_LENGTH => matches!(framing, Framing::Exact(_)),
         http::header::TRANSFER_ENCODING => framing == Framing::Chunked,
         _ => true,
-    }
-}
-
-/// The headers that `Connection` names, which belong to the connection as well.
-struct Named<'h>(Vec<&'h [u8]>);
-
-impl<'h> Named<'h> {
-    fn of(head: &'h Head) -> Self {
-        let words = head.words(Role::Connection);
-        let is_name = |word: &&[u8]| {
-            let known: [&[u8]; 4] = [b"close", b"keep-alive", b"upgrade", b"te"];
-            // What frames or routes a message is not its sender's to remove.
-            let kept: [&[u8]; 3] = [b"host", b"content-length", b"content-type"];
-            !known.iter().chain(&kept).any(|known| word.eq_ignore_ascii_case(known))
-        };
-        Self(words.filter(is_name).collect())
-    }
-
-    fn has(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|named| named.eq_ignore_ascii_case(name))
     }
 }
 

@@ -100,8 +100,8 @@ impl Stage<'_> {
         let stand_in = StandIn { sent: RefCell::default(), answer: response.clone() };
         let exchange = Exchange::new(self.worker, self.snapshot, None, None).rehearsed(&stand_in);
         // One after the other, since each takes a place among those that are scored at once.
-        let answered = exchange.run(&mut parts.clone(), Body::full(body.clone())).await;
-        let plan = exchange.plan(&parts, Body::full(body)).await;
+        let answered = exchange.run(&mut parts.clone(), &mut Body::full(body.clone())).await;
+        let plan = exchange.plan(&parts, &mut Body::full(body)).await;
         let masked = Masked(&self.snapshot.config.masks);
         let mut told = self.told(plan).await;
         told.request = format!("{} {}", request.method(), masked.target(request.uri()));
@@ -141,15 +141,15 @@ impl Stage<'_> {
         let reading = self.read();
         let mut told = Rehearsal { body: reading.body.clone(), ..Rehearsal::default() };
         let taken = match &plan {
-            Plan::Skip(skipped, _) => Some(skipped.route.clone()),
+            Plan::Skip(skipped) => Some(skipped.route.clone()),
             Plan::Judge(inspection, ..) => Some(inspection.route.clone()),
-            Plan::Pass(_) | Plan::Broken(_) => None,
+            Plan::Pass | Plan::Broken(_) => None,
         };
         told.routes =
             reading.considered.iter().map(|entry| self.considered(entry, taken.as_deref())).collect();
         match plan {
-            Plan::Pass(_) | Plan::Broken(_) => {}
-            Plan::Skip(skipped, _) => told.verdict = Told::skipped(skipped.reason),
+            Plan::Pass | Plan::Broken(_) => {}
+            Plan::Skip(skipped) => told.verdict = Told::skipped(skipped.reason),
             Plan::Judge(inspection, ..) => self.judged(*inspection, &reading, &mut told).await,
         }
         told

@@ -29,14 +29,14 @@ const WINDOW: u32 = BUFFER as u32;
 
 /// A connection that something is spoken on.
 pub(super) enum Spoken {
-    Http1(Wire),
+    Http1(Box<Wire>),
     Http2(http2::SendRequest<Body>, Most),
 }
 
 /// Connects to the link's address. A connection in HTTP/2 holds on to its link until it has ended.
 pub(super) async fn connect(to: &To<'_>, wants: Wants, link: &Rc<Link>) -> Result<Spoken, UpstreamError> {
     if let Some(io) = link.dialled() {
-        return Ok(Spoken::Http1(Wire::new(io)));
+        return Ok(Spoken::Http1(Box::new(Wire::new(io))));
     }
     let stream = TcpStream::connect(link.address.socket).await?;
     // An error here only costs latency.
@@ -46,7 +46,7 @@ pub(super) async fn connect(to: &To<'_>, wants: Wants, link: &Rc<Link>) -> Resul
             let stream = tls.connect(stream, wants == Wants::Either).await.map_err(UpstreamError::Tls)?;
             match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => speak_http2(stream, link).await,
-                _ => Ok(Spoken::Http1(Wire::new(Io::Other(Box::new(stream))))),
+                _ => Ok(Spoken::Http1(Box::new(Wire::new(Io::Other(Box::new(stream)))))),
             }
         }
         None if to.upstream.tls.is_some() => {
@@ -54,7 +54,7 @@ pub(super) async fn connect(to: &To<'_>, wants: Wants, link: &Rc<Link>) -> Resul
             Err(UpstreamError::Tls(io::Error::other("not set up")))
         }
         None if wants == Wants::Http2 => speak_http2(stream, link).await,
-        None => Ok(Spoken::Http1(Wire::new(Io::Plain(stream)))),
+        None => Ok(Spoken::Http1(Box::new(Wire::new(Io::Plain(stream))))),
     }
 }
 

@@ -9,8 +9,8 @@ use crate::proxy::h1::{Outgoing, Wire};
 
 /// What one request holds of a connection.
 pub(super) enum Held {
-    /// All of it; and since when it was idle, unless it is new.
-    Http1 { wire: Wire, link: Rc<Link>, since: Option<u64> },
+    /// All of it; and since when it was idle, unless it is new. It is passed from hand to hand, so it lies elsewhere.
+    Http1 { wire: Box<Wire>, link: Rc<Link>, since: Option<u64> },
     /// A stream among others.
     Http2(Stream),
 }

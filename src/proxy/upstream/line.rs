@@ -63,7 +63,7 @@ pub(super) struct Line {
 /// A connection that waits for a request.
 #[derive(Debug)]
 struct Idle {
-    wire: Wire,
+    wire: Box<Wire>,
     link: Rc<Link>,
     since: u64,
 }
@@ -333,7 +333,7 @@ impl Line {
     }
 
     /// Takes a connection back.
-    pub(super) fn give_back(&self, wire: Wire, link: Rc<Link>) {
+    pub(super) fn give_back(&self, wire: Box<Wire>, link: Rc<Link>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE && link.address.is_in() {
             idle.push(Idle { wire, link, since: self.common.expiry.now() });

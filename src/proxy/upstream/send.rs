@@ -4,7 +4,7 @@
 //! section 8.7); and a request without a body that changes nothing, once, where a connection that was idle turns out to
 //! be broken. Nothing else is, as it may have been processed.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, pin::pin, rc::Rc};
 
 use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
@@ -33,7 +33,8 @@ pub(super) const MOST: u32 = 3;
 pub(in crate::proxy) struct Call<'c> {
     /// Writes its head.
     pub(in crate::proxy) write: &'c dyn Fn(&mut Vec<u8>),
-    pub(in crate::proxy) body: Body,
+    /// It may be used up.
+    pub(in crate::proxy) body: &'c mut Body,
     pub(in crate::proxy) framing: Framing,
     pub(in crate::proxy) method: &'c str,
     /// Who is told what the CRM says before its answer.
@@ -49,20 +50,21 @@ pub(in crate::proxy) struct Spelt<'s> {
     pub(in crate::proxy) parts: &'s Parts,
     /// How it stood.
     pub(in crate::proxy) head: &'s Head,
-    /// Whether the two differ. Where they do not, it goes on as it stood.
-    pub(in crate::proxy) is_changed: bool,
+    /// How the body is framed, where the two do not differ: then it goes on as it stood.
+    pub(in crate::proxy) framing: Option<Framing>,
 }
 
 impl Spelt<'_> {
     fn write(self, out: &mut Vec<u8>, framing: Framing, to: &To<'_>) {
-        let Self { parts, head, is_changed } = self;
+        let Self { parts, head, framing: as_it_stood } = self;
         let mut writer = Writer(out);
         writer.request_line(parts.method.as_str(), target(parts));
-        if is_changed {
-            writer.map(&parts.headers, Some(head), framing);
-            writer.framing(framing, &parts.headers, false);
-        } else {
-            writer.passed(head, framing);
+        match as_it_stood {
+            Some(framing) => writer.passed(head, framing),
+            None => {
+                writer.map(&parts.headers, Some(head), framing);
+                writer.framing(framing, &parts.headers, false);
+            }
         }
         // HTTP/1.0 may leave it out, HTTP/1.1 may not.
         if !head.is_1_1 && !head.has(Role::Host) {
@@ -93,7 +95,7 @@ impl Answered {
     }
 
     /// The connection, once both sides have left HTTP, and its place.
-    pub(in crate::proxy) fn into_wire(self) -> (Wire, Lease) {
+    pub(in crate::proxy) fn into_wire(self) -> (Box<Wire>, Lease) {
         (self.outgoing.into_wire(), self.lease)
     }
 }
@@ -104,15 +106,12 @@ impl Pool {
     pub(in crate::proxy) async fn send_spelt(
         &self,
         spelt: Spelt<'_>,
-        body: Body,
+        body: &mut Body,
         answer: &mut Head,
-        to: To<'_>,
+        to: &To<'_>,
     ) -> Result<Answered, UpstreamError> {
-        let framing = match spelt.is_changed {
-            true => framing(&spelt.parts.headers, &body),
-            false => Framing::of_request(spelt.head).map_err(Broken::Head)?,
-        };
-        let write = |out: &mut Vec<u8>| spelt.write(out, framing, &to);
+        let framing = spelt.framing.unwrap_or_else(|| framing(&spelt.parts.headers, body));
+        let write = |out: &mut Vec<u8>| spelt.write(out, framing, to);
         let method = spelt.parts.method.as_str();
         let call = Call { write: &write, body, framing, method, client: None, upgrades: false };
         self.call(call, answer, to).await
@@ -134,11 +133,11 @@ impl Pool {
             }
         };
         form::as_http1(&mut request);
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         let framing = framing(&parts.headers, &body);
         let write = |out: &mut Vec<u8>| {
             if let Some(head) = spelling {
-                return Spelt { parts: &parts, head, is_changed: true }.write(out, framing, &to);
+                return Spelt { parts: &parts, head, framing: None }.write(out, framing, &to);
             }
             let mut writer = Writer(out);
             writer.request_line(parts.method.as_str(), target(&parts));
@@ -148,7 +147,7 @@ impl Pool {
         };
         let call = Call {
             write: &write,
-            body,
+            body: &mut body,
             framing,
             method: parts.method.as_str(),
             client: None,
@@ -167,13 +166,11 @@ impl Pool {
         &self,
         call: Call<'_>,
         answer: &mut Head,
-        to: To<'_>,
+        to: &To<'_>,
     ) -> Result<Answered, UpstreamError> {
-        let line = self.line(&to);
-        match line.connection(Wants::Http1, &to).await? {
-            Held::Http1 { wire, link, since } => {
-                line.over_http1((wire, link, since), call, answer, &to).await
-            }
+        let line = self.line(to);
+        match line.connection(Wants::Http1, to).await? {
+            Held::Http1 { wire, link, since } => line.over_http1((wire, link, since), call, answer, to).await,
             Held::Http2(_) => Err(Broken::Head(Refusal::Version).into()),
         }
     }
@@ -183,7 +180,7 @@ impl Line {
     /// Sends a request on a connection in HTTP/1, and again on others where that does no harm.
     async fn over_http1(
         self: &Rc<Self>,
-        (mut wire, mut link, mut since): (Wire, Rc<Link>, Option<u64>),
+        (mut wire, mut link, mut since): (Box<Wire>, Rc<Link>, Option<u64>),
         call: Call<'_>,
         answer: &mut Head,
         to: &To<'_>,
@@ -197,8 +194,10 @@ impl Line {
         let sent = Cell::new(false);
         let mut again = 0;
         loop {
-            let head = outgoing.head(answer, HEAD, &sent, client);
-            let head = self.common.expiry.within(to.answer, || sent.get(), head).await;
+            let head = {
+                let head = pin!(outgoing.head(answer, HEAD, &sent, client));
+                self.common.expiry.within(to.answer, || sent.get(), head).await
+            };
             let Ok(head) = head else {
                 link.failed();
                 return Err(UpstreamError::AnswerTimeout);
