@@ -5,6 +5,7 @@
 //! under which id. Pure: no I/O, no clock.
 
 mod scan; // bytes -> tape, one strict pass
+mod shape; // a body like an earlier one
 mod doc; // walking in a scanned body
 mod keys; // a small set of names
 mod paths; // a path -> the templates it fits
