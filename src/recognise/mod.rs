@@ -28,7 +28,7 @@ pub use self::{
     coerce::read,
     content::{Mode, View, decode, decodes, is_readable, offer},
     doc::{At, Doc, Duplicate},
-    headers::{Headers, ascii},
+    headers::{Headers, ascii, content_type},
     redact::{Masked, Redact},
     request::{Found, Recogniser, Scratch, Skipped},
     routes::{Candidates, Fits, RequestHead, Route},

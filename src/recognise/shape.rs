@@ -213,7 +213,7 @@ mod tests {
         ] {
             check(&[r#"{"a":1,"b":2}"#, other], 0);
         }
-        let (long, longer) = ("n".repeat(43), "n".repeat(44));
+        let (long, longer) = ("n".repeat(44), "n".repeat(45));
         check(&[&format!(r#"{{"a":1,"{long}":2}}"#), &format!(r#"{{"a":1,"{long}":3}}"#)], 1);
         check(&[&format!(r#"{{"a":1,"{longer}":2}}"#), &format!(r#"{{"a":1,"{longer}":3}}"#)], 0);
     }
