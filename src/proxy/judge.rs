@@ -713,16 +713,9 @@ mod tests {
         let head = RequestHead { method: &Method::PATCH, path, query: None, headers: &headers };
         let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
         let known = Known::new(0, Duration::ZERO);
-        let (scratch, late) = (&mut JudgeScratch::default(), &|_| false);
-        let judge = Judge {
-            snapshot: &snapshot,
-            known: &known,
-            route: &route,
-            headers: &headers,
-            scratch,
-            late,
-            done: None,
-        };
+        let (known, route, headers) = (&known, &route, &headers);
+        let (scratch, late, done) = (&mut JudgeScratch::default(), &|_| false, None);
+        let judge = Judge { snapshot: &snapshot, known, route, headers, scratch, late, done };
         // Only the job changes; the log told all else but for the age, which is not required.
         let value = |name: &str, given: &str| {
             if name == given { Value::Text("student".into()) } else { Value::Missing }
