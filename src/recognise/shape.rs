@@ -20,6 +20,10 @@ const MAX_NODES: usize = 512;
 /// turn.
 const PATIENCE: u32 = 4;
 
+/// The most that it comes to: it doubles while no shape comes again, as where white space or long names leave nothing to
+/// guess, so that learning costs next to nothing.
+const MOST_PATIENCE: u32 = 1_024;
+
 /// The shape of an earlier body. Bodies of one shape have the same names and containers at the same places.
 #[derive(Debug, Default)]
 pub(super) struct Shape {
@@ -30,6 +34,8 @@ pub(super) struct Shape {
     number: u64,
     /// Bodies of other shapes since the last that had it.
     misses: u32,
+    /// As many of them as it takes to learn anew.
+    patience: u32,
 }
 
 /// What is expected of a node.
@@ -60,11 +66,11 @@ impl Shape {
     /// ended where they were expected to, and all names are right, if it is given.
     pub(super) fn judge(&mut self, guessed: Option<usize>, nodes: &[Node], body: &[u8]) -> u64 {
         if guessed == Some(self.containers) && !self.guesses.is_empty() {
-            self.misses = 0;
+            (self.misses, self.patience) = (0, PATIENCE);
             return self.number;
         }
-        self.misses += 1;
-        if nodes.len() <= MAX_NODES && (self.guesses.is_empty() || self.misses >= PATIENCE) {
+        self.misses = self.misses.saturating_add(1);
+        if nodes.len() <= MAX_NODES && self.misses >= self.patience {
             self.learn(nodes, body);
         }
         0
@@ -76,6 +82,7 @@ impl Shape {
         self.guesses.extend(nodes.iter().map(|node| Guess::new(node, body)));
         self.containers = nodes.iter().filter(|node| is_container(node)).count();
         (self.number, self.misses) = (number(), 0);
+        self.patience = (self.patience * 2).clamp(PATIENCE, MOST_PATIENCE);
     }
 }
 
@@ -223,6 +230,17 @@ mod tests {
         let (old, new) = (r#"{"a":1}"#, r#"{"b":1}"#);
         check(&[old, new, new, new, new, new, new, old], 2);
         check(&[old, new, new, new, old, new, new, new, old], 2);
+    }
+
+    #[test]
+    fn where_nothing_can_be_guessed_learning_becomes_rare() {
+        let (mut tape, mut shape) = (Tape::default(), Shape::default());
+        let mut patience = |body: &str| {
+            (0..200).for_each(|_| tape.scan_like(&mut shape, body).unwrap());
+            shape.patience
+        };
+        assert_eq!(patience("{\n  \"a\": 1\n}"), 128);
+        assert_eq!(patience("{\"a\": 1}"), PATIENCE);
     }
 
     #[test]
