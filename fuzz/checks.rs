@@ -5,7 +5,7 @@
 mod pipeline; // a connection from end to end
 mod strict; // HTTP with one reading
 
-use std::{collections::HashSet, fmt, io, path::Path, sync::LazyLock};
+use std::{cell::RefCell, collections::HashSet, fmt, io, path::Path, sync::LazyLock};
 
 pub use self::pipeline::pipeline;
 use http::{HeaderMap, Method, StatusCode};
@@ -13,7 +13,7 @@ use leadwire::{
     config::{Action, BodyTarget, Config, Field, Format, Pointer, Step},
     enrich::{Edits, Given},
     lead::{Grade, ModelId, Outcome, Score, Skip, Spot, Trend, Value as Feature},
-    recognise::{Answer, Doc, Recogniser, RequestHead, Scratch, Tape, View},
+    recognise::{Answer, Doc, Recogniser, RequestHead, Scratch, Skipped, Tape, View},
     registry::{Version, VersionError, WEIGHTS, sha256},
     score::trees::{Link, NoObjective, TreeError, TreeScratch, Trees},
 };
@@ -86,6 +86,11 @@ features:
 static RECOGNISER: LazyLock<Recogniser> = LazyLock::new(|| {
     Recogniser::new(&Config::parse(RECOGNISED, &|_| None).expect("the configuration above is valid"))
 });
+
+thread_local! {
+    /// As a worker keeps it from body to body.
+    static LEARNT: RefCell<Scratch> = RefCell::default();
+}
 
 /// Whatever is read from a body is what serde_json reads there; a body is skipped only for a reason that holds.
 pub fn recognise(data: &[u8]) {
@@ -189,6 +194,21 @@ fn check_route(path: &str, data: &[u8], select: impl Fn(&Value) -> Vec<&Value>) 
     };
     let oracle = parse(view.text()).map_err(|error| error.to_string());
     let read = RECOGNISER.read(&candidates, view, &mut scratch, &mut values);
+    // Once by what was learnt of other bodies, and once, if it came right behind one of its shape, by what was learnt of that.
+    for _ in 0..2 {
+        LEARNT.with_borrow_mut(|learnt| {
+            let mut again = Vec::new();
+            let reason = |skipped: Skipped| skipped.reason;
+            let read_again = RECOGNISER.read(&candidates, view, learnt, &mut again).map_err(reason);
+            assert_eq!(
+                read_again.map(|route| route.is_some()),
+                read.clone().map(|route| route.is_some()).map_err(reason)
+            );
+            if let Ok(Some(_)) = read {
+                assert_eq!((&again, &learnt.leads), (&values, &scratch.leads), "{path}: by what was learnt");
+            }
+        });
+    }
     let root = match (&oracle, &read) {
         (Ok(root), _) => root,
         (Err(_), Err(skipped)) if skipped.reason == Skip::Parse => return,

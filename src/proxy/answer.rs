@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::Limits,
     lead::Skip,
-    recognise::{Answer, Doc, Headers, Route, Tape, View, ascii, decode, decodes},
+    recognise::{Answer, Doc, Headers, Route, Tape, View, content_type, decode, decodes},
 };
 
 /// Headers that are added to an answer, each of another name.
@@ -72,7 +72,8 @@ impl<'h> Heard<'h> {
             heard.body = body;
             return Some(heard);
         }
-        if !decodes(heard.headers()) {
+        let is_coded = heard.headers().has(&header::CONTENT_ENCODING);
+        if is_coded && !decodes(heard.headers()) {
             heard.unread = Some(Skip::Encoding);
             heard.body = body;
             return Some(heard);
@@ -88,7 +89,8 @@ impl<'h> Heard<'h> {
                 heard.body = body;
             }
             Read::Whole(whole) => {
-                match catch_unwind(AssertUnwindSafe(|| heard.understand(&whole.bytes, limits.body))) {
+                let coded = is_coded.then_some(limits.body);
+                match catch_unwind(AssertUnwindSafe(|| heard.understand(&whole.bytes, coded))) {
                     Ok(Ok(json)) => heard.json = json,
                     Ok(Err(reason)) => heard.unread = Some(reason),
                     Err(_) => heard.unread = Some(Skip::Panic),
@@ -99,13 +101,15 @@ impl<'h> Heard<'h> {
         Some(heard)
     }
 
-    /// The body as JSON, by its own codings and Content-Type; `None` where it is of no form that is read.
-    fn understand(&mut self, body: &Bytes, limit: usize) -> Result<Option<Json>, Skip> {
+    /// The body as JSON, by its own codings and Content-Type; `None` where it is of no form that is read. Where it is `coded`,
+    /// as many bytes may come of that.
+    fn understand(&mut self, body: &Bytes, coded: Option<usize>) -> Result<Option<Json>, Skip> {
         let (mut decoded, mut made) = (Vec::new(), String::new());
-        let plain = decode(self.headers(), body, limit, &mut decoded)?;
-        let content_type = self.headers().first(&header::CONTENT_TYPE);
-        let content_type = content_type.map(|value| ascii(value).unwrap_or("?"));
-        let Some(view) = View::of(content_type, plain, &mut made) else { return Ok(None) };
+        let plain = match coded {
+            Some(limit) => decode(self.headers(), body, limit, &mut decoded)?,
+            None => body,
+        };
+        let Some(view) = View::of(content_type(self.headers()), plain, &mut made) else { return Ok(None) };
         if self.tape.scan(view.text()).is_err() {
             return Ok(None);
         }

@@ -20,7 +20,7 @@ pub(super) struct Bound {
     pub(super) scores: Histogram,
     /// For each feature of the model its place among the configuration's.
     places: Vec<Option<usize>>,
-    /// For each feature of the model what stands in for a value.
+    /// For each feature of the model what stands in for a value; empty where nothing ever does.
     fills: Vec<Fills>,
     #[cfg(test)]
     pub(super) trouble: Trouble,
@@ -71,9 +71,12 @@ impl Bound {
         let configured = places.iter().map(|place| config.features.get((*place)?));
         let imputes = matches!(version.manifest.kind, Kind::Linear | Kind::Mlp);
         let fill = |(spec, configured): (&FeatureSpec, Option<&Feature>)| {
-            configured.filter(|_| !imputes).map(|configured| Fills::new(spec, configured)).unwrap_or_default()
+            configured.map(|configured| Fills::new(spec, configured)).unwrap_or_default()
         };
-        let fills = version.model.features().iter().zip(configured).map(fill).collect();
+        let fills = match imputes {
+            true => Vec::new(),
+            false => version.model.features().iter().zip(configured).map(fill).collect(),
+        };
         // Only now: a version that does not fit has no scores.
         let scores = metrics.scores(&id, slot);
         Ok(Self {

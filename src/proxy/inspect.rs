@@ -15,9 +15,7 @@ use crate::{
     enrich::{Edits, Given},
     lead::{Arm, ArmOutcome, Exposure, LeadId, Reason, Score, Skip, Trend, Value},
     leadlog::{Known, Packed},
-    recognise::{
-        Candidates, Duplicate, Found, Headers, Notes, Route, Scratch as ReadScratch, Skipped, View, decode,
-    },
+    recognise::{Candidates, Duplicate, Found, Headers, Notes, Route, Scratch as ReadScratch, Skipped, View},
     score::Scored,
     telemetry::{Stage, StageRecorder},
 };
@@ -131,7 +129,8 @@ impl Subject<'_> {
         let started = Instant::now();
         let Scratch { read, judge, values: spare, decoded, view } = scratch;
         let view = if self.candidates.needs_body() {
-            let body = match decode(self.headers, self.body, self.snapshot.config.limits.body, decoded) {
+            let limit = self.snapshot.config.limits.body;
+            let body = match self.candidates.decode(self.body, limit, decoded) {
                 Ok(body) => body,
                 Err(reason) => return self.skipped(reason),
             };
@@ -151,9 +150,10 @@ impl Subject<'_> {
         }
         let Subject { snapshot, known, .. } = *self;
         let headers = self.headers;
-        let mut judge = Judge { snapshot, known, route: &route, headers, scratch: judge, late: &late };
+        let mut judge =
+            Judge { snapshot, known, route: &route, headers, scratch: judge, late: &late, done: None };
         let (leads, skip) = judge.leads(&read.leads, &values);
-        let scored = Instant::now();
+        let scored = judge.done.unwrap_or_else(Instant::now);
         stages.record(Stage::Score, scored - recognised);
         let signed = route.signed_by.as_ref().is_some_and(|name| self.headers.has(name));
         let may_patch = skip.is_none() && !signed && (self.may_inject)(&route);

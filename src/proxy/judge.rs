@@ -50,6 +50,8 @@ pub(super) struct Judge<'j> {
     pub(super) headers: &'j dyn Headers,
     pub(super) scratch: &'j mut JudgeScratch,
     pub(super) late: &'j dyn Fn(Instant) -> bool,
+    /// When all had a score that were to have one.
+    pub(super) done: Option<Instant>,
 }
 
 impl Judge<'_> {
@@ -77,7 +79,9 @@ impl Judge<'_> {
         let blamed = challenger.map(|challenger| self.challenge(challenger, &mut leads, &values));
         let skipped = self.score(&slots.champion, Arm::Champion, &mut leads, &values);
         // A lead past the deadline takes the whole request with it: half a batch is no answer.
-        let late = (self.late)(Instant::now());
+        let done = Instant::now();
+        self.done = Some(done);
+        let late = (self.late)(done);
         if let Some(trial) = &slots.trial {
             let late = late.then(|| blamed.unwrap_or_default().arms());
             leads.iter_mut().for_each(|lead| tally(trial, lead, late.as_ref()));
@@ -426,7 +430,8 @@ mod tests {
         };
         let values: Vec<Value<'_>> = budgets.iter().enumerate().flat_map(lead).collect();
         let (known, late) = (&Known::new(0, Duration::ZERO), &|_| false);
-        let mut judge = Judge { snapshot, known, route: &route, headers: &headers, scratch, late };
+        let mut judge =
+            Judge { snapshot, known, route: &route, headers: &headers, scratch, late, done: None };
         judge.leads(&found, &values)
     }
 
@@ -515,8 +520,15 @@ mod tests {
         for n in 0..500 {
             let (known, scratch) = (&Known::new(0, Duration::ZERO), &mut JudgeScratch::default());
             let late = &|_: Instant| true;
-            let mut judge =
-                Judge { snapshot: &snapshot, known, route: &route, headers: &headers, scratch, late };
+            let mut judge = Judge {
+                snapshot: &snapshot,
+                known,
+                route: &route,
+                headers: &headers,
+                scratch,
+                late,
+                done: None,
+            };
             let values = [Value::Number(7.0), Value::Text(format!("{n}@b").into()), Value::Missing];
             let (leads, skip) = judge.leads(&[Found::default()], &values);
             assert_eq!((skip, leads[0].scored.is_none()), (Some(Skip::Deadline), true));
@@ -535,7 +547,8 @@ mod tests {
         let calls = std::cell::Cell::new(0);
         let late = &|_: Instant| calls.replace(calls.get() + 1) >= asked;
         let (known, scratch) = (&Known::new(0, Duration::ZERO), &mut JudgeScratch::default());
-        let mut judge = Judge { snapshot, known, route: &route, headers: &headers, scratch, late };
+        let mut judge =
+            Judge { snapshot, known, route: &route, headers: &headers, scratch, late, done: None };
         let lead =
             |n: u32| [Value::Number(7.0), Value::Text(format!("{n}@example.com").into()), Value::Missing];
         let values: Vec<Value<'_>> = (0..40).flat_map(lead).collect();
@@ -632,8 +645,15 @@ mod tests {
                 if text.is_empty() { Value::Missing } else { Value::Text(text.to_owned().into()) }
             };
             let (scratch, late) = (&mut JudgeScratch::default(), &|_| false);
-            let mut judge =
-                Judge { snapshot: &snapshot, known: &known, route: &route, headers: &headers, scratch, late };
+            let mut judge = Judge {
+                snapshot: &snapshot,
+                known: &known,
+                route: &route,
+                headers: &headers,
+                scratch,
+                late,
+                done: None,
+            };
             let values = [Value::Number(7.0), text(email), text(phone)];
             let assignment =
                 judge.leads(&[found], &values).0[0].exposure.as_ref().unwrap().assignment.clone();
@@ -693,9 +713,9 @@ mod tests {
         let head = RequestHead { method: &Method::PATCH, path, query: None, headers: &headers };
         let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
         let known = Known::new(0, Duration::ZERO);
-        let (scratch, late) = (&mut JudgeScratch::default(), &|_| false);
-        let judge =
-            Judge { snapshot: &snapshot, known: &known, route: &route, headers: &headers, scratch, late };
+        let (known, route, headers) = (&known, &route, &headers);
+        let (scratch, late, done) = (&mut JudgeScratch::default(), &|_| false, None);
+        let judge = Judge { snapshot: &snapshot, known, route, headers, scratch, late, done };
         // Only the job changes; the log told all else but for the age, which is not required.
         let value = |name: &str, given: &str| {
             if name == given { Value::Text("student".into()) } else { Value::Missing }
@@ -734,7 +754,8 @@ mod tests {
         let head = RequestHead { method: &Method::POST, path: "/r", query: None, headers: &headers };
         let route = snapshot.recogniser.candidates(head).unwrap().likely().unwrap();
         let (known, scratch) = (&Known::new(0, Duration::ZERO), &mut JudgeScratch::default());
-        let mut judge = Judge { snapshot, known, route: &route, headers: &headers, scratch, late };
+        let mut judge =
+            Judge { snapshot, known, route: &route, headers: &headers, scratch, late, done: None };
         judge.leads(&[Found::default()], &[Value::Number(17.0)]).1
     }
 

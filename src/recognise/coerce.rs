@@ -114,7 +114,7 @@ pub(super) fn derived<'a>(value: Value<'a>, derive: Derive) -> Value<'a> {
 
 /// What follows the last @, in lower case, which most addresses are written in; empty where there is none.
 fn domain(address: &str) -> Cow<'_, str> {
-    let at = address.bytes().rposition(|byte| byte == b'@');
+    let at = memchr::memrchr(b'@', address.as_bytes());
     let domain = at.and_then(|at| address.get(at + 1..)).unwrap_or_default();
     if domain.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')) {
         return Cow::Borrowed(domain);

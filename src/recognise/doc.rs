@@ -15,6 +15,7 @@ pub struct Doc<'a, 't> {
     nodes: &'t [Node],
     /// Whether offsets in the text are offsets in the body.
     in_place: bool,
+    shape: u64,
 }
 
 /// The index of a value's node.
@@ -27,12 +28,17 @@ pub struct Duplicate;
 impl<'a, 't> Doc<'a, 't> {
     /// `tape` holds the scan of `text`, or the doc is empty.
     pub fn new(text: &'a str, tape: &'t Tape) -> Self {
-        Self { text, nodes: tape.nodes(), in_place: true }
+        Self { text, nodes: tape.nodes(), in_place: true, shape: tape.shape() }
     }
 
     /// The same for text that was made of a body: it is read, and has no place to write to.
     pub fn made(text: &'a str, tape: &'t Tape) -> Self {
-        Self { text, nodes: tape.nodes(), in_place: false }
+        Self { in_place: false, ..Self::new(text, tape) }
+    }
+
+    /// The number of its shape; `None` where that is not known.
+    pub(super) fn shape(&self) -> Option<u64> {
+        Some(self.shape).filter(|shape| *shape != 0)
     }
 
     /// The whole body, after its byte order mark.

@@ -9,6 +9,7 @@ use super::{
     doc::{At, Doc, Duplicate, array_index},
     keys::KeyTable,
     scan::Kind,
+    shape,
 };
 use crate::{
     config::{Derive, Feature, Step},
@@ -22,6 +23,8 @@ pub struct Fields {
     features: Vec<Reading>,
     /// Keys in the whole tree.
     keys: usize,
+    /// What it is told by, never that of another.
+    number: u64,
 }
 
 /// Keys of one object, and what stands under each.
@@ -48,6 +51,10 @@ struct Reading {
 pub(super) struct FieldScratch {
     /// For each key of the tree where its value is; 0, which is the root and no member, where it has none.
     found: Vec<At>,
+    /// For each feature the first of those; 0 where there is none.
+    first: Vec<At>,
+    /// The feature map and the shape that they are of, and the object: they are the same for all bodies of one shape.
+    of: Option<(u64, u64, At)>,
 }
 
 impl Fields {
@@ -61,7 +68,7 @@ impl Fields {
             let places = feature.from.iter().filter_map(|pointer| root.place(&pointer.steps));
             Reading { places: places.collect(), kind: feature.kind, derive: feature.derive }
         };
-        Self { features: features.iter().map(reading).collect(), root, keys }
+        Self { features: features.iter().map(reading).collect(), root, keys, number: shape::number() }
     }
 
     /// The number of features.
@@ -77,18 +84,25 @@ impl Fields {
         scratch: &mut FieldScratch,
         values: &mut Vec<Value<'a>>,
     ) -> Result<(), Duplicate> {
-        scratch.found.clear();
-        scratch.found.resize(self.keys, 0);
-        let mut finder = Finder { doc, found: &mut scratch.found };
-        finder.branch(&self.root, lead)?;
+        let of = doc.shape().map(|shape| (self.number, shape, lead));
+        if of.is_none() || scratch.of != of {
+            scratch.of = None;
+            scratch.found.clear();
+            scratch.found.resize(self.keys, 0);
+            Finder { doc, found: &mut scratch.found }.branch(&self.root, lead)?;
+            scratch.first.clear();
+            scratch.first.extend(self.features.iter().map(|reading| reading.first(&scratch.found)));
+            scratch.of = of;
+        }
         let mut result = Ok(());
-        let read = |reading: &Reading| {
-            reading.read(doc, &scratch.found).unwrap_or_else(|duplicate| {
+        let read = |(reading, first): (&Reading, &At)| {
+            let other = || reading.read(doc, &scratch.found);
+            reading.plain(doc, *first).map_or_else(other, Ok).unwrap_or_else(|duplicate| {
                 result = Err(duplicate);
                 Value::Missing
             })
         };
-        values.extend(self.features.iter().map(read));
+        values.extend(self.features.iter().zip(&scratch.first).map(read));
         result
     }
 }
@@ -145,21 +159,28 @@ impl Finder<'_, '_, '_> {
 }
 
 impl Reading {
-    /// The first value that is not missing.
+    /// Where the most wanted of the values stands that are there; 0 where none is.
+    fn first(&self, found: &[At]) -> At {
+        let mut found = self.places.iter().filter_map(|place| found.get(*place).copied());
+        found.find(|at| *at != 0).unwrap_or_default()
+    }
+
+    /// The first value, where it has the form of nearly all. What is not there is missing.
     #[inline(always)]
-    fn read<'a>(&self, doc: Doc<'a, '_>, found: &[At]) -> Result<Value<'a>, Duplicate> {
-        let mut at = self.places.iter().filter_map(|place| found.get(*place).copied()).filter(|at| *at != 0);
-        let Some(first) = at.next() else { return Ok(Value::Missing) };
-        let plain = doc.node(first).and_then(|node| coerce::plain(doc, node, self.kind));
-        match plain {
-            Some(value) if self.derive.is_none() => Ok(value),
-            _ => self.read_any(doc, found),
+    fn plain<'a>(&self, doc: Doc<'a, '_>, first: At) -> Option<Value<'a>> {
+        if first == 0 {
+            return Some(Value::Missing);
+        }
+        let value = coerce::plain(doc, doc.node(first)?, self.kind)?;
+        match self.derive {
+            None => Some(value),
+            Some(derive) => Some(coerce::derived(value, derive)).filter(|value| !value.is_missing()),
         }
     }
 
-    /// The same of values in any form.
+    /// The first value that is not missing, in any form.
     #[inline(never)]
-    fn read_any<'a>(&self, doc: Doc<'a, '_>, found: &[At]) -> Result<Value<'a>, Duplicate> {
+    fn read<'a>(&self, doc: Doc<'a, '_>, found: &[At]) -> Result<Value<'a>, Duplicate> {
         let mut missing = Value::Missing;
         let at = self.places.iter().filter_map(|place| found.get(*place).copied()).filter(|at| *at != 0);
         for at in at {

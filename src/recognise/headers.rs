@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 /// Headers by their names.
 pub trait Headers: fmt::Debug {
@@ -41,6 +41,11 @@ pub fn ascii(value: &[u8]) -> Option<&str> {
     }
     let is_seen = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
     std::str::from_utf8(value).ok().filter(|_| value.iter().all(is_seen))
+}
+
+/// What a message says of the form of its body. What is not ASCII names no form that is known here.
+pub fn content_type(headers: &dyn Headers) -> Option<&str> {
+    Some(ascii(headers.first(&header::CONTENT_TYPE)?).unwrap_or("?"))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! under which id. Pure: no I/O, no clock.
 
 mod scan; // bytes -> tape, one strict pass
+mod shape; // a body like an earlier one
 mod doc; // walking in a scanned body
 mod keys; // a small set of names
 mod paths; // a path -> the templates it fits
@@ -27,7 +28,7 @@ pub use self::{
     coerce::read,
     content::{Mode, View, decode, decodes, is_readable, offer},
     doc::{At, Doc, Duplicate},
-    headers::{Headers, ascii},
+    headers::{Headers, ascii, content_type},
     redact::{Masked, Redact},
     request::{Found, Recogniser, Scratch, Skipped},
     routes::{Candidates, Fits, RequestHead, Route},

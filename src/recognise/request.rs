@@ -13,6 +13,7 @@ use super::{
     rules::{Notes, Witness},
     scan::{Kind, Tape},
     select::Selected,
+    shape::Shape,
 };
 use crate::{
     config::{Action, Config, Feature, IdSource, Identity, Logged, Pointer},
@@ -55,7 +56,16 @@ pub struct Scratch {
     pub notes: Notes,
     selected: Vec<Selected>,
     hidden: Hidden,
+    /// By the index of the first route that may take a body.
+    learnt: Vec<Learnt>,
+}
+
+/// What was learnt of a route's bodies: mostly they are alike.
+#[derive(Debug, Default)]
+struct Learnt {
+    shape: Shape,
     fields: FieldScratch,
+    identity: FieldScratch,
 }
 
 /// A request of a route that is not read, and why.
@@ -134,11 +144,18 @@ impl Recogniser {
         let readers = || candidates.open().filter(|route| reads(route));
         let Some(first) = readers().next() else { return Ok(None) };
         let skipped = |route: &Arc<Route>, reason| Skipped { route: route.clone(), reason };
-        match candidates.needs_body() {
-            true => scratch.tape.scan(view.text()).map_err(|_| skipped(first, Skip::Parse))?,
-            false => scratch.tape.clear(),
+        let Scratch { tape, leads, notes, selected, hidden, learnt } = scratch;
+        if learnt.len() <= first.index {
+            learnt.resize_with(first.index + 1, Learnt::default);
         }
-        let Scratch { tape, leads, notes, selected, hidden, fields } = scratch;
+        let Some(learnt) = learnt.get_mut(first.index) else { return Ok(None) };
+        match candidates.needs_body() {
+            true => {
+                let scanned = tape.scan_like(&mut learnt.shape, view.text());
+                scanned.map_err(|_| skipped(first, Skip::Parse))?;
+            }
+            false => tape.clear(),
+        }
         let doc = view.doc(tape);
         for route in readers() {
             match candidates.allows(route, Some(doc)) {
@@ -152,7 +169,7 @@ impl Recogniser {
                     let message = Message { head, doc, hidden, from: Doc::ROOT, item: None };
                     let (fields_of, identity) = (&self.fields, self.identity.as_slice());
                     let reader = Reader { route, fields: fields_of, identity, doc, message };
-                    reader.leads(leads, selected, fields, values).map_err(|reason| skipped(route, reason))?;
+                    reader.leads(leads, selected, learnt, values).map_err(|reason| skipped(route, reason))?;
                     *notes = reader.notes(leads).map_err(duplicate)?;
                     let is_batch = view.mode() == Mode::Batch;
                     notes.messages = is_batch.then(|| doc.elements(Doc::ROOT).count());
@@ -231,7 +248,7 @@ impl<'a> Reader<'_, 'a, '_> {
         &self,
         leads: &mut Vec<Found>,
         selected: &mut Vec<Selected>,
-        scratch: &mut FieldScratch,
+        learnt: &mut Learnt,
         values: &mut Vec<Value<'a>>,
     ) -> Result<(), Skip> {
         leads.clear();
@@ -244,10 +261,11 @@ impl<'a> Reader<'_, 'a, '_> {
         // Only now, since ids are counted along with all of them.
         leads.retain(|lead| !self.message.hidden.holds(lead.at));
         for lead in leads.iter() {
-            self.fields.read(self.doc, lead.at, scratch, values).map_err(|_| Skip::Duplicate)?;
+            let Learnt { fields, identity, .. } = &mut *learnt;
+            self.fields.read(self.doc, lead.at, fields, values).map_err(|_| Skip::Duplicate)?;
             for address in self.identity {
                 let place = values.len();
-                _ = address.read(self.doc, lead.at, scratch, values);
+                _ = address.read(self.doc, lead.at, identity, values);
                 values.resize(place + 1, Value::Missing);
             }
         }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{Method, header};
 
 use super::{
-    headers::Headers,
+    headers::{Headers, content_type},
     paths::{Paths, Template},
     predicate::Predicate,
     rules::{AliasProgram, FeedbackProgram, OutcomeProgram},
@@ -200,6 +200,9 @@ pub struct Candidates<'r> {
     fits: Fits<'r>,
     pub(super) head: RequestHead<'r>,
     needs_body: bool,
+    /// What the head says of the body, where somebody looks at that.
+    pub(super) content_type: Option<&'r str>,
+    pub(super) is_coded: bool,
 }
 
 /// A request's head, as far as routes look at it.
@@ -221,13 +224,17 @@ impl<'r> Candidates<'r> {
         let mut candidates = Candidates::all(fits, head);
         candidates.open().next()?;
         let needs_body = candidates.open().any(|route| route.needs_body());
-        candidates.needs_body = needs_body;
+        if needs_body {
+            candidates.needs_body = true;
+            candidates.content_type = content_type(head.headers);
+            candidates.is_coded = head.headers.has(&header::CONTENT_ENCODING);
+        }
         Some(candidates)
     }
 
     /// The same, whether or not the request can be ours; nobody looks at its body.
     pub(super) fn all(fits: Fits<'r>, head: RequestHead<'r>) -> Self {
-        Self { fits, head, needs_body: false }
+        Self { fits, head, needs_body: false, content_type: None, is_coded: false }
     }
 
     /// Whether a route that may take the request looks at its body.

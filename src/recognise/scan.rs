@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use wide::u8x16;
 
+use super::shape::{GUESSED, Guess, Shape};
+
 /// What a [`Node`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -72,6 +74,8 @@ pub struct Tape {
     nodes: Vec<Node>,
     count: usize,
     open: Open,
+    /// The number of the shape that the last body has; 0 for none.
+    shape: u64,
 }
 
 /// The containers that are open while a tape is written. Kept in memory, as they are asked for less often than anything else.
@@ -95,12 +99,29 @@ impl Tape {
 
     /// Forgets the last body.
     pub fn clear(&mut self) {
-        self.count = 0;
+        (self.count, self.shape) = (0, 0);
         self.open = Open::default();
+    }
+
+    /// The number of the shape that the last body has, where it was read by one; else 0.
+    pub(super) fn shape(&self) -> u64 {
+        self.shape
     }
 
     /// Reads `text`, after its byte order mark where it has one.
     pub fn scan(&mut self, text: &str) -> Result<(), Malformed> {
+        self.read(text, &[]).map(|_| ())
+    }
+
+    /// The same of a text that may well have this shape, which learns from it.
+    pub(super) fn scan_like(&mut self, shape: &mut Shape, text: &str) -> Result<(), Malformed> {
+        let guessed = self.read(text, shape.guesses())?;
+        self.shape = shape.judge(guessed, self.nodes(), text.as_bytes());
+        Ok(())
+    }
+
+    /// Reads a text; the containers in it that were guessed, or `None` where some guess was wrong.
+    fn read(&mut self, text: &str, guesses: &[Guess]) -> Result<Option<usize>, Malformed> {
         let bytes = text.as_bytes();
         self.clear();
         if u32::try_from(bytes.len()).is_err() {
@@ -111,9 +132,11 @@ impl Tape {
             self.nodes.resize((bytes.len() / 16).min(64), Node::NONE);
         }
         let start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-        let pen = Pen { nodes: &mut self.nodes, count: 0, open: &mut self.open };
-        self.count = pen.text(bytes, start).map_err(|at| Malformed { at: at as usize })?;
-        Ok(())
+        let mut pen = Pen { nodes: &mut self.nodes, count: 0, open: &mut self.open, guesses, guessed: 0 };
+        pen.text(bytes, start).map_err(|at| Malformed { at: at as usize })?;
+        let guessed = (pen.guesses.len() == pen.count).then_some(pen.guessed);
+        self.count = pen.count;
+        Ok(guessed)
     }
 }
 
@@ -124,15 +147,19 @@ struct Pen<'t> {
     nodes: &'t mut Vec<Node>,
     count: usize,
     open: &'t mut Open,
+    /// For each node what is expected of it; nothing any more once that was wrong.
+    guesses: &'t [Guess],
+    /// Containers that ended where they were expected to.
+    guessed: usize,
 }
 
 /// Where a value is to be read, and the container that it stands in; `Null` for the text itself.
 type Next = (u32, Kind);
 
 impl Pen<'_> {
-    /// Reads the whole text, values one after another; the number of nodes. What stands between them mostly has one form,
+    /// Reads the whole text, values one after another. What stands between them mostly has one form,
     /// `": ` or `, ` with or without the space; any other is found where a value or a name is missing.
-    fn text(mut self, bytes: &[u8], mut at: u32) -> Result<usize, u32> {
+    fn text(&mut self, bytes: &[u8], mut at: u32) -> Result<(), u32> {
         let mut inside = Kind::Null;
         loop {
             match chunk::<17>(bytes, at) {
@@ -147,15 +174,19 @@ impl Pen<'_> {
                     }
                 },
             }
-            if inside == Kind::Object
-                && let Some(quote) = next_name(bytes, at)
-            {
-                at = self.key(bytes, quote)?;
-                continue;
+            if inside == Kind::Object {
+                if let Some(value) = self.guessed(bytes, at) {
+                    at = value;
+                    continue;
+                }
+                if let Some(quote) = next_name(bytes, at) {
+                    at = self.key(bytes, quote)?;
+                    continue;
+                }
             }
             match self.close(bytes, (at, inside))? {
                 Some(next) => (at, inside) = next,
-                None => return Ok(self.count),
+                None => return Ok(()),
             }
         }
     }
@@ -189,6 +220,7 @@ impl Pen<'_> {
         *self.open = Open { innermost: this as u32, depth: self.open.depth + 1 };
         match kind {
             _ if byte(bytes, first) == Some(end) => Ok((self.leave(first + 1), None)),
+            Kind::Object if let Some(value) = self.guessed(bytes, at) => Ok((at, Some((value, kind)))),
             Kind::Object => Ok((at, Some((self.key(bytes, quote(bytes, first)?)?, kind)))),
             _ => Ok((at, Some((first, kind)))),
         }
@@ -200,7 +232,11 @@ impl Pen<'_> {
         loop {
             match (byte(bytes, at), inside) {
                 (Some(b','), Kind::Object) => {
-                    return Ok(Some((self.key(bytes, quote(bytes, at + 1)?)?, inside)));
+                    let value = match self.guessed(bytes, at) {
+                        Some(value) => value,
+                        None => self.key(bytes, quote(bytes, at + 1)?)?,
+                    };
+                    return Ok(Some((value, inside)));
                 }
                 (Some(b','), Kind::Array) => return Ok(Some((white(bytes, at + 1), inside))),
                 (Some(b'}'), Kind::Object) | (Some(b']'), Kind::Array) => {
@@ -213,9 +249,26 @@ impl Pen<'_> {
         }
     }
 
+    /// Reads what was guessed to stand at `at`, a brace or a comma and a name; returns the offset of the value.
+    #[inline(always)]
+    fn guessed(&mut self, bytes: &[u8], at: u32) -> Option<u32> {
+        let guess = self.guesses.get(self.count)?;
+        let is_right = match chunk::<GUESSED>(bytes, at) {
+            Some(text) => guess.is_in(text),
+            None => guess.is_in(&rest(bytes, at)),
+        };
+        if !is_right {
+            return None;
+        }
+        let (start, end) = (at + u32::from(guess.start), at + u32::from(guess.end));
+        self.push(Node { kind: Kind::Key, escaped: false, start, end, next: 0 });
+        Some(at + u32::from(guess.length))
+    }
+
     /// Reads `"name":`; returns the offset of the value, or of white space before it.
     #[inline(always)]
     fn key(&mut self, bytes: &[u8], quote: u32) -> Result<u32, u32> {
+        self.guesses = &[];
         let (start, first) = (quote + 1, chunk(bytes, quote + 1));
         let plain =
             first.map_or_else(|| long_plain_end(bytes, start), |first| plain_end(bytes, start, first));
@@ -256,9 +309,14 @@ impl Pen<'_> {
     /// Closes the innermost container, whose last byte is before `end`.
     #[inline(always)]
     fn leave(&mut self, end: u32) -> u32 {
-        if let Some(node) = self.nodes.get_mut(self.open.innermost as usize) {
+        let this = self.open.innermost as usize;
+        if let Some(node) = self.nodes.get_mut(this) {
             (node.end, self.open.innermost) = (end, node.next);
             node.next = self.count as u32;
+        }
+        match self.guesses.get(this) {
+            Some(guess) if guess.ends_at(self.count) => self.guessed += 1,
+            _ => self.guesses = &[],
         }
         self.open.depth -= 1;
         end
@@ -415,10 +473,17 @@ fn long_plain_end(bytes: &[u8], mut at: u32) -> u32 {
 #[cold]
 #[inline(never)]
 fn plain_end_of_rest(bytes: &[u8], at: u32) -> u32 {
+    at + special_bytes(rest(bytes, at)).trailing_zeros()
+}
+
+/// What is left from `at`, filled up with zeros.
+#[cold]
+#[inline(never)]
+fn rest<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
+    let mut filled = [0; N];
     let rest = bytes.get(at as usize..).unwrap_or_default();
-    let mut sixteen = [0; 16];
-    sixteen.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-    at + special_bytes(sixteen).trailing_zeros()
+    filled.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    filled
 }
 
 /// Offset of the closing quote, from the first byte that is not plain.
@@ -438,8 +503,10 @@ fn escaped_end(bytes: &[u8], mut at: u32) -> Result<u32, u32> {
 #[inline(always)]
 fn special_bytes(bytes: [u8; 16]) -> u32 {
     let bytes = u8x16::new(bytes);
-    let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-    (control | bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
+    // With this bit turned, a quote stands right behind the control characters, and nothing else does.
+    let turned = bytes ^ u8x16::splat(0x02);
+    let control_or_quote = turned.min(u8x16::splat(0x20)).simd_eq(turned);
+    (control_or_quote | bytes.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
 }
 
 /// Checks the escape at `at`; the offset after it. A `\u` escape of half a surrogate pair is refused, since parsers

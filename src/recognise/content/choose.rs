@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::{
-    Mode, View, decodes,
+    Mode, View, decode, decodes,
     detect::{Declared, declared, detect},
 };
 use crate::{
     lead::Skip,
     recognise::{
-        headers::ascii,
         request::Skipped,
         routes::{Candidates, Route},
     },
@@ -21,20 +20,30 @@ impl<'r> Candidates<'r> {
         if !self.needs_body() {
             return Ok(());
         }
-        let is_other = declared(self.content_type()) == Declared::Other;
+        let is_other = declared(self.content_type) == Declared::Other;
         let readable = |route: &Arc<Route>| !is_other || Mode::of(&route.content).is_some();
         let reason = match () {
-            () if !decodes(self.head.headers) => Skip::Encoding,
+            () if self.is_coded && !decodes(self.head.headers) => Skip::Encoding,
             () if !self.open().any(readable) => Skip::Content,
             () => return Ok(()),
         };
         self.skipped(reason)
     }
 
+    /// A request's body without its codings, as [`decode`] has it.
+    pub fn decode<'b>(
+        &self,
+        body: &'b [u8],
+        limit: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], Skip> {
+        if self.is_coded { decode(self.head.headers, body, limit, buffer) } else { Ok(body) }
+    }
+
     /// The body as JSON, in the mode that fits it best among those that its routes read: as what it is for a route that
     /// does not say, else as the route says. `Ok(None)` where no route is left.
     pub fn view<'b>(&'b self, body: &'b [u8], buffer: &'b mut String) -> Result<Option<View<'b>>, Skipped> {
-        let content_type = self.content_type();
+        let content_type = self.content_type;
         let detected = detect(content_type, body);
         let mut failed = None;
         let mut tried = None;
@@ -64,11 +73,5 @@ impl<'r> Candidates<'r> {
 
     fn skipped(&self, reason: Skip) -> Result<(), Skipped> {
         self.likely().map_or(Ok(()), |route| Err(Skipped { route, reason }))
-    }
-
-    fn content_type(&self) -> Option<&'r str> {
-        // What is not ASCII names no form that is known here.
-        let value = self.head.headers.first(&http::header::CONTENT_TYPE)?;
-        Some(ascii(value).unwrap_or("?"))
     }
 }

@@ -82,7 +82,7 @@ impl Mode<'_> {
         body: &'b [u8],
         buffer: &mut String,
     ) -> Result<Option<&'b str>, Skip> {
-        let text = std::str::from_utf8(body).map_err(|_| Skip::Parse)?;
+        let text = simdutf8::basic::from_utf8(body).map_err(|_| Skip::Parse)?;
         if self == Mode::Json {
             return Ok(Some(text));
         }
