@@ -65,6 +65,9 @@ const SLICE: usize = 1_024;
 /// How long nothing is counted once everything has been.
 const REST: Duration = Duration::from_secs(1);
 
+/// How often it is told that what is too old cannot be removed: one table may fail, and the next one not.
+const TELL: Duration = Duration::from_secs(3_600);
+
 /// With fewer records in a batch there is time to count.
 const SHORT: usize = BATCH / 4;
 
@@ -109,20 +112,7 @@ impl Writer {
         let (inlet, found) = Inlet::new(folder, queue, told.rules.clone(), told.metrics.clone());
         let inlet = Arc::new(Mutex::new(inlet));
         let relief = Relief { inlet: inlet.clone(), stop: stop.clone(), failing: false };
-        let run = Run {
-            folder: folder.to_owned(),
-            inlet,
-            told,
-            stop: stop.clone(),
-            store: None,
-            resumed: false,
-            recalled: false,
-            batch: Vec::new(),
-            decoder: Decoder::default(),
-            retention: Retention::default(),
-            failing: false,
-            counting: Counting { wanted: true, failing: false, horizon_ms: 0, rested: None },
-        };
+        let run = Run::new(folder, inlet, told, stop.clone());
         let mut writer = Self { stop, threads: Vec::new() };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         writer.threads.push(thread("leadlog").spawn(move || run.run(found))?);
@@ -184,6 +174,8 @@ struct Run {
     batch: Vec<Entry>,
     decoder: Decoder,
     retention: Retention,
+    /// When it was last told that what is too old stays.
+    stuck: Option<Instant>,
     failing: bool,
     counting: Counting,
 }
@@ -199,6 +191,24 @@ struct Counting {
 }
 
 impl Run {
+    fn new(folder: &Path, inlet: Arc<Mutex<Inlet>>, told: Told, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            inlet,
+            told,
+            stop,
+            store: None,
+            resumed: false,
+            recalled: false,
+            batch: Vec::new(),
+            decoder: Decoder::default(),
+            retention: Retention::default(),
+            stuck: None,
+            failing: false,
+            counting: Counting { wanted: true, failing: false, horizon_ms: 0, rested: None },
+        }
+    }
+
     fn run(mut self, found: Found) {
         // Not under the lock: it may take a while, and the other thread is needed meanwhile.
         let older = found.measure();
@@ -331,7 +341,11 @@ impl Run {
         let log = self.told.rules.load().log;
         match self.retention.step(store, &log, now_ms()) {
             Ok(removed) => self.told.metrics.expired.increment(removed),
-            Err(error) => self.complain(error),
+            Err(error) if self.stuck.is_none_or(|since| since.elapsed() >= TELL) => {
+                self.stuck = Some(Instant::now());
+                tracing::error!(%error, "what is too old cannot be removed from the lead log; it is tried again");
+            }
+            Err(_) => {}
         }
     }
 
@@ -608,6 +622,21 @@ mod tests {
         let rows: i64 =
             log.query_row("SELECT count(won) FROM outcomes NOT INDEXED", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn rows_that_cannot_be_removed_are_no_log_that_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
+        let told = told();
+        let (inlet, _) = Inlet::new(folder.path(), queue.clone(), told.rules.clone(), told.metrics.clone());
+        let mut run = Run::new(folder.path(), Arc::new(Mutex::new(inlet)), told, Arc::default());
+        run.write().unwrap();
+        run.store.as_ref().unwrap().connection.execute_batch("DROP TABLE misses").unwrap();
+        (0..20).for_each(|_| run.forget());
+        assert!(run.stuck.is_some() && !run.failing);
+        queue.sender(0).send(score("a"));
+        assert_eq!(run.write().unwrap(), 1);
     }
 
     #[test]
