@@ -91,12 +91,13 @@ impl StoreError {
 }
 
 /// What makes each version of the schema of the one before.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     include_str!("schema/5.sql"),
+    include_str!("schema/6.sql"),
 ];
 
 /// An open lead log.
@@ -646,7 +647,7 @@ mod tests {
         store.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(store);
         let error = Store::open(folder.path()).unwrap_err().to_string();
-        assert_eq!(error, "lead log has schema 99, this release knows up to 5");
+        assert_eq!(error, "lead log has schema 99, this release knows up to 6");
     }
 
     #[test]
