@@ -148,7 +148,7 @@ impl Store {
         Ok(free)
     }
 
-    /// Opens an existing log for reading.
+    /// Opens an existing log of this release's schema for reading.
     pub fn open_read_only(folder: &Path) -> Result<Self, StoreError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(folder.join(Self::FILE), flags)?;
@@ -156,7 +156,9 @@ impl Store {
         plan_once(&connection)?;
         // A container's root may be read-only, and then there is nowhere to put what is sorted.
         connection.pragma_update(None, "temp_store", "memory")?;
-        Ok(Self::of(connection))
+        let store = Self::of(connection);
+        store.check_schema()?;
+        Ok(store)
     }
 
     /// A log behind a connection.
