@@ -100,11 +100,11 @@ const MIGRATIONS: [&str; 6] = [
     include_str!("schema/6.sql"),
 ];
 
-/// An open lead log.
 /// Bytes of a page of a new log; one that is there keeps its own. SQLite writes each page twice, and the system takes nearly
 /// as long for one of 4 KiB.
 const PAGE: u32 = 8_192;
 
+/// An open lead log.
 #[derive(Debug)]
 pub struct Store {
     pub(super) connection: Connection,
@@ -121,8 +121,8 @@ impl Store {
         std::fs::create_dir_all(folder)
             .map_err(|source| StoreError::Folder { folder: folder.display().to_string(), source })?;
         let connection = Connection::open(folder.join(Self::FILE))?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "page_size", PAGE)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
         // In WAL mode NORMAL loses no committed record to a crash of the process, only to one of the machine.
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.busy_timeout(std::time::Duration::from_millis(200))?;
@@ -206,8 +206,9 @@ impl Store {
                     scores.insert(record)?;
                     insert_first(&transaction, record)?;
                 }
+                Entry::Outcome(record) if tombs.hold_deal(&transaction, record)? => {}
                 Entry::Outcome(record) => insert_outcome(&transaction, record)?,
-                Entry::Alias(record) => insert_alias(&transaction, record)?,
+                Entry::Alias(record) => insert_alias(&transaction, record, tombs)?,
                 Entry::Exposure(record) => insert_unscored(&transaction, record)?,
                 Entry::Shadow(record) => insert_shadow(&transaction, record)?,
                 Entry::Feedback(record) => insert_feedback(&transaction, record)?,
@@ -367,14 +368,19 @@ fn insert_outcome(connection: &Connection, record: &OutcomeRecord) -> Result<(),
     Ok(())
 }
 
-/// Remembers a conversion, and gives outcomes of the deal that came before it to the lead.
-fn insert_alias(connection: &Connection, record: &AliasRecord) -> Result<(), StoreError> {
+/// Remembers a conversion, and gives outcomes of the deal that came before it to the lead; of one that was forgotten since
+/// they go too.
+fn insert_alias(connection: &Connection, record: &AliasRecord, tombs: &Tombs) -> Result<(), StoreError> {
     let AliasRecord { time_ms, alias } = record;
     let mut remember = connection.prepare_cached(
         "INSERT INTO aliases (deal, lead, time_ms) VALUES (?1, ?2, ?3)
          ON CONFLICT DO UPDATE SET lead = excluded.lead, time_ms = excluded.time_ms",
     )?;
     remember.execute(params![&*alias.deal, &*alias.lead, time_ms])?;
+    if let Some(gone_ms) = tombs.gone_ms(&alias.lead) {
+        let remove = "DELETE FROM outcomes WHERE deal = ?1 AND lead IS NULL AND time_ms <= ?2";
+        connection.prepare_cached(remove)?.execute(params![&*alias.deal, gone_ms])?;
+    }
     let mut resolve =
         connection.prepare_cached("UPDATE outcomes SET lead = ?2 WHERE deal = ?1 AND lead IS NULL")?;
     resolve.execute([&*alias.deal, &*alias.lead])?;

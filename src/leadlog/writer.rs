@@ -363,10 +363,10 @@ impl Run {
 impl Told {
     /// Takes leads that were forgotten on request out of the table of known leads.
     fn forget(&self, store: &mut Store) -> Result<(), StoreError> {
-        let gone: HashMap<_, _> = store.lately_forgotten()?.into_iter().collect();
+        let gone: HashMap<_, _> = store.lately_forgotten(now_ms())?.into_iter().collect();
         if !gone.is_empty() {
             let is_gone =
-                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|ms| memory.time_ms <= *ms);
+                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|until| memory.time_ms <= *until);
             self.known.forget(is_gone);
         }
         Ok(())
