@@ -178,10 +178,10 @@ pub fn run(
 ) -> Result<(), LeadsError> {
     let LogPlace { state, now_ms, .. } = *place;
     match command {
-        LeadsCommand::Export(options) => options.run(&opened(state)?, place, out),
+        LeadsCommand::Export(options) => options.run(&Store::open_read_only(state)?, place, out),
         LeadsCommand::Backup { file, json } => {
             let mut progress = Progress::new(*json);
-            let bytes = opened(state)?.backup(file, |bytes, most| {
+            let bytes = Store::open_read_only(state)?.backup(file, |bytes, most| {
                 progress.tell(bytes as f64 / most.max(1) as f64, || format!("{bytes} of {most} bytes"));
             })?;
             drop(progress);
@@ -193,7 +193,7 @@ pub fn run(
             Ok(())
         }
         LeadsCommand::Status { json } => {
-            let status = opened(state)?.status(state)?;
+            let status = Store::open_read_only(state)?.status(state)?;
             if *json {
                 writeln!(out, "{}", serde_json::to_string(&status).map_err(io::Error::from)?)?;
             } else {
@@ -203,12 +203,6 @@ pub fn run(
         }
         LeadsCommand::Forget(options) => options.run(state, now_ms, ledger, out),
     }
-}
-
-fn opened(state: &Path) -> Result<Store, StoreError> {
-    let store = Store::open_read_only(state)?;
-    store.check_schema()?;
-    Ok(store)
 }
 
 impl ExportOptions {

@@ -130,12 +130,20 @@ struct Slice<'c> {
 
 /// What is asked of nearly every lead: to look for a statement takes as long as to run it.
 struct Each<'c> {
+    enter: CachedStatement<'c>,
+    /// Whose version is bound to `enter`: neighbours mostly share theirs, and to bind is to copy.
+    bound: Option<Scorer>,
     place: CachedStatement<'c>,
     write: CachedStatement<'c>,
 }
 
 impl<'c> Each<'c> {
     fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        // A lead of which something became is null here, so that it is ignored as one is that has its place already.
+        let enter = connection.prepare_cached(
+            "INSERT OR IGNORE INTO counted (lead, model, version, time_ms, score, grade)
+             VALUES ((SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE lead = ?1)), ?2, ?3, ?4, ?5, ?6)",
+        )?;
         let place = connection.prepare_cached(
             "SELECT model, version, time_ms, score, grade, won, revenue FROM counted
              WHERE lead = ?1 AND model = ?2 AND version = ?3",
@@ -144,7 +152,23 @@ impl<'c> Each<'c> {
             "INSERT OR REPLACE INTO counted (lead, model, version, time_ms, score, grade, won, revenue)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        Ok(Self { place, write })
+        Ok(Self { enter, bound: None, place, write })
+    }
+
+    /// Gives a lead its place, unless it has one or something has become of it; says whether it did.
+    fn enter(&mut self, lead: &str, scorer: &Scorer, given: Given) -> rusqlite::Result<bool> {
+        if self.bound.as_ref() != Some(scorer) {
+            // Not before all of it is bound.
+            self.bound = None;
+            self.enter.raw_bind_parameter(2, &*scorer.model)?;
+            self.enter.raw_bind_parameter(3, &*scorer.version)?;
+            self.bound = Some(scorer.clone());
+        }
+        self.enter.raw_bind_parameter(1, lead)?;
+        self.enter.raw_bind_parameter(4, given.time_ms)?;
+        self.enter.raw_bind_parameter(5, given.score)?;
+        self.enter.raw_bind_parameter(6, given.grade.as_str())?;
+        Ok(self.enter.raw_execute()? > 0)
     }
 }
 
@@ -187,14 +211,29 @@ impl Slice<'_> {
         let (mut steps, mut last) = (0, None);
         while let Some(row) = rows.next()? {
             (steps, *seq) = (steps + 1, row.get(5)?);
-            let (Some(lead), Some(given)) = (row.get::<_, Option<String>>(6)?, given(row)?) else { continue };
-            let closed_ms = self.closed_ms(&lead)?;
-            if given.time_ms < closed_ms {
-                let scorer = scorer(row, &mut last)?;
-                self.move_to(&lead, &scorer, Some((given, closed_ms)))?;
+            let lead = row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+            if let (Some(lead), Some(given)) = (lead, given(row)?) {
+                self.follow(lead, &scorer(row, &mut last)?, given)?;
             }
         }
         Ok(steps)
+    }
+
+    /// Moves a lead to its next score. Mostly it is the first, and nothing has become of the lead.
+    fn follow(&mut self, lead: &str, scorer: &Scorer, given: Given) -> Result<(), StoreError> {
+        // Read before there is a place more, in case it is made again from the places.
+        self.tally(scorer, given.time_ms)?;
+        if self.each.enter(lead, scorer, given)? {
+            let Given { time_ms, score, grade } = given;
+            let place = Place { time_ms, score, grade, won: None, revenue: None };
+            self.tally(scorer, time_ms)?.add(&place);
+            return Ok(());
+        }
+        let closed_ms = self.closed_ms(lead)?;
+        if given.time_ms < closed_ms {
+            self.move_to(lead, scorer, Some((given, closed_ms)))?;
+        }
+        Ok(())
     }
 
     fn leads(&self, sql: &str, range: &[&dyn rusqlite::ToSql]) -> Result<Vec<String>, StoreError> {

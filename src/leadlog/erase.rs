@@ -151,11 +151,7 @@ impl Erasure<'_> {
         for path in &aside {
             fs::remove_file(path).map_err(|source| EraseError::File { path: path.clone(), source })?;
         }
-        // What the bytes of short ids cannot tell, a file without old pages does.
         let mut proof = Proof { of: self, store, ids, rebuilt: false };
-        if proof.ids.any_short() {
-            proof.rebuild()?;
-        }
         let Search { files, bytes, .. } = proof.search(tell)?;
         Ok(Erased { dry_run: false, leads, aside, files, bytes, rebuilt: proof.rebuilt })
     }
@@ -211,7 +207,8 @@ impl Proof<'_> {
                 std::thread::sleep(Duration::from_millis(200));
                 continue;
             }
-            if !in_log.is_empty() && !self.rebuilt {
+            let log = self.of.state.join(Store::FILE);
+            if !self.rebuilt && (!in_log.is_empty() || self.ids.remain_in(&log).map_err(failed)?) {
                 self.rebuild()?;
                 continue;
             }
@@ -333,6 +330,24 @@ mod tests {
                 assert_eq!(found, None, "{lead} {erased:?}");
             }
             assert!(count(folder.path()) >= before - 3);
+        }
+    }
+
+    #[test]
+    fn a_log_that_holds_nothing_of_a_short_id_is_not_written_anew() {
+        for (id, rebuilt) in [("L0003", false), ("L0004", true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut store = Store::open(folder.path()).unwrap();
+            let leads = (0..3_000).map(|n| Entry::Score(fixture::score(n, &format!("L{n:04}"), "1")));
+            store.write(&leads.collect::<Vec<_>>()).unwrap();
+            store.connection.pragma_update(None, "secure_delete", "off").unwrap();
+            store.connection.execute("DELETE FROM scores WHERE lead = 'L0004'", []).unwrap();
+            let erased = erase(folder.path(), &[id], false).unwrap();
+            assert_eq!(
+                (erased.rebuilt, count(folder.path())),
+                (rebuilt, 2_999 - u64::from(!rebuilt)),
+                "{id}"
+            );
         }
     }
 

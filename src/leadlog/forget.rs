@@ -1,7 +1,8 @@
 //! A lead is removed from the log, and stays removed.
 //!
 //! The tombstone comes first: a hash of the id, and the moment. From then on no writer takes a record of that lead from that
-//! moment or before, so that what waits in a queue or a file cannot bring it back; what comes later is of a lead that is new
+//! moment or before, so that what waits in a queue or a file cannot bring it back, nor a score of the minute that follows,
+//! which may have been given by what a sidecar still remembered; what comes later is of a lead that is new
 //! again. Then every table gives up its rows, whatever else writes meanwhile, and pages that held them are overwritten. What
 //! fails in between is made good by doing it again.
 
@@ -15,7 +16,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::{
-    record::Entry,
+    record::{Entry, OutcomeRecord},
     store::{Store, StoreError},
 };
 
@@ -33,6 +34,10 @@ const TABLES: [(&str, &str); 8] = [
 
 /// How often a running writer looks whether leads were forgotten while it had nothing to write.
 const BETWEEN: Duration = Duration::from_secs(1);
+
+/// How long no score of a forgotten lead is taken, in milliseconds. A running sidecar learns of it within a second; requests
+/// that it had begun by then may have been completed with what it remembered, and wait for the CRM's answer.
+const GRACE_MS: i64 = 60_000;
 
 /// What stands for a lead in a tombstone: the SHA-256 of its id, in hex.
 pub(super) fn hash(lead: &str) -> String {
@@ -124,13 +129,22 @@ impl Store {
         Ok(self.connection.execute_batch("VACUUM")?)
     }
 
-    /// The leads that were forgotten since this was last asked, as far as that is known; it is looked at once a second.
-    pub(super) fn lately_forgotten(&mut self) -> Result<Vec<(String, i64)>, StoreError> {
+    /// Leads that were forgotten, as far as that is known, which is looked at once a second. What is remembered of each from up
+    /// to the time beside it is to be forgotten: when this first learns of it, and once more when no score of before can
+    /// follow.
+    pub(super) fn lately_forgotten(&mut self, now_ms: i64) -> Result<Vec<(String, i64)>, StoreError> {
         if self.tombs.looked.is_none_or(|looked| looked.elapsed() >= BETWEEN) {
             self.tombs.refresh(&self.connection)?;
             self.tombs.looked = Some(Instant::now());
         }
-        Ok(std::mem::take(&mut self.tombs.fresh))
+        let mut due: Vec<_> = self.tombs.again.extract_if(.., |(_, until_ms)| *until_ms < now_ms).collect();
+        for fresh in std::mem::take(&mut self.tombs.fresh) {
+            if fresh.1 >= now_ms {
+                self.tombs.again.push(fresh.clone());
+            }
+            due.push(fresh);
+        }
+        Ok(due)
     }
 }
 
@@ -143,8 +157,10 @@ pub(super) struct Tombs {
     newest_ms: Option<i64>,
     /// The last row that was read.
     seq: i64,
-    /// Those that the table of known leads has not heard of.
+    /// Those that the table of known leads has not heard of, each with the time up to which scores of it are not taken.
     fresh: Vec<(String, i64)>,
+    /// Those that it is to hear of once more when that time has come.
+    again: Vec<(String, i64)>,
     looked: Option<Instant>,
 }
 
@@ -158,7 +174,7 @@ impl Tombs {
             self.seq = row.get(0)?;
             let (lead, time_ms): (String, i64) = (row.get(1)?, row.get(2)?);
             self.of.insert(lead.clone(), time_ms);
-            self.fresh.push((lead, time_ms));
+            self.fresh.push((lead, time_ms.saturating_add(GRACE_MS)));
             self.newest_ms = self.newest_ms.max(Some(time_ms));
         }
         Ok(())
@@ -167,9 +183,34 @@ impl Tombs {
     /// Whether a record is of a lead that was forgotten when it came. Nearly all are later than every tombstone, and need no
     /// hash.
     pub(super) fn hold(&self, entry: &Entry) -> bool {
-        let time_ms = entry.time_ms();
+        let grace_ms = if matches!(entry, Entry::Score(_)) { GRACE_MS } else { 0 };
+        let after_ms = entry.time_ms().saturating_sub(grace_ms);
+        entry.lead().is_some_and(|lead| self.is_gone(lead, after_ms))
+    }
+
+    /// The same of what is told of a deal, once it is known which lead became it.
+    pub(super) fn hold_deal(
+        &self,
+        connection: &Connection,
+        record: &OutcomeRecord,
+    ) -> Result<bool, StoreError> {
+        let OutcomeRecord { time_ms, outcome, .. } = record;
+        if !outcome.via_alias || self.newest_ms.is_none_or(|newest| *time_ms > newest) {
+            return Ok(false);
+        }
+        let mut lead = connection.prepare_cached("SELECT lead FROM aliases WHERE deal = ?1")?;
+        let lead: Option<String> = lead.query_row([&*outcome.lead], |row| row.get(0)).optional()?;
+        Ok(lead.is_some_and(|lead| self.is_gone(&lead, *time_ms)))
+    }
+
+    /// When a lead was forgotten, if it ever was.
+    pub(super) fn gone_ms(&self, lead: &str) -> Option<i64> {
+        if self.of.is_empty() { None } else { self.of.get(&hash(lead)).copied() }
+    }
+
+    fn is_gone(&self, lead: &str, time_ms: i64) -> bool {
         self.newest_ms.is_some_and(|newest| time_ms <= newest)
-            && entry.lead().and_then(|lead| self.of.get(&hash(lead))).is_some_and(|gone| time_ms <= *gone)
+            && self.gone_ms(lead).is_some_and(|gone| time_ms <= gone)
     }
 }
 
@@ -244,18 +285,60 @@ mod tests {
         // Only the deal's own outcome is taken, which no longer leads to anybody.
         store.write(&everything_of("a", "d", 5)).unwrap();
         rows(0);
-        store.write(&[Entry::Score(fixture::score(6, "a", "1"))]).unwrap();
+        let score = |time_ms| Entry::Score(fixture::score(time_ms, "a", "1"));
+        // A score that may have been completed with what was remembered is not taken either, but all else is.
+        store.write(&[score(6), score(5 + GRACE_MS)]).unwrap();
+        rows(0);
+        store.write(&everything_of("a", "e", 6)[4..]).unwrap();
         rows(1);
+        store.write(&[score(6 + GRACE_MS)]).unwrap();
+        rows(2);
         // Once more: the same tombstone, of a later time, and a running writer knows.
         let again = remover.forget("a", 8).unwrap();
-        assert_eq!((again.rows(), again.before_ms), (1, Some(5)));
-        store.write(&[Entry::Score(fixture::score(7, "a", "1"))]).unwrap();
+        assert_eq!((again.rows(), again.before_ms), (2, Some(5)));
+        store.write(&[score(8 + GRACE_MS)]).unwrap();
         rows(0);
         assert_eq!(remover.forgotten().unwrap().len(), 1);
         // A writer that starts later knows too.
         let mut store = Store::open(folder.path()).unwrap();
         store.write(&everything_of("a", "d", 8)).unwrap();
         rows(0);
+    }
+
+    #[test]
+    fn what_was_told_of_a_deal_before_does_not_find_its_lead_again() {
+        let (folder, mut store) = open();
+        let outcome = |time_ms, won| {
+            let outcome = Outcome { via_alias: true, ..Outcome::new("d", won) };
+            Entry::Outcome(OutcomeRecord { time_ms, route: "r".into(), outcome })
+        };
+        let alias = |time_ms| {
+            Entry::Alias(AliasRecord { time_ms, alias: Alias { deal: "d".into(), lead: "a".into() } })
+        };
+        let remover = Store::open_to_remove(folder.path(), PATIENCE).unwrap();
+        // Nobody knew yet whose deal it was.
+        store.write(&[outcome(1, true)]).unwrap();
+        remover.forget("a", 5).unwrap();
+        store.write(&[outcome(4, true), alias(6)]).unwrap();
+        assert_eq!((store.outcome_of("a").unwrap(), store.unmatched().unwrap()), (None, 0));
+        // What comes late is of that time too.
+        store.write(&[outcome(5, true)]).unwrap();
+        assert_eq!((store.outcome_of("a").unwrap(), store.unmatched().unwrap()), (None, 0));
+        store.write(&[outcome(6, false)]).unwrap();
+        assert!(!store.outcome_of("a").unwrap().unwrap().won);
+    }
+
+    #[test]
+    fn what_is_remembered_is_forgotten_at_once_and_when_no_score_of_before_can_follow() {
+        let (folder, mut store) = open();
+        let remover = Store::open_to_remove(folder.path(), PATIENCE).unwrap();
+        remover.forget("a", 5).unwrap();
+        remover.forget("b", 5 + GRACE_MS).unwrap();
+        let (a, b) = ((hash("a"), 5 + GRACE_MS), (hash("b"), 5 + 2 * GRACE_MS));
+        let told: Vec<_> = [6 + GRACE_MS, 7 + GRACE_MS, 5 + 2 * GRACE_MS, 6 + 2 * GRACE_MS, i64::MAX]
+            .map(|now_ms| store.lately_forgotten(now_ms).unwrap())
+            .into();
+        assert_eq!(told, [vec![a, b.clone()], vec![], vec![], vec![b], vec![]]);
     }
 
     #[test]
@@ -293,8 +376,9 @@ mod tests {
         let error = Store::open_to_remove(folder.path(), PATIENCE).unwrap_err().to_string();
         assert_eq!(
             error,
-            "lead log has schema 4, and 5 is needed; a start of this release's sidecar brings it there"
+            "lead log has schema 4, and 6 is needed; a start of this release's sidecar brings it there"
         );
+        assert_eq!(Store::open_read_only(folder.path()).unwrap_err().to_string(), error);
         assert!(Store::open_to_remove(&folder.path().join("absent"), PATIENCE).is_err());
         assert!(!folder.path().join("absent").exists());
     }

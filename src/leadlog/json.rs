@@ -12,9 +12,29 @@ use super::packed::{Packed, Part};
 #[derive(Debug, Default)]
 pub(super) struct FeatureJson {
     names: Option<Arc<[Arc<str>]>>,
-    /// For each feature its place among the names and what stands before its value, `,"age":`.
-    members: Vec<(usize, Vec<u8>)>,
+    members: Vec<Member>,
     text: Vec<u8>,
+}
+
+/// A feature. Many leads share the value of the one before, and to find it again takes less than to write it.
+#[derive(Debug)]
+struct Member {
+    /// Its place among the names.
+    place: usize,
+    /// What stands before its value, `,"age":`.
+    before: Vec<u8>,
+    /// The value that was written last: its sort and bytes, and its text with what stands before it.
+    sort: Option<Sort>,
+    bytes: Vec<u8>,
+    text: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sort {
+    Withheld,
+    Number,
+    Text,
+    Boolean,
 }
 
 impl FeatureJson {
@@ -26,13 +46,9 @@ impl FeatureJson {
         let mut parts = Vec::with_capacity(self.members.len());
         parts.extend(features.parts());
         self.text.clear();
-        for (place, before) in &self.members {
-            match parts.get(*place) {
-                None | Some(Part::Missing) => {}
-                Some(part) => {
-                    self.text.extend_from_slice(before);
-                    write_part(*part, &mut self.text);
-                }
+        for member in &mut self.members {
+            if let Some(part) = parts.get(member.place) {
+                member.write(*part, &mut self.text);
             }
         }
         match self.text.first_mut() {
@@ -48,11 +64,37 @@ impl FeatureJson {
             let mut before = vec![b','];
             write_json(&**name, &mut before);
             before.push(b':');
-            (place, before)
+            Member { place, before, sort: None, bytes: Vec::new(), text: Vec::new() }
         };
         self.members = names.iter().enumerate().map(member).collect();
-        self.members.sort_by_key(|(place, _)| names.get(*place));
+        self.members.sort_by_key(|member| names.get(member.place));
         self.names = Some(Arc::clone(names));
+    }
+}
+
+impl Member {
+    fn write(&mut self, part: Part<'_>, out: &mut Vec<u8>) {
+        let number;
+        let (sort, bytes): (Sort, &[u8]) = match part {
+            Part::Missing => return,
+            Part::Withheld => (Sort::Withheld, &[]),
+            Part::Number(value) => {
+                // By its bits, since a zero may be negative.
+                number = value.to_le_bytes();
+                (Sort::Number, &number)
+            }
+            Part::Text(text) => (Sort::Text, text),
+            Part::Boolean(yes) => (Sort::Boolean, if yes { b"1" } else { b"0" }),
+        };
+        if self.sort != Some(sort) || self.bytes != bytes {
+            self.sort = Some(sort);
+            self.bytes.clear();
+            self.bytes.extend_from_slice(bytes);
+            self.text.clear();
+            self.text.extend_from_slice(&self.before);
+            write_part(part, &mut self.text);
+        }
+        out.extend_from_slice(&self.text);
     }
 }
 
@@ -136,6 +178,26 @@ mod tests {
         for number in [0.0, -0.0, 56.0, -36.4, 1e14, 999_999_999_999_999.0, 1e15, -1e15, 1e16, 1e300, 5e-324]
         {
             check(&mut writer, &["b", "a"], &[Value::Number(number), Value::Number(-number)]);
+        }
+    }
+
+    #[test]
+    fn a_value_is_that_of_its_own_lead_whatever_the_one_before_had() {
+        let mut writer = FeatureJson::default();
+        let names: Arc<[Arc<str>]> = ["b".into(), "a".into()].into();
+        for values in [
+            [Value::Number(0.0), Value::Number(93.994)],
+            [Value::Number(0.0), Value::Number(93.994)],
+            [Value::Number(-0.0), Value::Number(0.0)],
+            [Value::Missing, Value::Number(0.0)],
+            [Value::Text("x".into()), Value::Boolean(true)],
+            [Value::Text("x".into()), Value::Text("1".into())],
+            [Value::Text("".into()), Value::Boolean(false)],
+            [Value::Boolean(true), Value::Boolean(true)],
+            [Value::Number(-0.0), Value::Number(1e300)],
+        ] {
+            let text = writer.write(&names, &Packed::new(&values));
+            assert_eq!(std::str::from_utf8(text).unwrap(), expected(&names, &values));
         }
     }
 

@@ -20,6 +20,7 @@ mod history; // all that it tells of one lead
 mod labels; // what became of a lead after it was scored
 mod export; // rows for other programs
 mod forget; // a lead is removed
+mod residue; // bytes that belong to no row
 mod trace; // nothing of it is left
 mod erase; // both, in order
 mod status; // how much there is of what

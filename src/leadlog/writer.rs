@@ -58,11 +58,15 @@ const TRIES: usize = 20;
 /// How long it is tried at the end before what is left waits in files for the next start.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Scores and changed leads that are counted between two batches; some milliseconds.
-const SLICE: usize = 256;
+/// Scores and changed leads that are counted between two batches; some milliseconds. Its fixed part costs as much as some
+/// hundred leads.
+const SLICE: usize = 1_024;
 
 /// How long nothing is counted once everything has been.
 const REST: Duration = Duration::from_secs(1);
+
+/// How often it is told that what is too old cannot be removed: one table may fail, and the next one not.
+const TELL: Duration = Duration::from_secs(3_600);
 
 /// With fewer records in a batch there is time to count.
 const SHORT: usize = BATCH / 4;
@@ -108,20 +112,7 @@ impl Writer {
         let (inlet, found) = Inlet::new(folder, queue, told.rules.clone(), told.metrics.clone());
         let inlet = Arc::new(Mutex::new(inlet));
         let relief = Relief { inlet: inlet.clone(), stop: stop.clone(), failing: false };
-        let run = Run {
-            folder: folder.to_owned(),
-            inlet,
-            told,
-            stop: stop.clone(),
-            store: None,
-            resumed: false,
-            recalled: false,
-            batch: Vec::new(),
-            decoder: Decoder::default(),
-            retention: Retention::default(),
-            failing: false,
-            counting: Counting { wanted: true, failing: false, horizon_ms: 0, rested: None },
-        };
+        let run = Run::new(folder, inlet, told, stop.clone());
         let mut writer = Self { stop, threads: Vec::new() };
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         writer.threads.push(thread("leadlog").spawn(move || run.run(found))?);
@@ -183,6 +174,8 @@ struct Run {
     batch: Vec<Entry>,
     decoder: Decoder,
     retention: Retention,
+    /// When it was last told that what is too old stays.
+    stuck: Option<Instant>,
     failing: bool,
     counting: Counting,
 }
@@ -198,6 +191,24 @@ struct Counting {
 }
 
 impl Run {
+    fn new(folder: &Path, inlet: Arc<Mutex<Inlet>>, told: Told, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            inlet,
+            told,
+            stop,
+            store: None,
+            resumed: false,
+            recalled: false,
+            batch: Vec::new(),
+            decoder: Decoder::default(),
+            retention: Retention::default(),
+            stuck: None,
+            failing: false,
+            counting: Counting { wanted: true, failing: false, horizon_ms: 0, rested: None },
+        }
+    }
+
     fn run(mut self, found: Found) {
         // Not under the lock: it may take a while, and the other thread is needed meanwhile.
         let older = found.measure();
@@ -216,8 +227,9 @@ impl Run {
                     let is_more = written < SHORT && self.count(written);
                     let took = begun.elapsed();
                     self.forget();
-                    // Half of the time at the most, so that others get at the log, and at the processor.
-                    if is_more { took.min(PAUSE) } else { PAUSE }
+                    // Half of the time at the most, so that others get at the log, and at the processor. While records come,
+                    // they are better written many at a time.
+                    if is_more && written == 0 { took.min(PAUSE) } else { PAUSE }
                 }
                 Err(error) => {
                     self.complain(error);
@@ -329,7 +341,11 @@ impl Run {
         let log = self.told.rules.load().log;
         match self.retention.step(store, &log, now_ms()) {
             Ok(removed) => self.told.metrics.expired.increment(removed),
-            Err(error) => self.complain(error),
+            Err(error) if self.stuck.is_none_or(|since| since.elapsed() >= TELL) => {
+                self.stuck = Some(Instant::now());
+                tracing::error!(%error, "what is too old cannot be removed from the lead log; it is tried again");
+            }
+            Err(_) => {}
         }
     }
 
@@ -347,10 +363,10 @@ impl Run {
 impl Told {
     /// Takes leads that were forgotten on request out of the table of known leads.
     fn forget(&self, store: &mut Store) -> Result<(), StoreError> {
-        let gone: HashMap<_, _> = store.lately_forgotten()?.into_iter().collect();
+        let gone: HashMap<_, _> = store.lately_forgotten(now_ms())?.into_iter().collect();
         if !gone.is_empty() {
             let is_gone =
-                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|ms| memory.time_ms <= *ms);
+                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|until| memory.time_ms <= *until);
             self.known.forget(is_gone);
         }
         Ok(())
@@ -573,7 +589,7 @@ mod tests {
         let file = folder.path().join(Store::FILE);
         let mut bytes = std::fs::read(&file).unwrap();
         // The header stays, every page behind it turns to noise.
-        bytes.iter_mut().skip(4_096).for_each(|byte| *byte = 0xa5);
+        bytes.iter_mut().skip(8_192).for_each(|byte| *byte = 0xa5);
         std::fs::write(&file, bytes).unwrap();
         let queue = Queue::new(1, ROOM, metrics::Counter::noop());
         queue.sender(0).send(score("kept"));
@@ -591,11 +607,12 @@ mod tests {
         let root = "SELECT rootpage FROM sqlite_master WHERE name = 'outcomes_unmatched'";
         let log = rusqlite::Connection::open(&file).unwrap();
         let page: u32 = log.query_row(root, [], |row| row.get(0)).unwrap();
-        let page = page as usize;
+        let size: i64 = log.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+        let (page, size) = (page as usize, size as usize);
         log.close().unwrap();
         let mut bytes = std::fs::read(&file).unwrap();
         // Only the count reads this index: the outcome below is a lead's.
-        bytes[(page - 1) * 4_096..page * 4_096].fill(0xa5);
+        bytes[(page - 1) * size..page * size].fill(0xa5);
         std::fs::write(&file, bytes).unwrap();
         let queue = Queue::new(1, ROOM, metrics::Counter::noop());
         let (time_ms, route, outcome) = (1, "lead.update".into(), Outcome::new("a", true));
@@ -605,6 +622,21 @@ mod tests {
         let rows: i64 =
             log.query_row("SELECT count(won) FROM outcomes NOT INDEXED", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn rows_that_cannot_be_removed_are_no_log_that_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::new(1, ROOM, metrics::Counter::noop());
+        let told = told();
+        let (inlet, _) = Inlet::new(folder.path(), queue.clone(), told.rules.clone(), told.metrics.clone());
+        let mut run = Run::new(folder.path(), Arc::new(Mutex::new(inlet)), told, Arc::default());
+        run.write().unwrap();
+        run.store.as_ref().unwrap().connection.execute_batch("DROP TABLE misses").unwrap();
+        (0..20).for_each(|_| run.forget());
+        assert!(run.stuck.is_some() && !run.failing);
+        queue.sender(0).send(score("a"));
+        assert_eq!(run.write().unwrap(), 1);
     }
 
     #[test]
