@@ -41,6 +41,7 @@ pub struct LogStatus {
 impl Store {
     /// What there is in the log in `state`, which this is.
     pub fn status(&self, state: &Path) -> Result<LogStatus, StoreError> {
+        self.check_schema()?;
         let moment = self.connection.unchecked_transaction()?;
         let mut rows = Vec::with_capacity(TABLES.len());
         for table in TABLES {
@@ -119,12 +120,14 @@ mod tests {
         let status = store.status(folder.path()).unwrap();
         let scored = Some(("1970-01-01T00:00:00.000Z".to_owned(), "1970-01-01T00:00:01.000Z".to_owned()));
         assert_eq!((&status.scored, status.spill, status.aside), (&scored, (1, 5), 1));
-        assert_eq!((status.schema, status.rows[0], status.rows[1]), (6, ("scores", 2), ("outcomes", 0)));
+        assert_eq!((status.schema, status.rows[0], status.rows[1]), (5, ("scores", 2), ("outcomes", 0)));
         assert!(status.used_bytes > 0 && status.wal_bytes > 0);
         let text = status.to_string();
         assert!(
             text.starts_with("scores                    2 rows\n") && text.contains("1 files, 5 bytes"),
             "{text}"
         );
+        store.connection.pragma_update(None, "user_version", 4).unwrap();
+        assert!(matches!(store.status(folder.path()), Err(StoreError::Older { .. })));
     }
 }
