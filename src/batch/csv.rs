@@ -65,7 +65,7 @@ impl Csv {
         if let Some(taken) = COLUMNS.iter().find(|column| names.iter().any(|name| name == *column)) {
             return Err(format!("there is a column `{taken}` already; scoring would add another"));
         }
-        let (columns, absent) = columns(version, &names)?;
+        let (columns, absent) = columns(version, &names, separator)?;
         let mut out = start.get(..record.end).unwrap_or_default().to_vec();
         COLUMNS.iter().for_each(|column| out.extend([&[separator], column.as_bytes()].concat()));
         out.extend_from_slice(start.get(record.end..record.next).unwrap_or_default());
@@ -78,7 +78,11 @@ impl Csv {
 type Columns = Arc<[(Option<usize>, FeatureType)]>;
 
 /// Finds the features' columns; and the features that have none.
-fn columns(version: &Version, names: &[Cow<'_, str>]) -> Result<(Columns, Vec<String>), String> {
+fn columns(
+    version: &Version,
+    names: &[Cow<'_, str>],
+    separator: u8,
+) -> Result<(Columns, Vec<String>), String> {
     let (mut columns, mut absent, mut required) = (Vec::new(), Vec::new(), Vec::new());
     for spec in version.model.features() {
         let mut found = names.iter().enumerate().filter(|(_, name)| **name == spec.name).map(|(i, _)| i);
@@ -92,7 +96,11 @@ fn columns(version: &Version, names: &[Cow<'_, str>]) -> Result<(Columns, Vec<St
         columns.push((column, spec.feature_type()));
     }
     if columns.iter().all(|(column, _)| column.is_none()) {
-        return Err(format!("no column is a feature of {}", version.id));
+        let hint = match separator {
+            b',' => String::new(),
+            other => format!("; cells were taken to stand between `{}`", char::from(other).escape_default()),
+        };
+        return Err(format!("no column is a feature of {}{hint}", version.id));
     }
     if !required.is_empty() {
         return Err(format!("{} requires columns that are missing: {}", version.id, required.join(", ")));
@@ -173,11 +181,20 @@ impl Csv {
         let text = block.text(row.start, row.end).ok_or(RowError::Utf8)?;
         for (feature, ((column, kind), value)) in self.columns.iter().zip(values).enumerate() {
             if let Some(cell) = column.and_then(|column| self.cells.get(column)) {
-                *value = read(cell.text(text, row.start), *kind).ok_or(RowError::Value { feature })?;
+                let cell = cell.text(text, row.start);
+                let is_sure = self.separator == b',' || !may_be_decimal(&cell, *kind);
+                let read = Some(cell).filter(|_| is_sure).and_then(|cell| read(cell, *kind));
+                *value = read.ok_or(RowError::Value { feature })?;
             }
         }
         Ok(())
     }
+}
+
+/// Whether a number may have a comma before its decimals, as is usual where cells stand between semicolons: on the wire `4,857` is
+/// some thousands.
+fn may_be_decimal(cell: &str, kind: FeatureType) -> bool {
+    kind == FeatureType::Number && !cell.contains('.') && cell.matches(',').count() == 1
 }
 
 /// A cell as the wire reads text; `None` for one that is neither empty nor of its type.

@@ -26,16 +26,19 @@ pub fn read_text(cell: Cow<'_, str>, kind: FeatureType) -> Value<'_> {
 /// What separates the cells of a CSV: of a comma, a semicolon, a tab and `|` that which stands most often between the names of
 /// the header that `text` begins with.
 pub fn separator(text: &[u8]) -> u8 {
-    let (mut counts, mut quoted) = ([0_usize; SEPARATORS.len()], false);
+    let mut counts = [0_usize; SEPARATORS.len()];
+    // Quotes mean something around a cell only, and doubled within.
+    let (mut quoted, mut may_open) = (false, true);
     let is_break = |byte: &&u8| matches!(byte, b'\n' | b'\r');
     for byte in text.iter().skip_while(is_break) {
         match byte {
-            b'"' => quoted = !quoted,
-            b'\n' | b'\r' if !quoted => break,
+            b'"' if quoted || may_open => (quoted, may_open) = (!quoted, true),
             _ if quoted => {}
+            b'\n' | b'\r' => break,
             _ => {
-                let places = counts.iter_mut().zip(SEPARATORS);
-                places.filter(|(_, separator)| separator == byte).for_each(|(count, _)| *count += 1);
+                let place = SEPARATORS.iter().position(|separator| separator == byte);
+                place.and_then(|place| counts.get_mut(place)).into_iter().for_each(|count| *count += 1);
+                may_open = place.is_some();
             }
         }
     }

@@ -41,7 +41,8 @@ const GRACE_MS: i64 = 60_000;
 
 /// What stands for a lead in a tombstone: the SHA-256 of its id, in hex.
 pub(super) fn hash(lead: &str) -> String {
-    Sha256::digest(lead).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    Sha256::digest(lead).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// What a removal came to, or would.
@@ -130,21 +131,16 @@ impl Store {
     }
 
     /// Leads that were forgotten, as far as that is known, which is looked at once a second. What is remembered of each from up
-    /// to the time beside it is to be forgotten: when this first learns of it, and once more when no score of before can
-    /// follow.
+    /// to the time beside it is to be forgotten: when this first learns of it, and at every look until no score of before can
+    /// follow, or a change that comes meanwhile would be completed with what another one brought back.
     pub(super) fn lately_forgotten(&mut self, now_ms: i64) -> Result<Vec<(String, i64)>, StoreError> {
-        if self.tombs.looked.is_none_or(|looked| looked.elapsed() >= BETWEEN) {
-            self.tombs.refresh(&self.connection)?;
-            self.tombs.looked = Some(Instant::now());
+        let Self { connection, tombs, .. } = self;
+        let is_time = tombs.looked.is_none_or(|looked| looked.elapsed() >= BETWEEN);
+        if is_time {
+            tombs.refresh(connection)?;
+            tombs.looked = Some(Instant::now());
         }
-        let mut due: Vec<_> = self.tombs.again.extract_if(.., |(_, until_ms)| *until_ms < now_ms).collect();
-        for fresh in std::mem::take(&mut self.tombs.fresh) {
-            if fresh.1 >= now_ms {
-                self.tombs.again.push(fresh.clone());
-            }
-            due.push(fresh);
-        }
-        Ok(due)
+        Ok(if is_time || !tombs.fresh.is_empty() { tombs.due(now_ms) } else { Vec::new() })
     }
 }
 
@@ -159,7 +155,7 @@ pub(super) struct Tombs {
     seq: i64,
     /// Those that the table of known leads has not heard of, each with the time up to which scores of it are not taken.
     fresh: Vec<(String, i64)>,
-    /// Those that it is to hear of once more when that time has come.
+    /// Those that it is to hear of again until that time has come.
     again: Vec<(String, i64)>,
     looked: Option<Instant>,
 }
@@ -180,10 +176,18 @@ impl Tombs {
         Ok(())
     }
 
+    fn due(&mut self, now_ms: i64) -> Vec<(String, i64)> {
+        let mut due = self.again.clone();
+        self.again.retain(|(_, until_ms)| *until_ms >= now_ms);
+        self.again.extend(self.fresh.iter().filter(|(_, until_ms)| *until_ms >= now_ms).cloned());
+        due.append(&mut self.fresh);
+        due
+    }
+
     /// Whether a record is of a lead that was forgotten when it came. Nearly all are later than every tombstone, and need no
     /// hash.
     pub(super) fn hold(&self, entry: &Entry) -> bool {
-        let grace_ms = if matches!(entry, Entry::Score(_)) { GRACE_MS } else { 0 };
+        let grace_ms = if matches!(entry, Entry::Score(_) | Entry::Shadow(_)) { GRACE_MS } else { 0 };
         let after_ms = entry.time_ms().saturating_sub(grace_ms);
         entry.lead().is_some_and(|lead| self.is_gone(lead, after_ms))
     }
@@ -220,8 +224,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        lead::{Alias, Feedback, Outcome, Verdict},
-        leadlog::{AliasRecord, FeedbackRecord, Known, OutcomeRecord, Queue, Told, Writer, fixture},
+        lead::{Alias, Feedback, Outcome, Slot, Verdict},
+        leadlog::{
+            AliasRecord, FeedbackRecord, Known, LiveScore, OutcomeRecord, Queue, ScoreRecord, ShadowRecord,
+            Told, Writer, fixture,
+        },
     };
 
     const PATIENCE: Duration = Duration::from_secs(5);
@@ -287,7 +294,13 @@ mod tests {
         rows(0);
         let score = |time_ms| Entry::Score(fixture::score(time_ms, "a", "1"));
         // A score that may have been completed with what was remembered is not taken either, but all else is.
-        store.write(&[score(6), score(5 + GRACE_MS)]).unwrap();
+        let ScoreRecord { time_ms, lead, model, score: given, grade, .. } =
+            fixture::score(5 + GRACE_MS, "a", "1");
+        let live = LiveScore { model: model.clone(), score: given, grade, latency_ns: 1 };
+        let (slot, along) = (Slot::Shadow, Ok((given, grade)));
+        let shadow = ShadowRecord { time_ms, lead, model, slot, live, score: along, latency_ns: 1 };
+        let shadow = Entry::Shadow(Box::new(shadow));
+        store.write(&[score(6), score(5 + GRACE_MS), shadow]).unwrap();
         rows(0);
         store.write(&everything_of("a", "e", 6)[4..]).unwrap();
         rows(1);
@@ -329,16 +342,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_forgotten_at_once_and_when_no_score_of_before_can_follow() {
+    fn what_is_remembered_is_forgotten_at_once_and_until_no_score_of_before_can_follow() {
         let (folder, mut store) = open();
         let remover = Store::open_to_remove(folder.path(), PATIENCE).unwrap();
         remover.forget("a", 5).unwrap();
         remover.forget("b", 5 + GRACE_MS).unwrap();
         let (a, b) = ((hash("a"), 5 + GRACE_MS), (hash("b"), 5 + 2 * GRACE_MS));
+        store.tombs.refresh(&store.connection).unwrap();
+        store.tombs.looked = Some(Instant::now());
         let told: Vec<_> = [6 + GRACE_MS, 7 + GRACE_MS, 5 + 2 * GRACE_MS, 6 + 2 * GRACE_MS, i64::MAX]
-            .map(|now_ms| store.lately_forgotten(now_ms).unwrap())
+            .map(|now_ms| store.tombs.due(now_ms))
             .into();
-        assert_eq!(told, [vec![a, b.clone()], vec![], vec![], vec![b], vec![]]);
+        let b = vec![b];
+        assert_eq!(told, [[vec![a], b.clone()].concat(), b.clone(), b.clone(), b, vec![]]);
+        assert_eq!(store.lately_forgotten(i64::MAX).unwrap(), [], "nothing is new, and a second is not over");
     }
 
     #[test]
@@ -376,7 +393,7 @@ mod tests {
         let error = Store::open_to_remove(folder.path(), PATIENCE).unwrap_err().to_string();
         assert_eq!(
             error,
-            "lead log has schema 4, and 6 is needed; a start of this release's sidecar brings it there"
+            "lead log has schema 4, and 5 is needed; a start of this release's sidecar brings it there"
         );
         assert_eq!(Store::open_read_only(folder.path()).unwrap_err().to_string(), error);
         assert!(Store::open_to_remove(&folder.path().join("absent"), PATIENCE).is_err());

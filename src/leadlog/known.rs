@@ -106,8 +106,10 @@ impl Known {
     pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Arc<Memory>> {
         let (page, set, hash) = self.set(model, lead)?;
         let set = self.pages.get(page)?.get()?.get(set)?;
-        let (_, _, place) = set.latest(tag(hash, 0))?;
-        let found = place.read().filter(|memory| memory.is(model, lead));
+        let (known, _, place) = set.latest(tag(hash, 0))?;
+        // What came back to its place behind something later is not what the tag speaks of.
+        let is_it = |memory: &Arc<Memory>| memory.is(model, lead) && tag(hash, memory.time_ms) >= known;
+        let found = place.read().filter(is_it);
         found.filter(|memory| now_ms.saturating_sub(memory.time_ms) <= self.age_ms)
     }
 
@@ -122,7 +124,7 @@ impl Known {
         if is_same(known, new) && known > new {
             return;
         }
-        // Two workers that write at once leave one of the two; both are of this moment.
+        // Two workers that write at once leave one of the two, or none where they are of two leads.
         place.0.store(Some(Arc::new(memory)));
         tag.store(new, Release);
     }
@@ -203,10 +205,11 @@ impl Place {
         Some(memory)
     }
 
-    /// Puts back what was taken out. What was written meanwhile stays.
+    /// Puts back what was taken out, unless something later is there by now.
     fn put_back(&self, memory: Arc<Memory>) {
-        if let Some(later) = self.0.swap(Some(memory)) {
-            self.0.store(Some(later));
+        let time_ms = memory.time_ms;
+        if let Some(other) = self.0.swap(Some(memory)).filter(|other| other.time_ms >= time_ms) {
+            self.0.store(Some(other));
         }
     }
 }
@@ -337,7 +340,13 @@ mod tests {
         let place = &known.pages[0].get().unwrap()[0].places[0];
         let held = place.take().unwrap();
         known.remember(memory("a", 2));
+        place.put_back(Arc::clone(&held));
+        assert_eq!(known.find("lead", "a", 2).map(|memory| memory.time_ms), Some(2));
+        // While one reader has the later one in hand, another brings the one before it back.
+        let later = place.take().unwrap();
         place.put_back(held);
+        assert!(known.find("lead", "a", 2).is_none(), "it is not what was remembered last");
+        place.put_back(later);
         assert_eq!(known.find("lead", "a", 2).map(|memory| memory.time_ms), Some(2));
     }
 

@@ -30,7 +30,11 @@ pub(super) fn holds(file: &Path, ids: &Regex, shortest: usize) -> io::Result<boo
         Some(size) if size >= 512 => size,
         _ => return Ok(true),
     };
-    let free = free_pages(&mut file, size, number(&header, 32, 4).unwrap_or(0))?;
+    let free = match free_pages(&mut file, size, number(&header, 32, 4).unwrap_or(0)) {
+        // The file is being written: the list is longer than the file is yet.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(true),
+        free => free?,
+    };
     let mut page = vec![0; size];
     file.seek(SeekFrom::Start(0))?;
     for count in 1.. {

@@ -11,7 +11,7 @@ use std::{
     rc::Rc,
     sync::Weak,
     task::{Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -20,10 +20,15 @@ use tokio::sync::Notify;
 pub(super) const TICK: Duration = Duration::from_millis(TICK_MILLIS);
 const TICK_MILLIS: u64 = 100;
 
-/// Tells workers when a tick is over, as long as there is one. A tick that a worker was too busy for is passed over.
+/// Tells workers when a tick is over, as long as there is one. A tick that this thread or a worker was too busy for is passed
+/// over; those that follow are not late for it.
 pub(super) fn tell_ticks(workers: &[Weak<Notify>]) {
+    let mut next = Instant::now();
     loop {
-        std::thread::sleep(TICK);
+        while next <= Instant::now() {
+            next += TICK;
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
         let told = workers.iter().filter_map(Weak::upgrade).map(|worker| worker.notify_one());
         if told.count() == 0 {
             return;

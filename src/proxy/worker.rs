@@ -39,14 +39,14 @@ pub(super) const BUFFER: usize = 128 << 10;
 /// Headers of one answer. For requests, `limits` says both.
 pub(super) const MAX_HEADERS: usize = 512;
 
-/// A worker that is told to stop goes on as usual until nobody has connected for this long, or a tick longer, and at most
-/// ten times as long. What has reached its sockets by then is known to the runtime; closing them earlier would reset it.
+/// A worker that is told to stop goes on as usual until nobody has connected for a tick or two, and accepts nobody once ten
+/// times this long is over. What has reached its sockets by then is known to the runtime; closing them earlier would reset it.
 const QUIET: Duration = Duration::from_millis(20);
 
 /// How often connections are looked over for those to cut; twice a second, with the tick that it takes longer.
 const SWEEP: Duration = Duration::from_millis(400);
 
-/// How long nobody is accepted after that has failed.
+/// How long nobody is accepted after that has failed, but for the tick that it takes longer.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What workers share: the current snapshot, and where their numbers and records go.
@@ -83,12 +83,15 @@ impl Proxy {
     /// Starts one worker for each listener.
     pub fn start(listeners: Listeners, shared: &Shared) -> std::io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let (mut workers, mut told) = (Vec::new(), Vec::new());
-        for (index, socket) in listeners.sockets.into_iter().enumerate() {
+        let mut workers = Vec::new();
+        let ticks: Vec<_> = listeners.sockets.iter().map(|_| Arc::new(Notify::new())).collect();
+        let told: Vec<_> = ticks.iter().map(Arc::downgrade).collect();
+        // First, as workers that are told to stop wait for ticks.
+        std::thread::Builder::new().name("ticks".into()).spawn(move || tell_ticks(&told))?;
+        for (index, (socket, ticks)) in listeners.sockets.into_iter().zip(ticks).enumerate() {
             // With timers it would ask the clock twice whenever it waits.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-            let (shared, stopped, ticks) = (shared.clone(), stopped.clone(), Arc::new(Notify::new()));
-            told.push(Arc::downgrade(&ticks));
+            let (shared, stopped) = (shared.clone(), stopped.clone());
             let run = move || {
                 let worker = Rc::new(Worker::new(&shared, index));
                 // A task like the others: what is waited for here is looked at whenever anything happens.
@@ -99,7 +102,6 @@ impl Proxy {
             };
             workers.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(run)?);
         }
-        std::thread::Builder::new().name("ticks".into()).spawn(move || tell_ticks(&told))?;
         Ok(Self { workers, stop })
     }
 

@@ -60,12 +60,15 @@ pub struct Scratch {
     learnt: Vec<Learnt>,
 }
 
+/// What tells who a lead is, beside its id: an e-mail address and a phone number.
+const ADDRESSES: usize = 2;
+
 /// What was learnt of a route's bodies: mostly they are alike.
 #[derive(Debug, Default)]
 struct Learnt {
     shape: Shape,
     fields: FieldScratch,
-    identity: FieldScratch,
+    identity: [FieldScratch; ADDRESSES],
 }
 
 /// A request of a route that is not read, and why.
@@ -96,7 +99,7 @@ impl Recogniser {
     /// phone number, as texts, each missing where it stands twice.
     pub fn with_identity(config: &Config) -> Self {
         let Identity { email, phone } = &config.identity;
-        let identity = [email, phone].map(|from| Fields::new(&[address(from)]));
+        let identity: [Fields; ADDRESSES] = [email, phone].map(|from| Fields::new(&[address(from)]));
         Self { identity: identity.into(), ..Self::new(config) }
     }
 
@@ -263,9 +266,9 @@ impl<'a> Reader<'_, 'a, '_> {
         for lead in leads.iter() {
             let Learnt { fields, identity, .. } = &mut *learnt;
             self.fields.read(self.doc, lead.at, fields, values).map_err(|_| Skip::Duplicate)?;
-            for address in self.identity {
+            for (address, scratch) in self.identity.iter().zip(identity) {
                 let place = values.len();
-                _ = address.read(self.doc, lead.at, identity, values);
+                _ = address.read(self.doc, lead.at, scratch, values);
                 values.resize(place + 1, Value::Missing);
             }
         }

@@ -175,7 +175,7 @@ impl Pen<'_> {
                 },
             }
             if inside == Kind::Object {
-                if let Some(value) = self.guessed(bytes, at) {
+                if let Some(value) = self.guessed(bytes, (at, b',')) {
                     at = value;
                     continue;
                 }
@@ -220,7 +220,9 @@ impl Pen<'_> {
         *self.open = Open { innermost: this as u32, depth: self.open.depth + 1 };
         match kind {
             _ if byte(bytes, first) == Some(end) => Ok((self.leave(first + 1), None)),
-            Kind::Object if let Some(value) = self.guessed(bytes, at) => Ok((at, Some((value, kind)))),
+            Kind::Object if let Some(value) = self.guessed(bytes, (at, b'{')) => {
+                Ok((at, Some((value, kind))))
+            }
             Kind::Object => Ok((at, Some((self.key(bytes, quote(bytes, first)?)?, kind)))),
             _ => Ok((at, Some((first, kind)))),
         }
@@ -232,7 +234,7 @@ impl Pen<'_> {
         loop {
             match (byte(bytes, at), inside) {
                 (Some(b','), Kind::Object) => {
-                    let value = match self.guessed(bytes, at) {
+                    let value = match self.guessed(bytes, (at, b',')) {
                         Some(value) => value,
                         None => self.key(bytes, quote(bytes, at + 1)?)?,
                     };
@@ -249,10 +251,11 @@ impl Pen<'_> {
         }
     }
 
-    /// Reads what was guessed to stand at `at`, a brace or a comma and a name; returns the offset of the value.
+    /// Reads what was guessed to stand at `at`, a brace or a comma, whichever may stand there, and a name; returns the offset
+    /// of the value.
     #[inline(always)]
-    fn guessed(&mut self, bytes: &[u8], at: u32) -> Option<u32> {
-        let guess = self.guesses.get(self.count)?;
+    fn guessed(&mut self, bytes: &[u8], (at, first): (u32, u8)) -> Option<u32> {
+        let guess = self.guesses.get(self.count).filter(|guess| guess.begins_with(first))?;
         let is_right = match chunk::<GUESSED>(bytes, at) {
             Some(text) => guess.is_in(text),
             None => guess.is_in(&rest(bytes, at)),
@@ -310,12 +313,13 @@ impl Pen<'_> {
     #[inline(always)]
     fn leave(&mut self, end: u32) -> u32 {
         let this = self.open.innermost as usize;
+        let mut kind = Kind::Null;
         if let Some(node) = self.nodes.get_mut(this) {
             (node.end, self.open.innermost) = (end, node.next);
-            node.next = self.count as u32;
+            (node.next, kind) = (self.count as u32, node.kind);
         }
         match self.guesses.get(this) {
-            Some(guess) if guess.ends_at(self.count) => self.guessed += 1,
+            Some(guess) if guess.is_of(kind, self.count) => self.guessed += 1,
             _ => self.guesses = &[],
         }
         self.open.depth -= 1;

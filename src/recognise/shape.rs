@@ -46,8 +46,9 @@ pub(super) struct Guess {
     text: [u8; GUESSED],
     /// A bit for each byte of the text that counts.
     counts: u64,
-    /// Of a container the node after it.
+    /// Of a container the node after it, and which of the two sorts it is.
     next: u32,
+    kind: Kind,
     /// Where in the text the name starts.
     pub(super) start: u8,
     /// Where it ends.
@@ -88,11 +89,12 @@ impl Shape {
 
 impl Guess {
     /// What stands in no text.
-    const NEVER: Self = Self { text: [0xff; GUESSED], counts: 1, next: 0, start: 0, end: 0, length: 0 };
+    const NEVER: Self =
+        Self { text: [0xff; GUESSED], counts: 1, next: 0, kind: Kind::Null, start: 0, end: 0, length: 0 };
 
     fn new(node: &Node, body: &[u8]) -> Self {
         let next = if is_container(node) { node.next } else { 0 };
-        Self::name(node, body).unwrap_or(Self { next, ..Self::NEVER })
+        Self::name(node, body).unwrap_or(Self { next, kind: node.kind, ..Self::NEVER })
     }
 
     /// A name that is short enough, with nothing around it but what JSON needs and single spaces.
@@ -101,10 +103,11 @@ impl Guess {
         let before = [b"{\"".as_slice(), b",\"", b", \""].into_iter().find(|form| before.ends_with(form))?;
         let behind = [b"\": ".as_slice(), b"\":"].into_iter().find(|form| behind.starts_with(form))?;
         let name = body.get(node.start as usize..node.end as usize)?;
-        let text = [before, name, behind].concat();
-        if node.kind != Kind::Key || node.escaped || text.len() > GUESSED {
+        let length = before.len() + name.len() + behind.len();
+        if node.kind != Kind::Key || node.escaped || length > GUESSED {
             return None;
         }
+        let text = [before, name, behind].concat();
         let (start, end) = (before.len() as u8, (before.len() + name.len()) as u8);
         let counts = u64::MAX >> (64 - text.len());
         let mut guess = Self { counts, start, end, length: text.len() as u8, ..Self::NEVER };
@@ -125,9 +128,16 @@ impl Guess {
         is_near && (self.length <= 32 || !same(far, own_far) & (self.counts >> 32) as u32 == 0)
     }
 
-    /// Whether a container is to end before the node at `next`.
-    pub(super) fn ends_at(&self, next: usize) -> bool {
-        self.next as usize == next
+    /// Whether its text has this first byte.
+    #[inline(always)]
+    pub(super) fn begins_with(&self, first: u8) -> bool {
+        self.text.first() == Some(&first)
+    }
+
+    /// Whether a container of this sort is expected that ends before the node at `next`.
+    #[inline(always)]
+    pub(super) fn is_of(&self, kind: Kind, next: usize) -> bool {
+        self.next as usize == next && self.kind == kind
     }
 }
 
@@ -205,8 +215,7 @@ mod tests {
     fn bodies_with_the_same_names_at_the_same_places_have_one_shape() {
         check(&[r#"{"a": 1, "b": {"c":"x"}}"#, r#"{"a": null, "b": {"c":"long, long text"}}"#], 1);
         check(&[r#"{"a":1,"b":[2,3]}"#, r#"{"a":"\"","b":[4,5]}"#, r#"{"a":1,"b":[2]}"#], 1);
-        // Nothing is found in an empty list, as in an empty object.
-        check(&["{}", "{}", "[]", "1"], 2);
+        check(&["{}", "{}", "[]", "1"], 1);
         for other in [
             r#"{"a":1,"c":2}"#,
             r#"{"a":1, "b":2}"#,
@@ -249,6 +258,17 @@ mod tests {
         check(&[r#"{"a":[7,8,9]}"#, r#"{"a":[[1],2]}"#], 0);
         check(&[r#"{"a":{"x":1},"b":2}"#, r#"{"a":{"x":1,"b":2}}"#], 0);
         check(&[r#"{"a":[[],2]}"#, r#"{"a":[1,2]}"#], 0);
+        check(&[r#"{"a":{"a":1}}"#, r#"{"a":[7,8]}"#], 0);
+        check(&[r#"{"a":[7,8]}"#, r#"{"a":{"a":1}}"#], 0);
+        check(&[r#"{"a":{}}"#, r#"{"a":[]}"#], 0);
+    }
+
+    #[test]
+    fn a_name_is_guessed_only_where_one_may_stand() {
+        for other in [r#"{"a":1{"b":2}"#, r#"{"a":"x"{"b":2}"#, r#"{"a":[]{"b":2}"#, r#"{"a":{,"b":2}}"#] {
+            check(&[r#"{"a":{"b":2}}"#, other], 0);
+            check(&[r#"{"a":1,"b":2}"#, other], 0);
+        }
     }
 
     fn value() -> impl Strategy<Value = &'static str> {
@@ -299,6 +319,22 @@ mod tests {
             order in prop::collection::vec(0usize..4, 1..24),
         ) {
             let bodies: Vec<String> = order.iter().map(|place| pool[place % pool.len()].clone()).collect();
+            known(&bodies);
+        }
+
+        #[test]
+        fn a_body_is_read_alike_whatever_was_changed_in_it(
+            body in body(),
+            changes in prop::collection::vec((0usize..64, 0usize..2, "[\\[\\]{},:\" 1a]?"), 1..8),
+        ) {
+            let changed = |(at, removed, put): &(usize, usize, String)| {
+                let at = at % (body.len() + 1);
+                let (before, behind) = (&body[..at], &body[(at + removed).min(body.len())..]);
+                [before, put, behind].concat()
+            };
+            // Each comes behind the one that all were made from, and before it.
+            let bodies: Vec<String> =
+                changes.iter().flat_map(|change| [body.clone(), body.clone(), changed(change)]).collect();
             known(&bodies);
         }
     }

@@ -112,6 +112,8 @@ mod tests {
         check("a\tb,c\td\n", csv(b'\t'));
         check("\n\na|b\r\n1,2,3", csv(b'|'));
         check("\"a,b,c\";\"d\n,,,\";e\n", csv(b';'));
+        check("\"a \"\",,,\"\"\";b;c\n", csv(b';'));
+        check("screen 15\";b\n,,,,", csv(b';'));
         check("a\n1,2\n", csv(b','));
         check("", csv(b','));
         check("[1],a b\n", csv(b','));

@@ -229,9 +229,9 @@ fn cells_may_stand_between_other_separators() {
     for separator in [";", "\t", "|"] {
         let expected = format!(
             "\"a,b\"|age|vip|score|points|grade|error\n1,5|40||{score}|{points}|{grade}|\n\"x|\ny\"|40|NaN|{score}|{points}|{grade}|\n\
-             z|40|||||2 cells, the header has 3\n,|,|,||||`age` is not a number\n"
+             z|40|||||2 cells, the header has 3\n,|4,857|,||||`age` is not a number\n"
         );
-        let input = "\"a,b\"|age|vip\n1,5|40|\n\"x|\ny\"|40|NaN\nz|40\n,|,|,\n";
+        let input = "\"a,b\"|age|vip\n1,5|40|\n\"x|\ny\"|40|NaN\nz|40\n,|4,857|,\n";
         let out = scored(models.path(), &input.replace('|', separator));
         assert_eq!(out, expected.replace('|', separator), "{separator:?}");
     }
@@ -364,7 +364,11 @@ fn what_is_wrong_with_the_whole_is_an_error_before_any_output() {
     check(&[], "\n\n", "standard input: there is no header");
     check(&[], "\"age\n1\n", "standard input: the header's last quote is not closed");
     check(&[], "id,age\r1,40\r", "standard input: rows end with a carriage return alone");
-    check(&[], "a;b,c\n1;2,3\n", "standard input: no column is a feature of lead/1");
+    check(
+        &[],
+        "a;b;age,c\n1;2;3\n",
+        "no column is a feature of lead/1; cells were taken to stand between `;`",
+    );
     check(&[], "{\"a\":1}\n{}\n", "standard input: no member is a feature of lead/1");
     check(&[], "{\"a\":1,\"points\":3}\n{\"age\":1}\n", "there is a member `points` already");
     check(&["--format", "jsonl"], "\n[\n{\"age\":1},\n{\"age\":2}\n]", "standard input: is a JSON array");

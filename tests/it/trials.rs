@@ -186,7 +186,8 @@ fn a_bad_challenger_goes_back_by_itself_and_stays_away() {
     assert_eq!(rollback.fields["trigger"].text(), Some("score"));
     assert_eq!(rollback.actor, "leadwire");
     assert_eq!(sidecar.moves().last().map(String::as_str), Some("2 canary -> quarantined"));
-    assert_eq!(sidecar.deployment()["challenger"], serde_json::Value::Null);
+    // The record is written first.
+    wait("its slot", || sidecar.deployment()["challenger"].is_null());
     for (verb, body) in
         [("shadow", r#"{"version":"2","actor":"ci"}"#), ("canary", r#"{"version":"2","actor":"ci"}"#)]
     {

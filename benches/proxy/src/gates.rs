@@ -218,7 +218,7 @@ impl Run<'_> {
         let folder = self.place.folder.join("leadwire");
         fs::create_dir_all(&folder)?;
         let place = Place { folder: &folder, upstream: self.place.upstream, admin: free()? };
-        let command = Leadwire { workers: 1, deadline: "1s", models: shipped()? }.command(
+        let command = Leadwire { workers: 1, deadline: "1s", models: shipped()?, changes: &[] }.command(
             self.program,
             &place,
             listen,

@@ -106,6 +106,7 @@ impl Place<'_> {
                 contenders.push(self.contender(passes, Asked::Case, program, leadwire)?);
                 contenders.push(self.contender(scores, Asked::Lead, program, leadwire)?);
                 contenders.push(self.contender(tries, Asked::Lead, program, leadwire_on_trial)?);
+                contenders.last().into_iter().try_for_each(both_arms)?;
             }
         }
         Ok(contenders)
@@ -162,6 +163,19 @@ fn ready(contender: &mut Contender) -> anyhow::Result<()> {
     listens(contender.address, &mut contender.child)?;
     let answer = Client::connect(contender.address, contender.asked)?.ask()?.to_vec();
     check(&String::from_utf8_lossy(&answer), contender.scores())
+}
+
+/// Fails unless both arms of a trial answer: 64 leads that all go to one would be a miracle.
+fn both_arms(contender: &Contender) -> anyhow::Result<()> {
+    let mut client = Client::connect(contender.address, contender.asked)?;
+    for _ in 0..64 {
+        client.ask()?;
+    }
+    for version in ["1", "2"] {
+        let scored = contender.metric("leadwire_score_count", &format!("version=\"{version}\""))?;
+        anyhow::ensure!(scored > 0.0, "{}: version {version} answers no lead", contender.name);
+    }
+    Ok(())
 }
 
 /// An answer of one that scores holds two headers and a member of ours; any other holds none.
@@ -281,8 +295,12 @@ fn envoy(program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Resul
 }
 
 fn leadwire(program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Result<Command> {
-    Leadwire { workers: 2, deadline: "10ms", models: shipped()? }.command(program, place, listen)
+    Leadwire { workers: 2, deadline: "10ms", models: shipped()?, changes: &[] }
+        .command(program, place, listen)
 }
+
+/// All leads of the bench have one address, and would go to one arm; nor is the canary to be moved on or back.
+const ON_TRIAL: [(&str, &str); 2] = [("email: [/Email]", "email: [/None]"), ("act: true", "act: false")];
 
 /// The same with three copies of the model: one serves, one is given half of the leads, and one shadows both.
 fn leadwire_on_trial(program: &Path, place: &Place<'_>, listen: SocketAddr) -> anyhow::Result<Command> {
@@ -304,7 +322,7 @@ fn leadwire_on_trial(program: &Path, place: &Place<'_>, listen: SocketAddr) -> a
         "champion": "1", "challenger": {"version": "2", "percent": 50}, "shadows": ["3"],
     });
     fs::write(models.join("lead/deployment.json"), slots.to_string())?;
-    Leadwire { workers: 2, deadline: "10ms", models }.command(program, place, listen)
+    Leadwire { workers: 2, deadline: "10ms", models, changes: &ON_TRIAL }.command(program, place, listen)
 }
 
 /// The models of the checkout.
@@ -318,6 +336,8 @@ pub struct Leadwire {
     /// Past it a lead goes on unscored, which under a debugger it would.
     pub deadline: &'static str,
     pub models: PathBuf,
+    /// What else of the shipped configuration is replaced by what.
+    pub changes: &'static [(&'static str, &'static str)],
 }
 
 impl Leadwire {
@@ -333,7 +353,8 @@ impl Leadwire {
             (", X-Lead-Model: model}", "}".into()),
         ];
         let mut text = text.to_owned();
-        for (from, to) in changes {
+        let more = self.changes.iter().map(|(from, to)| (*from, (*to).to_owned()));
+        for (from, to) in changes.into_iter().chain(more) {
             anyhow::ensure!(text.contains(from), "the shipped configuration has no {from:?} any more");
             text = text.replacen(from, &to, 1);
         }

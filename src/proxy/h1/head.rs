@@ -274,15 +274,21 @@ impl Head {
             Role::Connection | Role::KeepAlive | Role::ProxyConnection | Role::Upgrade => true,
             Role::Te => !self.values(Role::Te).next().is_some_and(is_trailers),
             Role::Host | Role::ContentLength | Role::TransferEncoding => false,
-            Role::Expect | Role::Http2Settings | Role::Other => self.names(name),
+            Role::Expect | Role::Http2Settings | Role::Other => {
+                self.named().any(|word| word.eq_ignore_ascii_case(name))
+            }
         }
     }
 
-    /// Whether `Connection` names this header. What frames or routes the message is not the sender's to remove.
-    pub(super) fn names(&self, name: &[u8]) -> bool {
-        let kept: [&[u8]; 4] = [b"close", b"host", b"content-length", b"content-type"];
-        self.words(Role::Connection).any(|word| word.eq_ignore_ascii_case(name))
-            && !kept.iter().any(|kept| name.eq_ignore_ascii_case(kept))
+    /// The headers that `Connection` names beside those that belong to it anyway. What frames or routes the message is not the
+    /// sender's to remove.
+    pub(super) fn named(&self) -> impl Iterator<Item = &[u8]> {
+        let is_name = |word: &&[u8]| {
+            let known: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
+            let kept: [&[u8]; 3] = [b"host", b"content-length", b"content-type"];
+            !known.iter().chain(&kept).any(|known| word.eq_ignore_ascii_case(known))
+        };
+        self.words(Role::Connection).filter(is_name)
     }
 }
 

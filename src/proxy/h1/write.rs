@@ -80,11 +80,13 @@ impl Writer<'_> {
         is_left_out: impl Fn(&[u8]) -> bool,
         length: Option<u64>,
     ) {
-        let (names_some, mut has_length) = (head.has(Role::Connection), false);
+        // Once, as there may be many headers and many words; mostly there is nothing to collect.
+        let named: Vec<&[u8]> = head.named().collect();
+        let mut has_length = false;
         for (role, name, mut value) in head.lines() {
             let is_passed = match role {
                 Role::Other | Role::Expect | Role::Host => {
-                    let is_named = names_some && head.names(name);
+                    let is_named = named.iter().any(|word| word.eq_ignore_ascii_case(name));
                     !is_named && !is_left_out(name)
                 }
                 Role::Te => is_trailers(value),

@@ -77,7 +77,7 @@ impl Shown {
             _ => None,
         });
         let word = match (encoding, value) {
-            (Encoding::Category { .. }, Value::Missing) => "unknown",
+            (Encoding::Category { .. }, Value::Missing | Value::Cleared) => "unknown",
             (Encoding::Category { .. }, _) => known.map_or("other", String::as_str),
             (Encoding::Boolean { .. }, Value::Boolean(true)) => "yes",
             (Encoding::Boolean { .. }, Value::Boolean(false)) => "no",
@@ -125,6 +125,7 @@ mod tests {
         check(Value::Text("web".into()), 0, "web");
         check(Value::Text("<script>".into()), 1, "other");
         check(Value::Missing, 1, "unknown");
+        check(Value::Cleared, 1, "unknown");
         let yes = Encoding::Boolean { imputation: false };
         assert_eq!(shown(yes.clone(), None, Value::Boolean(true), None), "lead source kind: yes");
         assert_eq!(shown(yes, None, Value::Text("x".into()), None), "lead source kind: unknown");
