@@ -1,7 +1,7 @@
 //! A lead is removed from the log, and stays removed.
 //!
 //! The tombstone comes first: a hash of the id, and the moment. From then on no writer takes a record of that lead from that
-//! moment or before, so that what waits in a queue or a file cannot bring it back, nor a score of the minute that follows,
+//! moment or before, so that what waits in a queue or a file cannot bring it back, nor a score of the two minutes that follow,
 //! which may have been given by what a sidecar still remembered; what comes later is of a lead that is new
 //! again. Then every table gives up its rows, whatever else writes meanwhile, and pages that held them are overwritten. What
 //! fails in between is made good by doing it again.
@@ -36,8 +36,12 @@ const TABLES: [(&str, &str); 8] = [
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// How long no score of a forgotten lead is taken, in milliseconds. A running sidecar learns of it within a second; requests
-/// that it had begun by then may have been completed with what it remembered, and wait for the CRM's answer.
-const GRACE_MS: i64 = 60_000;
+/// that it had begun by then may have been completed with what it remembered, and wait for the CRM's answer: a minute, if
+/// `limits` say nothing else, and then for its body.
+const GRACE_MS: i64 = 120_000;
+
+/// How much later than it was scored a lead may be remembered, at the most.
+const LATE_MS: i64 = 2_000;
 
 /// What stands for a lead in a tombstone: the SHA-256 of its id, in hex.
 pub(super) fn hash(lead: &str) -> String {
@@ -133,15 +137,24 @@ impl Store {
     /// Leads that were forgotten, as far as that is known, which is looked at once a second. What is remembered of each from up
     /// to the time beside it is to be forgotten: when this first learns of it, and at every look until no score of before can
     /// follow, or a change that comes meanwhile would be completed with what another one brought back.
-    pub(super) fn lately_forgotten(&mut self, now_ms: i64) -> Result<Vec<(String, i64)>, StoreError> {
+    pub(super) fn lately_forgotten(&mut self, now_ms: i64) -> Result<Gone, StoreError> {
         let Self { connection, tombs, .. } = self;
         let is_time = tombs.looked.is_none_or(|looked| looked.elapsed() >= BETWEEN);
         if is_time {
             tombs.refresh(connection)?;
             tombs.looked = Some(Instant::now());
         }
-        Ok(if is_time || !tombs.fresh.is_empty() { tombs.due(now_ms) } else { Vec::new() })
+        Ok(if is_time || !tombs.fresh.is_empty() { tombs.due(now_ms) } else { Gone::default() })
     }
+}
+
+/// What is to be forgotten of what is remembered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// Leads by their hash, each with the time up to which scores of it are not taken.
+    pub(super) leads: Vec<(String, i64)>,
+    /// Whatever was scored before this has been looked at.
+    pub(super) since_ms: i64,
 }
 
 /// The leads that a writer does not take any more.
@@ -158,6 +171,8 @@ pub(super) struct Tombs {
     /// Those that it is to hear of again until that time has come.
     again: Vec<(String, i64)>,
     looked: Option<Instant>,
+    /// When the table was last looked through, in milliseconds since 1970.
+    due_ms: Option<i64>,
 }
 
 impl Tombs {
@@ -176,12 +191,14 @@ impl Tombs {
         Ok(())
     }
 
-    fn due(&mut self, now_ms: i64) -> Vec<(String, i64)> {
+    fn due(&mut self, now_ms: i64) -> Gone {
+        let last_ms = self.due_ms.replace(now_ms).filter(|_| self.fresh.is_empty());
+        let since_ms = last_ms.map_or(i64::MIN, |last| last.min(now_ms).saturating_sub(LATE_MS));
         let mut due = self.again.clone();
         self.again.retain(|(_, until_ms)| *until_ms >= now_ms);
         self.again.extend(self.fresh.iter().filter(|(_, until_ms)| *until_ms >= now_ms).cloned());
         due.append(&mut self.fresh);
-        due
+        Gone { leads: due, since_ms }
     }
 
     /// Whether a record is of a lead that was forgotten when it came. Nearly all are later than every tombstone, and need no
@@ -350,12 +367,25 @@ mod tests {
         let (a, b) = ((hash("a"), 5 + GRACE_MS), (hash("b"), 5 + 2 * GRACE_MS));
         store.tombs.refresh(&store.connection).unwrap();
         store.tombs.looked = Some(Instant::now());
-        let told: Vec<_> = [6 + GRACE_MS, 7 + GRACE_MS, 5 + 2 * GRACE_MS, 6 + 2 * GRACE_MS, i64::MAX]
+        let told: Vec<_> = [6 + GRACE_MS, 5 + GRACE_MS, 5 + 2 * GRACE_MS, 6 + 2 * GRACE_MS, i64::MAX]
             .map(|now_ms| store.tombs.due(now_ms))
             .into();
-        let b = vec![b];
-        assert_eq!(told, [[vec![a], b.clone()].concat(), b.clone(), b.clone(), b, vec![]]);
-        assert_eq!(store.lately_forgotten(i64::MAX).unwrap(), [], "nothing is new, and a second is not over");
+        let gone = |leads: &[&(String, i64)], since_ms| Gone {
+            leads: leads.iter().map(|lead| (*lead).clone()).collect(),
+            since_ms,
+        };
+        let since = |last: i64| last - LATE_MS;
+        let expected = [
+            gone(&[&a, &b], i64::MIN),
+            // The clock was set back meanwhile.
+            gone(&[&b], since(5 + GRACE_MS)),
+            gone(&[&b], since(5 + GRACE_MS)),
+            gone(&[&b], since(5 + 2 * GRACE_MS)),
+            gone(&[], since(6 + 2 * GRACE_MS)),
+        ];
+        assert_eq!(told, expected);
+        let nothing = store.lately_forgotten(i64::MAX).unwrap();
+        assert_eq!(nothing, Gone::default(), "nothing is new, and a second is not over");
     }
 
     #[test]

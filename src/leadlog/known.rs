@@ -124,14 +124,23 @@ impl Known {
         if is_same(known, new) && known > new {
             return;
         }
-        // Two workers that write at once leave one of the two, or none where they are of two leads.
-        place.0.store(Some(Arc::new(memory)));
-        tag.store(new, Release);
+        if is_same(known, new) {
+            // Of two workers that write at once the later one's stays.
+            place.put(Arc::new(memory), |other, ours| other > ours);
+            tag.fetch_max(new, Release);
+        } else {
+            // Two that evict at once leave one of the two, or none.
+            place.0.store(Some(Arc::new(memory)));
+            tag.store(new, Release);
+        }
     }
 
-    /// Takes out the leads of which `is_gone` holds. Looks at every place.
-    pub fn forget(&self, is_gone: impl Fn(&Memory) -> bool) {
-        for (known, tag, place) in self.made().flat_map(Set::told).filter(|(known, ..)| *known != 0) {
+    /// Takes out the leads of which `is_gone` holds, of those that were scored at `since_ms` or later, in milliseconds since
+    /// 1970. Looks at every place.
+    pub fn forget(&self, since_ms: i64, is_gone: impl Fn(&Memory) -> bool) {
+        let since = time(tag(0, since_ms));
+        let is_asked = |(known, ..): &(u64, _, _)| *known != 0 && time(*known) >= since;
+        for (known, tag, place) in self.made().flat_map(Set::told).filter(is_asked) {
             match place.take() {
                 Some(memory) if !is_gone(&memory) => place.put_back(memory),
                 // What a reader has in hand comes back to a place without a tag, where nobody finds it.
@@ -205,10 +214,15 @@ impl Place {
         Some(memory)
     }
 
-    /// Puts back what was taken out, unless something later is there by now.
+    /// Puts back what was taken out. What was written meanwhile stays, but for something earlier.
     fn put_back(&self, memory: Arc<Memory>) {
+        self.put(memory, |other, ours| other >= ours);
+    }
+
+    /// Puts something there, unless what is there stays by the times of the two.
+    fn put(&self, memory: Arc<Memory>, stays: impl Fn(i64, i64) -> bool) {
         let time_ms = memory.time_ms;
-        if let Some(other) = self.0.swap(Some(memory)).filter(|other| other.time_ms >= time_ms) {
+        if let Some(other) = self.0.swap(Some(memory)).filter(|other| stays(other.time_ms, time_ms)) {
             self.0.store(Some(other));
         }
     }
@@ -314,7 +328,9 @@ mod tests {
     fn what_is_gone_is_gone_and_leaves_its_place() {
         let known = Known::new(4, Duration::from_secs(1));
         (0..4).for_each(|i| known.remember(memory(&i.to_string(), 10 + i)));
-        known.forget(|memory| *memory.lead == *"3");
+        known.forget(14, |_| true);
+        assert_eq!(known.count(), 4, "none is so late");
+        known.forget(13, |memory| *memory.lead == *"3");
         assert_eq!((known.count(), known.find("lead", "3", 10).is_none()), (3, true));
         known.remember(memory("4", 1));
         let found = (0..5).filter(|i| known.find("lead", &i.to_string(), 10).is_some());
@@ -328,7 +344,7 @@ mod tests {
         let place = &known.pages[0].get().unwrap()[0].places[0];
         let held = place.take().unwrap();
         assert!(known.find("lead", "a", 1).is_none(), "another reader does not wait for it");
-        known.forget(|_| true);
+        known.forget(1, |_| true);
         place.put_back(held);
         assert_eq!((known.count(), known.find("lead", "a", 1).is_none()), (0, true));
     }

@@ -24,7 +24,7 @@ use metrics::Gauge;
 
 use super::{
     counted::Counted,
-    forget::hash,
+    forget::{Gone, hash},
     inlet::{BATCH, Inlet},
     known::{Known, Memory},
     lines::Decoder,
@@ -363,11 +363,12 @@ impl Run {
 impl Told {
     /// Takes leads that were forgotten on request out of the table of known leads.
     fn forget(&self, store: &mut Store) -> Result<(), StoreError> {
-        let gone: HashMap<_, _> = store.lately_forgotten(now_ms())?.into_iter().collect();
-        if !gone.is_empty() {
+        let Gone { leads, since_ms } = store.lately_forgotten(now_ms())?;
+        if !leads.is_empty() {
+            let gone: HashMap<_, _> = leads.into_iter().collect();
             let is_gone =
                 |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|until| memory.time_ms <= *until);
-            self.known.forget(is_gone);
+            self.known.forget(since_ms, is_gone);
         }
         Ok(())
     }

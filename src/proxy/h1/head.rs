@@ -288,7 +288,7 @@ impl Head {
             let kept: [&[u8]; 3] = [b"host", b"content-length", b"content-type"];
             !known.iter().chain(&kept).any(|known| word.eq_ignore_ascii_case(known))
         };
-        self.words(Role::Connection).filter(is_name)
+        self.words(Role::Connection).filter(|word| !word.is_empty()).filter(is_name)
     }
 }
 
