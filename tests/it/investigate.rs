@@ -5,6 +5,7 @@ use std::{
     fs,
     path::Path,
     sync::{Arc, Mutex},
+    time::SystemTime,
 };
 
 use leadwire::{
@@ -94,6 +95,10 @@ fn a_complaint_is_answered_on_the_command_line_and_over_the_api() {
     let sidecar = Running::with(upstream.address, CONFIG, set_up);
     assert_eq!(sidecar.post(CREATE, LEAD).header("x-lead-model"), Some("lead/1"));
     let changed = r#"{"campaign__c":9.0,"contact__c":"cellular"}"#;
+    // Scores of one millisecond cannot be told apart by their time.
+    let millis = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let created = millis();
+    wait("the next millisecond", || millis() > created);
     update(&sidecar, ID, changed);
     *next.lock().unwrap() = OTHER.to_owned();
     serve(&sidecar, "2");
