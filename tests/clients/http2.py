@@ -26,7 +26,7 @@ LEAD = {"LastName": "Doe", "Company": "Acme", "age__c": 41, "campaign__c": 1, "e
 
 NODE = """
 const http2 = require('node:http2');
-const [url, path, file] = process.argv.slice(2);
+const [url, path, file] = process.argv.slice(1);
 const body = require('node:fs').readFileSync(file);
 const client = http2.connect(url);
 let open = 20;
