@@ -95,6 +95,8 @@ def scored(name, text):
 def main():
     subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    # A hundred connections come at once.
+    ThreadingHTTPServer.request_queue_size = 1024
     crm = ThreadingHTTPServer(("127.0.0.1", 0), Crm)
     threading.Thread(target=crm.serve_forever, daemon=True).start()
     wrong = []
