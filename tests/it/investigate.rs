@@ -69,6 +69,13 @@ fn update(sidecar: &Running, id: &str, body: &str) {
     assert_eq!((reply.status(), reply.header("leadwire")), (204, Some("scored")));
 }
 
+/// Scores of one millisecond cannot be told apart by their time.
+fn next_millisecond() {
+    let millis = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let now = millis();
+    wait("the next millisecond", || millis() > now);
+}
+
 /// Has another version serve, and waits until it does: another lead tells.
 fn serve(sidecar: &Running, version: &str) {
     let file = sidecar.folder.path().join("models/lead/deployment.json");
@@ -95,10 +102,7 @@ fn a_complaint_is_answered_on_the_command_line_and_over_the_api() {
     let sidecar = Running::with(upstream.address, CONFIG, set_up);
     assert_eq!(sidecar.post(CREATE, LEAD).header("x-lead-model"), Some("lead/1"));
     let changed = r#"{"campaign__c":9.0,"contact__c":"cellular"}"#;
-    // Scores of one millisecond cannot be told apart by their time.
-    let millis = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-    let created = millis();
-    wait("the next millisecond", || millis() > created);
+    next_millisecond();
     update(&sidecar, ID, changed);
     *next.lock().unwrap() = OTHER.to_owned();
     serve(&sidecar, "2");
