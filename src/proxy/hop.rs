@@ -24,7 +24,7 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = named.flat_map(|value| value.split(',')).filter_map(named_header).collect();
     let wants_trailers =
         headers.get(header::TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    for name in named.iter().filter(|name| **name != header::TE) {
+    for name in &named {
         headers.remove(name);
     }
     for name in [header::CONNECTION, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
@@ -35,16 +35,25 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// A header that a `Connection` value names. `close` and `keep-alive` name none, and what frames or routes the message
-/// is not the sender's to remove.
+/// A header that a `Connection` value names.
 fn named_header(token: &str) -> Option<HeaderName> {
-    let name = HeaderName::try_from(token.trim()).ok()?;
-    (name != "close" && !is_kept(&name)).then_some(name)
+    HeaderName::try_from(Some(token.trim()).filter(|word| names_header(word.as_bytes()))?).ok()
 }
 
-/// What `Connection` may name without a meaning.
-fn is_kept(name: &HeaderName) -> bool {
-    [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_TYPE].contains(name)
+/// Whether a word of `Connection` names a header that is to go for it. Some words belong to the connection anyway, and what frames
+/// or routes the message is not the sender's to remove.
+pub(super) fn names_header(word: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 8] = [
+        b"keep-alive",
+        b"close",
+        b"upgrade",
+        b"te",
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"transfer-encoding",
+    ];
+    !word.is_empty() && !OTHERS.iter().any(|other| word.eq_ignore_ascii_case(other))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::framing::Refusal;
-use crate::recognise::Headers;
+use crate::{proxy::hop::names_header, recognise::Headers};
 
 /// Headers that mean something to whoever passes them on; all others are [`Role::Other`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,15 +280,9 @@ impl Head {
         }
     }
 
-    /// The headers that `Connection` names beside those that belong to it anyway. What frames or routes the message is not the
-    /// sender's to remove.
+    /// The headers that `Connection` names.
     pub(super) fn named(&self) -> impl Iterator<Item = &[u8]> {
-        let is_name = |word: &&[u8]| {
-            let known: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
-            let kept: [&[u8]; 3] = [b"host", b"content-length", b"content-type"];
-            !known.iter().chain(&kept).any(|known| word.eq_ignore_ascii_case(known))
-        };
-        self.words(Role::Connection).filter(|word| !word.is_empty()).filter(is_name)
+        self.words(Role::Connection).filter(|word| names_header(word))
     }
 }
 
