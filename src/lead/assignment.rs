@@ -18,7 +18,8 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    const ALL: [KeyKind; 4] = [KeyKind::Id, KeyKind::Email, KeyKind::Phone, KeyKind::Request];
+    /// All of them, in the order of the variants.
+    pub const ALL: [KeyKind; 4] = [KeyKind::Id, KeyKind::Email, KeyKind::Phone, KeyKind::Request];
 
     /// The word in the lead log.
     pub fn as_str(self) -> &'static str {

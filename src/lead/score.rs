@@ -40,6 +40,9 @@ pub enum Grade {
 }
 
 impl Grade {
+    /// All of them, the best first.
+    pub const ALL: [Grade; 4] = [Grade::A, Grade::B, Grade::C, Grade::D];
+
     /// `"A"`, `"B"`, `"C"` or `"D"`.
     pub fn as_str(self) -> &'static str {
         match self {

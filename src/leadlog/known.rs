@@ -1,11 +1,11 @@
 //! What is known of leads from their last score: for updates, which hold only what changed, for reads, and for trends.
 //!
-//! A table of fixed size with four places for each hash: workers read and write it without a lock, and a fifth lead takes
-//! the place of the one that was scored longest ago. Forgetting is harmless: such a lead is one that was never seen.
-//!
-//! Beside each place stands a tag: a part of the lead's hash, and when it was scored. So a place is chosen without a look at
-//! what it holds, which is mostly in no cache any more. Tag and place are two words that change one after the other, so a
-//! tag is a hint: who finds something asks it whose it is.
+//! A table of fixed size with eight places for each hash, in a line of the processor's cache: a ninth lead takes the place
+//! of the one that was written longest ago. A place holds a part of the lead's hash and where in a ring of pages the rest
+//! stands ([`pages`]); it is one word, so workers read and write the table without a lock. Forgetting is harmless: such a
+//! lead is one that was never seen.
+
+mod pages;
 
 use std::{
     hash::BuildHasher,
@@ -19,77 +19,131 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_utils::atomic::AtomicCell;
+use arc_swap::ArcSwap;
 use foldhash::quality::RandomState;
 
-use super::packed::Packed;
-use crate::lead::{Assignment, Grade, LeadId, ModelId, Score, Value};
+use self::pages::{Pages, Reader, SPOT_BITS, Spot};
+use super::packed::{Packed, Part};
+use crate::lead::{Assignment, Grade, KeyKind, ModelId, Score, Value};
 
 /// Leads by model and id.
 #[derive(Debug)]
 pub struct Known {
     /// The places, made by the first lead that needs them: nobody pays for a table that is not used.
-    pages: Box<[OnceLock<Box<[Set]>>]>,
+    shelves: Box<[OnceLock<Box<[Set]>>]>,
     sets: usize,
+    pages: Arc<Pages>,
+    origins: Arc<ArcSwap<Origins>>,
     hasher: RandomState,
     age_ms: i64,
 }
 
-/// The places for one hash, in a line of the processor's cache.
+/// The places for one hash; 0 is a free one.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Set {
-    tags: [AtomicU64; WAYS],
-    places: [Place; WAYS],
-}
+struct Set([AtomicU64; WAYS]);
 
-/// Who reads takes out what it holds, and puts it back a moment later.
-#[derive(Default)]
-struct Place(AtomicCell<Option<Arc<Memory>>>);
-
-const WAYS: usize = 4;
+const WAYS: usize = 8;
 
 /// Sets that are made at once: 4 KiB.
-const PAGE: usize = 64;
+const SHELF: usize = 64;
 
-/// Bits of a tag that say when, in milliseconds since 1970: until the year 2109. The others are the hash's. A place that
-/// was never used, or whose lead was taken out, has no tag: 0.
-const TIME_BITS: u32 = 42;
+/// Bytes of the ring for each lead: a common one with twenty features takes as many.
+const EACH: usize = 192;
 
-/// How often a place is looked at that holds nothing, while its tag says otherwise: another reader has it just now.
-const LOOKS: usize = 100;
+/// How often a place is tried that others change just now.
+const TRIES: usize = 4;
 
 /// A lead as it was last scored.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// Its id.
-    pub lead: LeadId,
     /// When, in milliseconds since 1970.
     pub time_ms: i64,
-    /// The version that scored it.
-    pub model: Arc<ModelId>,
     /// The score.
     pub score: Score,
     /// The grade.
     pub grade: Grade,
+    /// The version that scored it.
+    pub model: Arc<ModelId>,
     /// The names of the features, shared by all leads of one configuration.
     pub names: Arc<[Arc<str>]>,
     /// Their values as scored, in the same order.
     pub features: Packed,
-    /// The names of values that were there, and that the log does not keep as they were. Empty unless it is the log that the
-    /// lead is known from.
-    pub unknown: Box<[Arc<str>]>,
     /// Where it fell in the experiment of that time: what a lead is created with may tell more than its later changes.
-    pub assignment: Option<Box<Assignment>>,
+    pub assignment: Option<Assignment>,
+}
+
+/// The same of one who has it at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'s> {
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// The score.
+    pub score: Score,
+    /// The grade.
+    pub grade: Grade,
+    /// The version that scored it.
+    pub model: &'s Arc<ModelId>,
+    /// The names of the features.
+    pub names: &'s Arc<[Arc<str>]>,
+    /// Their values.
+    pub features: &'s Packed,
+    /// Where it fell in an experiment.
+    pub assignment: Option<&'s Assignment>,
+}
+
+/// What many memories share: a version, and the names of its features.
+#[derive(Clone, Debug)]
+struct Origin {
+    model: Arc<ModelId>,
+    names: Arc<[Arc<str>]>,
+}
+
+/// What stands before a lead's id and its features.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    time_ms: i64,
+    score: u32,
+    /// The origin's number.
+    origin: u32,
+    /// Bytes of the lead's id, of its features, and of the experiment's name.
+    lead: u16,
+    features: u16,
+    experiment: u16,
+    bucket: u16,
+    /// Places among all grades, and among all keys of an assignment, plus one; 0 for none.
+    grade: u8,
+    key: u8,
+}
+
+/// The origins of what is known. Each has a number; there are few, for a new version or feature map makes a new one.
+#[derive(Clone, Debug, Default)]
+struct Origins {
+    all: Vec<Origin>,
+    /// The first one's number; those before it have been forgotten, with all that was known by them.
+    first: u32,
+}
+
+/// Origins that are kept.
+const ORIGINS: usize = 1_024;
+
+/// A worker's way to remember.
+#[derive(Debug)]
+pub struct Pen {
+    known: Arc<Known>,
+    pen: pages::Pen,
+    origins: arc_swap::Cache<Arc<ArcSwap<Origins>>, Arc<Origins>>,
 }
 
 impl Known {
-    /// A table for about `leads` leads, each remembered for `age`. With 0 nothing is remembered.
+    /// A table for about `leads` leads, each remembered for `age`; where they are large, for fewer. With 0 nothing is
+    /// remembered.
     pub fn new(leads: usize, age: Duration) -> Self {
         let sets = leads.div_ceil(WAYS);
-        let pages = (0..sets.div_ceil(PAGE)).map(|_| OnceLock::new()).collect();
+        let shelves = (0..sets.div_ceil(SHELF)).map(|_| OnceLock::new()).collect();
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Self { pages, sets, hasher: RandomState::default(), age_ms }
+        let pages = Arc::new(Pages::new(leads.saturating_mul(EACH)));
+        Self { shelves, sets, pages, origins: Arc::default(), hasher: RandomState::default(), age_ms }
     }
 
     /// Leads it has places for.
@@ -99,145 +153,237 @@ impl Known {
 
     /// Leads that are remembered, too old ones included. Looks at every place.
     pub fn count(&self) -> usize {
-        self.made().flat_map(|set| &set.tags).filter(|tag| tag.load(Relaxed) != 0).count()
+        let is_there = |word: u64| word != 0 && self.pages.holds(Spot::from_bits(word));
+        self.made().flat_map(|set| &set.0).filter(|place| is_there(place.load(Relaxed))).count()
+    }
+
+    /// A way to remember leads, for one worker.
+    pub fn pen(self: &Arc<Self>) -> Pen {
+        let origins = arc_swap::Cache::new(Arc::clone(&self.origins));
+        Pen { pen: pages::Pen::new(Arc::clone(&self.pages)), origins, known: Arc::clone(self) }
     }
 
     /// What a model last knew of a lead, unless that is too long ago.
-    pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Arc<Memory>> {
-        let (page, set, hash) = self.set(model, lead)?;
-        let set = self.pages.get(page)?.get()?.get(set)?;
-        let (known, _, place) = set.latest(tag(hash, 0))?;
-        // What came back to its place behind something later is not what the tag speaks of.
-        let is_it = |memory: &Arc<Memory>| memory.is(model, lead) && tag(hash, memory.time_ms) >= known;
-        let found = place.read().filter(is_it);
+    pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Memory> {
+        let (shelf, set, hash) = self.set(model, lead)?;
+        let set = self.shelves.get(shelf)?.get()?.get(set)?;
+        let words = set.0.iter().map(|place| place.load(Acquire)).filter(|word| is_of(*word, hash));
+        let read = |word| self.read(Spot::from_bits(word), (model, lead), Head::memory);
+        let found = words.filter_map(read).next();
         found.filter(|memory| now_ms.saturating_sub(memory.time_ms) <= self.age_ms)
     }
 
-    /// Remembers a lead, unless something later is known of it.
-    pub fn remember(&self, memory: Memory) {
-        let Some((page, set, hash)) = self.set(&memory.model.model, &memory.lead) else { return };
-        let made = self.pages.get(page).map(|page| page.get_or_init(new_page));
-        let Some(set) = made.and_then(|page| page.get(set)) else { return };
-        let new = tag(hash, memory.time_ms);
-        // Where it has no place yet, it takes the oldest one's.
-        let Some((known, tag, place)) = set.latest(new).or_else(|| set.oldest()) else { return };
-        if is_same(known, new) && known > new {
-            return;
-        }
-        if is_same(known, new) {
-            // Of two workers that write at once the later one's stays.
-            place.put(Arc::new(memory), |other, ours| other > ours);
-            tag.fetch_max(new, Release);
-        } else {
-            // Two that evict at once leave one of the two, or none.
-            place.0.store(Some(Arc::new(memory)));
-            tag.store(new, Release);
-        }
-    }
-
     /// Takes out the leads of which `is_gone` holds, of those that were scored at `since_ms` or later, in milliseconds since
-    /// 1970. Looks at every place.
-    pub fn forget(&self, since_ms: i64, is_gone: impl Fn(&Memory) -> bool) {
-        let since = time(tag(0, since_ms));
-        let is_asked = |(known, ..): &(u64, _, _)| *known != 0 && time(*known) >= since;
-        for (known, tag, place) in self.made().flat_map(Set::told).filter(is_asked) {
-            match place.take() {
-                Some(memory) if !is_gone(&memory) => place.put_back(memory),
-                // What a reader has in hand comes back to a place without a tag, where nobody finds it.
-                _ => _ = tag.compare_exchange(known, 0, Release, Relaxed),
+    /// 1970. It is given a lead's id, and when it was scored. Looks at every place.
+    pub fn forget(&self, since_ms: i64, is_gone: impl Fn(&str, i64) -> bool) {
+        for place in self.made().flat_map(|set| &set.0) {
+            // What is remembered from now on stays.
+            let word = place.load(Acquire);
+            let told = self.pages.read(Spot::from_bits(word), |reader| {
+                let head = Head::read(reader).filter(|head| word != 0 && head.time_ms >= since_ms)?;
+                Some((String::from_utf8(reader.bytes(head.lead.into())?).ok()?, head.time_ms))
+            });
+            if told.is_some_and(|(lead, time_ms)| is_gone(&lead, time_ms)) {
+                _ = place.compare_exchange(word, 0, Relaxed, Relaxed);
             }
         }
     }
 
     fn made(&self) -> impl Iterator<Item = &Set> {
-        self.pages.iter().filter_map(OnceLock::get).flatten()
+        self.shelves.iter().filter_map(OnceLock::get).flatten()
     }
 
-    /// The page and the set in it that a lead belongs to, and its hash; `None` in a table without places.
+    /// The shelf and the set on it that a lead belongs to, and its hash; `None` in a table without places.
     fn set(&self, model: &str, lead: &str) -> Option<(usize, usize, u64)> {
         let hash = self.hasher.hash_one((model, lead));
         let set = usize::try_from(hash.checked_rem(self.sets as u64)?).ok()?;
-        Some((set / PAGE, set % PAGE, hash))
-    }
-}
-
-fn new_page() -> Box<[Set]> {
-    (0..PAGE).map(|_| Set::default()).collect()
-}
-
-fn tag(hash: u64, time_ms: i64) -> u64 {
-    let most = (1 << TIME_BITS) - 1;
-    let time = u64::try_from(time_ms).unwrap_or(0).saturating_add(1).min(most);
-    hash & !most | time
-}
-
-/// Whether two tags are of one lead.
-fn is_same(one: u64, other: u64) -> bool {
-    one >> TIME_BITS == other >> TIME_BITS
-}
-
-fn time(tag: u64) -> u64 {
-    tag & ((1 << TIME_BITS) - 1)
-}
-
-impl Set {
-    /// The places with their tags as they are now.
-    fn told(&self) -> impl Iterator<Item = (u64, &AtomicU64, &Place)> {
-        self.tags.iter().zip(&self.places).map(|(tag, place)| (tag.load(Acquire), tag, place))
+        Some((set / SHELF, set % SHELF, hash))
     }
 
-    /// The latest with the tag of this lead.
-    fn latest(&self, wanted: u64) -> Option<(u64, &AtomicU64, &Place)> {
-        self.told().filter(|(tag, ..)| *tag != 0 && is_same(*tag, wanted)).max_by_key(|(tag, ..)| *tag)
-    }
-
-    /// The one that was scored longest ago, or that is free.
-    fn oldest(&self) -> Option<(u64, &AtomicU64, &Place)> {
-        self.told().min_by_key(|(tag, ..)| time(*tag))
-    }
-}
-
-impl Place {
-    /// Takes out what it holds. Nobody waits: where a reader has it in hand for too long, there is nothing.
-    fn take(&self) -> Option<Arc<Memory>> {
-        (0..LOOKS).find_map(|_| {
-            self.0.take().or_else(|| {
-                std::hint::spin_loop();
-                None
-            })
+    /// What `take` takes of what stands at a spot. `None` where that is another lead, or was written over.
+    fn read<T>(
+        &self,
+        spot: Spot,
+        (model, lead): (&str, &str),
+        take: impl FnOnce(Head, &mut Reader<'_>, &Origin) -> Option<T>,
+    ) -> Option<T> {
+        self.pages.read(spot, |reader| {
+            let head = Head::read(reader).filter(|head| usize::from(head.lead) == lead.len())?;
+            let origins = self.origins.load();
+            let is_it = reader.are(lead.as_bytes())?;
+            let origin = origins.get(head.origin).filter(|origin| is_it && *origin.model.model == *model)?;
+            take(head, reader, origin)
         })
     }
 
-    fn read(&self) -> Option<Arc<Memory>> {
-        let memory = self.take()?;
-        self.put_back(Arc::clone(&memory));
-        Some(memory)
-    }
-
-    /// Puts back what was taken out. What was written meanwhile stays, but for something earlier.
-    fn put_back(&self, memory: Arc<Memory>) {
-        self.put(memory, |other, ours| other >= ours);
-    }
-
-    /// Puts something there, unless what is there stays by the times of the two.
-    fn put(&self, memory: Arc<Memory>, stays: impl Fn(i64, i64) -> bool) {
-        let time_ms = memory.time_ms;
-        if let Some(other) = self.0.swap(Some(memory)).filter(|other| stays(other.time_ms, time_ms)) {
-            self.0.store(Some(other));
-        }
+    /// Gives what memories share a number.
+    fn add(&self, model: &Arc<ModelId>, names: &Arc<[Arc<str>]>) -> Option<u32> {
+        let new = Origin { model: Arc::clone(model), names: Arc::clone(names) };
+        self.origins.rcu(|origins| origins.with(&new));
+        self.origins.load().number(model, names)
     }
 }
 
-/// Not what it holds: that would have to be taken out.
-impl std::fmt::Debug for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Place")
+/// Whether a place's word may be of the lead with this hash.
+fn is_of(word: u64, hash: u64) -> bool {
+    word != 0 && word >> SPOT_BITS == hash >> SPOT_BITS
+}
+
+fn new_shelf() -> Box<[Set]> {
+    (0..SHELF).map(|_| Set::default()).collect()
+}
+
+impl Pen {
+    /// Remembers a lead, unless something later is known of it. One whose features take 16 KiB is not remembered.
+    pub fn remember(&mut self, lead: &str, seen: &Seen<'_>) {
+        let model = &*seen.model.model;
+        let Some((shelf, set, hash)) = self.known.set(model, lead) else { return };
+        let Some(spot) = self.write(lead, seen) else { return };
+        let made = self.known.shelves.get(shelf).map(|shelf| shelf.get_or_init(new_shelf));
+        let Some(set) = made.and_then(|shelf| shelf.get(set)) else { return };
+        let new = hash >> SPOT_BITS << SPOT_BITS | spot.bits();
+        for _ in 0..TRIES {
+            let Some((place, word, before)) = set.place(&self.known, (model, lead), hash) else { return };
+            let is_over = before.is_some_and(|before| before > seen.time_ms);
+            if is_over || place.compare_exchange(word, new, Release, Relaxed).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, lead: &str, seen: &Seen<'_>) -> Option<Spot> {
+        let number = self.origins.load().number(seen.model, seen.names);
+        let origin = number.or_else(|| self.known.add(seen.model, seen.names))?;
+        let experiment = seen.assignment.map_or("", |assignment| &assignment.experiment);
+        let head = Head::new(lead, seen, (origin, experiment))?;
+        self.pen.write(head.words(), &[lead.as_bytes(), seen.features.bytes(), experiment.as_bytes()])
+    }
+}
+
+impl Set {
+    /// The place of a lead and when it was scored, or else the place to take, with the word in it.
+    fn place(&self, known: &Known, lead: (&str, &str), hash: u64) -> Option<(&AtomicU64, u64, Option<i64>)> {
+        let words = || self.0.iter().map(|place| (place, place.load(Acquire)));
+        let its = words().filter(|(_, word)| is_of(*word, hash)).find_map(|(place, word)| {
+            let time_ms = known.read(Spot::from_bits(word), lead, |head, _, _| Some(head.time_ms))?;
+            Some((place, word, Some(time_ms)))
+        });
+        let age = |word: u64| if word == 0 { u64::MAX } else { known.pages.age(Spot::from_bits(word)) };
+        let oldest = || words().max_by_key(|(_, word)| age(*word));
+        its.or_else(|| oldest().map(|(place, word)| (place, word, None)))
+    }
+}
+
+impl Origins {
+    fn get(&self, number: u32) -> Option<&Origin> {
+        self.all.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The number of what is there as these very values, whatever else is equal to them.
+    fn number(&self, model: &Arc<ModelId>, names: &Arc<[Arc<str>]>) -> Option<u32> {
+        let is_it = |one: &Origin| Arc::ptr_eq(&one.model, model) && Arc::ptr_eq(&one.names, names);
+        self.numbered(self.all.iter().position(is_it)?)
+    }
+
+    /// The same with one more, which takes the number of one that is equal.
+    fn with(&self, new: &Origin) -> Self {
+        let Self { mut all, mut first } = self.clone();
+        match all.iter_mut().find(|one| one.model == new.model && one.names == new.names) {
+            Some(known) => *known = new.clone(),
+            None => all.push(new.clone()),
+        }
+        if all.len() > ORIGINS {
+            all.remove(0);
+            first += 1;
+        }
+        Self { all, first }
+    }
+
+    fn numbered(&self, place: usize) -> Option<u32> {
+        Some(self.first + u32::try_from(place).ok()?)
+    }
+}
+
+impl Head {
+    /// Words that it takes.
+    const WORDS: usize = 4;
+
+    /// `None` where a length is too great for a page.
+    fn new(lead: &str, seen: &Seen<'_>, (origin, experiment): (u32, &str)) -> Option<Self> {
+        let length = |length: usize| u16::try_from(length).ok();
+        let place = |place: Option<usize>| place.map_or(Some(0), |place| u8::try_from(place + 1).ok());
+        let key = seen.assignment.map(|assignment| assignment.key);
+        Some(Self {
+            time_ms: seen.time_ms,
+            score: seen.score.probability().to_bits(),
+            origin,
+            lead: length(lead.len())?,
+            features: length(seen.features.size())?,
+            experiment: length(experiment.len())?,
+            bucket: seen.assignment.map_or(0, |assignment| assignment.bucket),
+            grade: place(Grade::ALL.iter().position(|grade| *grade == seen.grade))?,
+            key: place(key.and_then(|key| KeyKind::ALL.iter().position(|kind| *kind == key)))?,
+        })
+    }
+
+    fn words(self) -> [u64; Self::WORDS] {
+        let lengths = [self.lead, self.features, self.experiment, self.bucket];
+        [
+            self.time_ms.cast_unsigned(),
+            u64::from(self.score) << 32 | u64::from(self.origin),
+            lengths.iter().fold(0, |word, length| word << 16 | u64::from(*length)),
+            u64::from(self.grade) << 8 | u64::from(self.key),
+        ]
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "each takes its bits out of a word")]
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let [time, score, lengths, kinds] = [reader.word()?, reader.word()?, reader.word()?, reader.word()?];
+        Some(Self {
+            time_ms: time.cast_signed(),
+            score: (score >> 32) as u32,
+            origin: score as u32,
+            lead: (lengths >> 48) as u16,
+            features: (lengths >> 32) as u16,
+            experiment: (lengths >> 16) as u16,
+            bucket: lengths as u16,
+            grade: (kinds >> 8) as u8,
+            key: kinds as u8,
+        })
+    }
+
+    /// All of a memory, by what stands behind the lead's id.
+    fn memory(self, reader: &mut Reader<'_>, origin: &Origin) -> Option<Memory> {
+        let place = |place: u8| usize::from(place).checked_sub(1);
+        let features = Packed::from(reader.bytes(self.features.into())?);
+        let experiment = String::from_utf8(reader.bytes(self.experiment.into())?).ok()?;
+        let key = place(self.key).and_then(|key| KeyKind::ALL.get(key).copied());
+        let assigned = |key| Assignment { experiment: experiment.into(), bucket: self.bucket, key };
+        Some(Memory {
+            time_ms: self.time_ms,
+            score: Score::new(f32::from_bits(self.score))?,
+            grade: *Grade::ALL.get(place(self.grade)?)?,
+            model: Arc::clone(&origin.model),
+            names: Arc::clone(&origin.names),
+            features,
+            assignment: key.map(assigned),
+        })
     }
 }
 
 impl Memory {
-    fn is(&self, model: &str, lead: &str) -> bool {
-        *self.lead == *lead && *self.model.model == *model
+    /// The same, lent.
+    pub fn seen(&self) -> Seen<'_> {
+        let Self { time_ms, score, grade, model, names, features, assignment } = self;
+        let (time_ms, score, grade) = (*time_ms, *score, *grade);
+        Seen { time_ms, score, grade, model, names, features, assignment: assignment.as_ref() }
+    }
+
+    /// The names of values that were there, and that the log does not keep as they were. None unless it is the log that
+    /// the lead is known from.
+    pub fn unknown(&self) -> impl Iterator<Item = &Arc<str>> {
+        let parts = self.names.iter().zip(self.features.parts());
+        parts.filter(|(_, part)| matches!(part, Part::Withheld)).map(|(name, _)| name)
     }
 
     /// Gives a change the values it does not speak of; what it clears stays cleared. `names` are those of `values`;
@@ -262,52 +408,109 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn memory(lead: &str, time_ms: i64) -> Memory {
+    fn memory(time_ms: i64) -> Memory {
         let id = ModelId { model: "lead".into(), version: "1".into(), digest: "ab".into() };
         Memory {
-            lead: lead.into(),
             time_ms,
-            model: Arc::new(id),
             score: Score::new(0.5).unwrap(),
-            grade: Grade::A,
+            grade: Grade::D,
+            model: Arc::new(id),
             names: ["age".into(), "job".into()].into(),
             features: Packed::new(&[Value::Number(56.0), Value::Text("chef".into())]),
-            unknown: [].into(),
             assignment: None,
         }
     }
 
+    fn table(leads: usize, age_ms: u64) -> (Arc<Known>, Pen) {
+        let known = Arc::new(Known::new(leads, Duration::from_millis(age_ms)));
+        let pen = known.pen();
+        (known, pen)
+    }
+
+    #[test]
+    fn all_of_a_lead_is_remembered() {
+        let (known, mut pen) = table(8, 100);
+        let assignment = Assignment { experiment: "2".into(), bucket: 9_999, key: KeyKind::Request };
+        let [first, second] = [
+            memory(7),
+            Memory {
+                score: Score::new(0.0).unwrap(),
+                grade: Grade::A,
+                assignment: Some(assignment),
+                ..memory(-1)
+            },
+        ];
+        let cases = [("00Q1", &first), ("", &second), ("é".repeat(4_000).leak(), &first)];
+        cases.iter().for_each(|(lead, memory)| pen.remember(lead, &memory.seen()));
+        for (lead, memory) in cases {
+            let found = known.find("lead", lead, 7).unwrap();
+            assert_eq!(format!("{found:?}"), format!("{memory:?}"), "{lead}");
+        }
+        pen.remember("00Q2", &Memory { features: Packed::from(vec![0; 16 << 10]), ..memory(1) }.seen());
+        pen.remember(&"x".repeat(1 << 16), &first.seen());
+        assert_eq!(known.count(), 3, "what is too large is not");
+    }
+
     #[test]
     fn remembers_the_latest_until_it_is_too_old() {
-        let known = Known::new(8, Duration::from_millis(100));
-        known.remember(memory("a", 20));
-        known.remember(memory("a", 10));
+        let (known, mut pen) = table(8, 100);
+        pen.remember("a", &memory(20).seen());
+        pen.remember("a", &memory(10).seen());
         let time = |model, lead, now| known.find(model, lead, now).map(|memory| memory.time_ms);
         assert_eq!(time("lead", "a", 120), Some(20));
         assert_eq!(time("lead", "a", 121), None);
         assert_eq!(time("lead", "b", 20), None);
         assert_eq!(time("deal", "a", 20), None);
+        assert_eq!(known.count(), 1);
     }
 
     #[test]
     fn a_full_table_forgets_what_is_oldest() {
-        let known = Known::new(4, Duration::from_secs(1));
-        (0..5).for_each(|i| known.remember(memory(&i.to_string(), i)));
-        let found: Vec<i64> = (0..5).filter(|i| known.find("lead", &i.to_string(), 5).is_some()).collect();
-        assert_eq!((known.capacity(), found), (4, vec![1, 2, 3, 4]));
+        let (known, mut pen) = table(8, 1_000);
+        (0..9).for_each(|i| pen.remember(&i.to_string(), &memory(i).seen()));
+        let found: Vec<i64> = (0..9).filter(|i| known.find("lead", &i.to_string(), 9).is_some()).collect();
+        assert_eq!((known.capacity(), found), (8, (1..9).collect()));
+    }
+
+    #[test]
+    fn of_large_leads_there_is_room_for_fewer() {
+        let (known, mut pen) = table(8_000, 1_000);
+        let large = Memory { features: Packed::from(vec![0; 8 << 10]), ..memory(1) };
+        (0..500).for_each(|i| pen.remember(&i.to_string(), &large.seen()));
+        let found: Vec<i32> = (0..500).filter(|i| known.find("lead", &i.to_string(), 1).is_some()).collect();
+        assert_eq!((known.count(), found), (94, (406..500).collect()), "one on each page of 1.5 MiB");
     }
 
     #[test]
     fn a_table_without_places_remembers_nothing() {
-        let known = Known::new(0, Duration::from_secs(1));
-        known.remember(memory("a", 1));
+        let (known, mut pen) = table(0, 1_000);
+        pen.remember("a", &memory(1).seen());
         assert!(known.find("lead", "a", 1).is_none());
+    }
+
+    #[test]
+    fn origins_are_few_and_the_last_ones_count() {
+        let (known, mut pen) = table(4_096, 1_000);
+        let of = |version: usize| {
+            let id =
+                ModelId { model: "lead".into(), version: version.to_string().into(), digest: "ab".into() };
+            Memory { model: Arc::new(id), ..memory(1) }
+        };
+        // The same version, loaded anew, has the same number.
+        (0..10).for_each(|i| pen.remember(&format!("same {i}"), &memory(1).seen()));
+        assert_eq!((known.origins.load().all.len(), known.count()), (1, 10));
+        (2..=ORIGINS + 1).for_each(|i| pen.remember(&i.to_string(), &of(i).seen()));
+        let version = |lead: &str| known.find("lead", lead, 1).map(|found| found.model.version.to_string());
+        assert_eq!(version("same 1"), None, "too many were served since");
+        assert_eq!((version("2").as_deref(), version("1025").as_deref()), (Some("2"), Some("1025")));
+        pen.remember("same 1", &memory(2).seen());
+        assert_eq!(version("same 1").as_deref(), Some("1"));
     }
 
     #[test]
     fn a_change_is_completed_by_name() {
         let check = |names: [&str; 2], values: [Value<'_>; 2], expected: [Value<'_>; 2]| {
-            let (names, memory) = (names.map(Arc::from).into(), memory("a", 1));
+            let (names, memory) = (names.map(Arc::from).into(), memory(1));
             let mut values = values.to_vec();
             memory.complete(&names, &mut values);
             assert_eq!(values, expected);
@@ -326,68 +529,32 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_gone_and_leaves_its_place() {
-        let known = Known::new(4, Duration::from_secs(1));
-        (0..4).for_each(|i| known.remember(memory(&i.to_string(), 10 + i)));
-        known.forget(14, |_| true);
-        assert_eq!(known.count(), 4, "none is so late");
-        known.forget(13, |memory| *memory.lead == *"3");
-        assert_eq!((known.count(), known.find("lead", "3", 10).is_none()), (3, true));
-        known.remember(memory("4", 1));
-        let found = (0..5).filter(|i| known.find("lead", &i.to_string(), 10).is_some());
-        assert_eq!(found.collect::<Vec<_>>(), [0, 1, 2, 4], "though it is older than the others");
-    }
-
-    #[test]
-    fn what_a_reader_has_in_hand_is_forgotten_too() {
-        let known = Known::new(1, Duration::from_secs(1));
-        known.remember(memory("a", 1));
-        let place = &known.pages[0].get().unwrap()[0].places[0];
-        let held = place.take().unwrap();
-        assert!(known.find("lead", "a", 1).is_none(), "another reader does not wait for it");
-        known.forget(1, |_| true);
-        place.put_back(held);
-        assert_eq!((known.count(), known.find("lead", "a", 1).is_none()), (0, true));
-    }
-
-    #[test]
-    fn what_is_written_while_a_reader_has_another_in_hand_stays() {
-        let known = Known::new(1, Duration::from_secs(1));
-        known.remember(memory("a", 1));
-        let place = &known.pages[0].get().unwrap()[0].places[0];
-        let held = place.take().unwrap();
-        known.remember(memory("a", 2));
-        place.put_back(Arc::clone(&held));
-        assert_eq!(known.find("lead", "a", 2).map(|memory| memory.time_ms), Some(2));
-        // While one reader has the later one in hand, another brings the one before it back.
-        let later = place.take().unwrap();
-        place.put_back(held);
-        assert!(known.find("lead", "a", 2).is_none(), "it is not what was remembered last");
-        place.put_back(later);
-        assert_eq!(known.find("lead", "a", 2).map(|memory| memory.time_ms), Some(2));
-    }
-
-    #[test]
-    fn a_tag_says_when_whatever_the_clock_says() {
-        let check = |earlier: i64, later: i64| assert!(time(tag(!0, earlier)) < time(tag(0, later)));
-        check(0, 1);
-        check(-5, 1);
-        check(1_790_000_000_000, 1_790_000_000_001);
-        check(1, i64::MAX);
-        assert!(is_same(tag(7 << TIME_BITS, i64::MAX), tag(7 << TIME_BITS, i64::MIN)));
-        assert!(!is_same(tag(7 << TIME_BITS, 1), tag(6 << TIME_BITS, 1)));
+        let (known, mut pen) = table(8, 1_000);
+        (0..8).for_each(|i| pen.remember(&i.to_string(), &memory(10 + i).seen()));
+        known.forget(18, |_, _| true);
+        assert_eq!(known.count(), 8, "none is so late");
+        known.forget(13, |lead, time_ms| lead == "3" && time_ms == 13);
+        assert_eq!((known.count(), known.find("lead", "3", 10).is_none()), (7, true));
+        pen.remember("8", &memory(1).seen());
+        let found = (0..9).filter(|i| known.find("lead", &i.to_string(), 10).is_some());
+        assert_eq!(found.collect::<Vec<_>>(), [0, 1, 2, 4, 5, 6, 7, 8], "though it is older than the others");
     }
 
     #[test]
     fn workers_share_it_without_waiting() {
-        let known = Known::new(64, Duration::from_secs(1));
+        let known = Arc::new(Known::new(64, Duration::from_secs(1)));
         std::thread::scope(|scope| {
             for worker in 0..4 {
                 let known = &known;
                 scope.spawn(move || {
+                    let mut pen = known.pen();
                     for i in 0..2_000 {
-                        known.remember(memory(&((i * 7 + worker) % 100).to_string(), i));
-                        if let Some(found) = known.find("lead", &(i % 100).to_string(), i) {
-                            assert_eq!(*found.lead, *(i % 100).to_string());
+                        let lead = ((i * 7 + worker) % 100).to_string();
+                        let features = Packed::new(&[Value::Text(lead.as_str().into())]);
+                        pen.remember(&lead, &Memory { features, ..memory(i) }.seen());
+                        let lead = (i % 100).to_string();
+                        if let Some(found) = known.find("lead", &lead, i) {
+                            assert_eq!(found.features.values().next(), Some(Value::Text(lead.into())));
                         }
                     }
                 });

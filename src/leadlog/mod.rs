@@ -48,7 +48,7 @@ pub use self::{
     feedback::{FeedbackCount, StoredFeedback},
     flat::{FlatError, read_features},
     history::{GivenShadow, Scoring, ToldOutcome},
-    known::{Known, Memory},
+    known::{Known, Memory, Pen, Seen},
     packed::Packed,
     private::Rules,
     queue::{CAPACITY, Queue, Sender},

@@ -58,7 +58,7 @@ impl Packed {
     }
 
     /// The same of an object that has been read. A null is what the log may not keep.
-    pub(super) fn of_json(object: &serde_json::Map<String, serde_json::Value>, names: &[Arc<str>]) -> Self {
+    pub(crate) fn of_json(object: &serde_json::Map<String, serde_json::Value>, names: &[Arc<str>]) -> Self {
         let mut bytes = Vec::new();
         for name in names {
             let part = match object.get(&**name) {
@@ -75,22 +75,22 @@ impl Packed {
         Self(bytes.into())
     }
 
-    /// The names, out of `names`, of values that are not known as they were: withheld or hashed. With the values without
-    /// the hashes.
-    pub(super) fn known(self, names: &[Arc<str>]) -> (Self, Box<[Arc<str>]>) {
-        let is_unknown = |part: &Part<'_>| match part {
-            Part::Withheld => true,
+    /// The values as far as they are known as they were: a hash is withheld.
+    pub(super) fn known(self) -> Self {
+        let is_hashed = |part: &Part<'_>| match part {
             Part::Text(text) => std::str::from_utf8(text).is_ok_and(is_hash),
             _ => false,
         };
-        let parts = names.iter().zip(self.parts());
-        let unknown: Box<[Arc<str>]> =
-            parts.filter(|(_, part)| is_unknown(part)).map(|(name, _)| Arc::clone(name)).collect();
-        if unknown.is_empty() {
-            return (self, unknown);
+        if !self.parts().any(|part| is_hashed(&part)) {
+            return self;
         }
-        let known = |_, part: Part<'_>| if is_unknown(&part) { Kept::Nothing } else { Kept::Same };
-        (self.map(names.iter(), known), unknown)
+        let known = |(), part: Part<'_>| if is_hashed(&part) { Kept::Nothing } else { Kept::Same };
+        self.map(std::iter::repeat(()), known)
+    }
+
+    /// As it is packed.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Its length in bytes.
@@ -145,6 +145,13 @@ impl Packed {
             rest = after;
             Some(part)
         })
+    }
+}
+
+/// What another's [`Packed::bytes`] were.
+impl From<Vec<u8>> for Packed {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
     }
 }
 

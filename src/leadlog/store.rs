@@ -269,7 +269,11 @@ impl Store {
     }
 
     /// The last scores in the log, at most `most`, in the order in which the workers remembered them.
-    pub(super) fn recall(&self, most: usize, names: &Arc<[Arc<str>]>) -> Result<Vec<Memory>, StoreError> {
+    pub(super) fn recall(
+        &self,
+        most: usize,
+        names: &Arc<[Arc<str>]>,
+    ) -> Result<Vec<(String, Memory)>, StoreError> {
         let mut statement = self.connection.prepare(
             "SELECT time_ms, lead, model, version, digest, features, score, grade, experiment, bucket, key
              FROM scores WHERE lead IS NOT NULL ORDER BY seq DESC LIMIT ?1",
@@ -291,23 +295,13 @@ impl Store {
                 Some((Packed::from_json(&features, names)?, Score::new(score as f32)?, Grade::parse(&grade)?))
             };
             let Some((features, score, grade)) = read() else { return Ok(None) };
-            let (features, unknown) = features.known(names);
-            let lead = row.get::<_, String>(1)?.into();
             let (experiment, bucket, key) = (row.get(8)?, row.get(9)?, row.get(10)?);
-            let assignment = recalled(experiment, bucket, key, &mut experiments).map(Box::new);
-            Ok(Some(Memory {
-                lead,
-                time_ms: row.get(0)?,
-                model,
-                score,
-                grade,
-                names: names.clone(),
-                features,
-                unknown,
-                assignment,
-            }))
+            let assignment = recalled(experiment, bucket, key, &mut experiments);
+            let (features, names) = (features.known(), names.clone());
+            let memory = Memory { time_ms: row.get(0)?, model, score, grade, names, features, assignment };
+            Ok(Some((row.get(1)?, memory)))
         })?;
-        let memories: Vec<Option<Memory>> = rows.collect::<Result<_, _>>()?;
+        let memories: Vec<Option<(String, Memory)>> = rows.collect::<Result<_, _>>()?;
         Ok(memories.into_iter().rev().flatten().collect())
     }
 
@@ -632,7 +626,7 @@ mod tests {
             (1, 0.5, &None, None)
         );
         let known = store.recall(9, &["age".into()].into()).unwrap();
-        assert_eq!((known.len(), known[0].assignment.clone()), (1, None));
+        assert_eq!((known.len(), known[0].1.assignment.clone()), (1, None));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
     counted::Counted,
     forget::{Gone, hash},
     inlet::{BATCH, Inlet},
-    known::{Known, Memory},
+    known::Known,
     lines::Decoder,
     private::Rules,
     queue::Queue,
@@ -367,15 +367,16 @@ impl Told {
         if !leads.is_empty() {
             let gone: HashMap<_, _> = leads.into_iter().collect();
             let is_gone =
-                |memory: &Memory| gone.get(&hash(&memory.lead)).is_some_and(|until| memory.time_ms <= *until);
+                |lead: &str, time_ms: i64| gone.get(&hash(lead)).is_some_and(|until| time_ms <= *until);
             self.known.forget(since_ms, is_gone);
         }
         Ok(())
     }
 
     fn recall(&self, store: &Store) -> Result<(), StoreError> {
-        for memory in store.recall(self.known.capacity(), &self.names)? {
-            self.known.remember(memory);
+        let mut pen = self.known.pen();
+        for (lead, memory) in store.recall(self.known.capacity(), &self.names)? {
+            pen.remember(&lead, &memory.seen());
         }
         self.unmatched.set(store.unmatched()? as f64);
         Ok(())
@@ -526,7 +527,7 @@ mod tests {
         store.write(&entries).unwrap();
         let names = told().names;
         let times = |most| -> Vec<i64> {
-            store.recall(most, &names).unwrap().iter().map(|memory| memory.time_ms).collect()
+            store.recall(most, &names).unwrap().iter().map(|(_, memory)| memory.time_ms).collect()
         };
         assert_eq!((times(6), times(2)), (vec![1, 2, 3, 4, 5, 5], vec![5, 5]));
         let known = Arc::new(Known::new(4, Duration::from_secs(1)));
@@ -773,6 +774,9 @@ mod tests {
         drop(Writer::start(folder.path(), queue, told.clone()).unwrap());
         let found = told.known.find("lead", "a", 2).unwrap();
         let values: Vec<Value<'_>> = found.features.values().collect();
-        assert_eq!((values, &*found.unknown), (vec![Value::Missing], &["age".into()][..]));
+        assert_eq!(
+            (values, found.unknown().collect::<Vec<_>>()),
+            (vec![Value::Missing], vec![&"age".into()])
+        );
     }
 }

@@ -6,7 +6,6 @@
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
     time::Instant,
 };
 
@@ -106,7 +105,7 @@ impl Judge<'_> {
         let (now, features) = (now_ms(), self.snapshot.names.len());
         for (lead, values) in leads.iter_mut().zip(values) {
             let known = lead.id.as_deref().and_then(|id| self.known.find(&slots.champion.id.model, id, now));
-            let before = known.as_ref().and_then(|memory| memory.assignment.as_deref());
+            let before = known.as_ref().and_then(|memory| memory.assignment.as_ref());
             let text = |place: usize| match values.get(features + place) {
                 Some(Value::Text(text)) => Some(&**text),
                 _ => None,
@@ -180,7 +179,7 @@ impl Judge<'_> {
 
     fn alone(&mut self, model: &Bound, lead: &mut Judged, values: &[Value<'_>]) -> Result<(), Skip> {
         let memory = self.memory(model, lead);
-        let values = self.whole(model, memory.as_deref(), values)?;
+        let values = self.whole(model, memory.as_ref(), values)?;
         let scored = model.blamed(|| -> Result<Scored, Skip> {
             let network = &model.version.model;
             let scored = network.score(|index| model.value(&values, index), &mut self.scratch.score);
@@ -216,7 +215,7 @@ impl Judge<'_> {
                 return first_skip;
             }
             let memory = self.memory(model, lead);
-            match self.whole(model, memory.as_deref(), values) {
+            match self.whole(model, memory.as_ref(), values) {
                 Err(skip) => {
                     lead.unfit = Some(skip);
                     first_skip = first_skip.or(Some(skip));
@@ -246,7 +245,7 @@ impl Judge<'_> {
     }
 
     /// What is known of a lead whose id the request holds; its last score is noted.
-    fn memory(&self, model: &Bound, lead: &mut Judged) -> Option<Arc<Memory>> {
+    fn memory(&self, model: &Bound, lead: &mut Judged) -> Option<Memory> {
         let memory = self.known.find(&model.id.model, lead.id.as_deref()?, now_ms())?;
         lead.previous = Some(memory.score);
         Some(memory)
@@ -287,12 +286,10 @@ impl Judge<'_> {
     /// Whether the model reads what the lead had when it was last scored, and what the lead log did not keep.
     fn lacks(&self, model: &Bound, memory: &Memory, values: &[Value<'_>]) -> bool {
         // Mostly all is known: only what a restart took is not.
-        !memory.unknown.is_empty()
-            && self.snapshot.names.iter().enumerate().any(|(place, name)| {
-                matches!(values.get(place), Some(Value::Missing))
-                    && memory.unknown.contains(name)
-                    && model.reads(place)
-            })
+        memory.unknown().any(|name| {
+            let place = self.snapshot.names.iter().position(|other| other == name);
+            place.is_some_and(|place| matches!(values.get(place), Some(Value::Missing)) && model.reads(place))
+        })
     }
 }
 
@@ -368,6 +365,7 @@ mod tests {
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},
         path::Path,
+        sync::Arc,
         time::Duration,
     };
 
@@ -634,7 +632,7 @@ mod tests {
     fn a_lead_is_told_by_its_id_its_address_its_number_and_else_by_the_request() {
         let root = tempfile::tempdir().unwrap();
         let snapshot = on_trial(root.path(), 0.25, 50.0, &Guards::default());
-        let known = Known::new(8, Duration::from_secs(60));
+        let known = Arc::new(Known::new(8, Duration::from_secs(60)));
         let place = |id: Option<&str>, email: &str, phone: &str, request: Option<&str>| {
             let mut headers = HeaderMap::new();
             request.map(|id| headers.insert("x-request-id", id.parse().unwrap()));
@@ -669,17 +667,16 @@ mod tests {
         // What is remembered of the same experiment holds.
         let remember = |experiment: &str| {
             let (bucket, key) = (4_321, KeyKind::Email);
-            known.remember(Memory {
-                lead: "L7".into(),
+            let memory = Memory {
                 time_ms: now_ms(),
                 model: snapshot.models[0].champion.id.clone(),
                 score: crate::lead::Score::new(0.5).unwrap(),
                 grade: crate::lead::Grade::A,
                 names: snapshot.names.clone(),
                 features: Packed::new(&[]),
-                unknown: [].into(),
-                assignment: Some(Box::new(Assignment { experiment: experiment.into(), bucket, key })),
-            });
+                assignment: Some(Assignment { experiment: experiment.into(), bucket, key }),
+            };
+            known.pen().remember("L7", &memory.seen());
         };
         remember("2");
         assert_eq!(place(Some("L7"), email, phone, None), (KeyKind::Email, 4_321));
@@ -723,21 +720,23 @@ mod tests {
         let values = |given: &str| -> Vec<Value<'_>> {
             snapshot.names.iter().map(|name| value(name, given).into_owned()).collect()
         };
-        let told: Vec<Value<'_>> = snapshot
-            .names
-            .iter()
-            .map(|name| if **name == *"age" { Value::Missing } else { Value::Number(1.0) })
-            .collect();
-        let memory = |unknown: &str| Memory {
-            lead: "00Q1".into(),
-            time_ms: now_ms(),
-            model: model.id.clone(),
-            score: crate::lead::Score::new(0.5).unwrap(),
-            grade: crate::lead::Grade::A,
-            names: snapshot.names.clone(),
-            features: Packed::new(&told),
-            unknown: [unknown.into()].into(),
-            assignment: None,
+        // In the age's place stands what was withheld.
+        let memory = |unknown: &str| {
+            let name = |name: &Arc<str>| if **name == *"age" { unknown.into() } else { Arc::clone(name) };
+            let names: Arc<[Arc<str>]> = snapshot.names.iter().map(name).collect();
+            let value = |name: &Arc<str>| {
+                (name.to_string(), if **name == *unknown { serde_json::Value::Null } else { 1.into() })
+            };
+            let told: serde_json::Map<_, _> = names.iter().map(value).collect();
+            Memory {
+                time_ms: now_ms(),
+                model: model.id.clone(),
+                score: crate::lead::Score::new(0.5).unwrap(),
+                grade: crate::lead::Grade::A,
+                features: Packed::of_json(&told, &names),
+                names,
+                assignment: None,
+            }
         };
         let check = |unknown: &str, given: &str, expected: Option<Skip>| {
             let (memory, values) = (memory(unknown), values(given));

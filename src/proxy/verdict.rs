@@ -24,6 +24,7 @@ use crate::{
     lead::{ArmOutcome, LeadId, Skip, Spot},
     leadlog::{
         AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, Memory, OutcomeRecord, ScoreRecord,
+        Seen,
     },
     recognise::{Answer, At, Doc, Kind},
     telemetry::{RequestOutcome, Stage, now_ms},
@@ -128,7 +129,7 @@ impl Verdict<'_> {
             let memory = self.worker.known.find(&route.model, &record.id, now)?;
             Some((Place { from: Some(record.at), item: record.item }, memory))
         });
-        let known: Vec<(Place, Arc<Memory>)> = known.collect();
+        let known: Vec<(Place, Memory)> = known.collect();
         if known.is_empty() {
             return Outcome { skip: heard.unread, ..Outcome::default() };
         }
@@ -224,18 +225,17 @@ impl Verdict<'_> {
             let features = features.clone();
             self.worker.shadows.push(ShadowJob { slots, time_ms, lead, arm, scored: *scored, features });
         }
-        if let Some(id) = id.clone() {
-            self.worker.known.remember(Memory {
-                lead: id,
+        if let Some(id) = &id {
+            let seen = Seen {
                 time_ms,
-                model: Arc::clone(&model.id),
                 score: scored.score,
                 grade: scored.grade,
-                names: Arc::clone(&self.snapshot.names),
-                features: features.clone(),
-                unknown: [].into(),
-                assignment: lead.exposure.as_ref().map(|exposure| Box::new(exposure.assignment.clone())),
-            });
+                model: &model.id,
+                names: &self.snapshot.names,
+                features,
+                assignment: lead.exposure.as_ref().map(|exposure| &exposure.assignment),
+            };
+            self.worker.pen.borrow_mut().remember(id, &seen);
         }
         let exposure = lead.exposure.clone();
         let fell = exposure.as_ref().filter(|exposure| exposure.arm != lead.arm).map(|_| lead.outcome);

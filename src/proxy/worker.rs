@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config::Limits,
-    leadlog::{Known, Queue, Sender},
+    leadlog::{Known, Pen, Queue, Sender},
     telemetry::{ConnectionMetrics, HandshakeMetrics, Latency, StageRecorder, UpstreamMetrics},
 };
 
@@ -146,6 +146,7 @@ pub(super) struct Worker {
     pub(super) stages: RefCell<StageRecorder>,
     pub(super) log: Sender,
     pub(super) known: Arc<Known>,
+    pub(super) pen: RefCell<Pen>,
     pub(super) shadows: Shadows,
     pub(super) connections: Rc<Connections>,
     pub(super) handshakes: HandshakeMetrics,
@@ -174,6 +175,7 @@ impl Worker {
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),
             known: shared.known.clone(),
+            pen: RefCell::new(shared.known.pen()),
             shadows: shared.shadows.clone(),
             connections: Rc::new(Connections::new(shared.connections.clone())),
             handshakes: shared.handshakes.clone(),
