@@ -63,12 +63,23 @@ pub fn headers(targets: &[HeaderTarget], given: &[Given<'_>]) -> Vec<(HeaderName
 
 fn alone(field: Field, given: &Given<'_>) -> Option<HeaderValue> {
     match field {
-        Field::Points => Some(HeaderValue::from(u16::from(given.score.points()))),
+        Field::Points => Some(HeaderValue::from_static(points(given.score.points()))),
         Field::Grade => Some(HeaderValue::from_static(given.grade.as_str())),
         Field::Trend => given.trend.map(|trend| HeaderValue::from_static(trend.as_str())),
         // Model names are checked when they load; one that fits no header is left out.
         field => HeaderValue::try_from(text(field, given)?).ok(),
     }
+}
+
+/// 0..=100 as text that nobody has to make.
+fn points(points: u8) -> &'static str {
+    const PAIRS: &str = concat!(
+        "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849",
+        "5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899",
+    );
+    let end = usize::from(points) * 2 + 2;
+    let start = end - if points < 10 { 1 } else { 2 };
+    PAIRS.get(start..end).unwrap_or("100")
 }
 
 fn together(field: Field, given: &[Given<'_>]) -> Option<HeaderValue> {
@@ -97,6 +108,11 @@ fn text(field: Field, given: &Given<'_>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::lead::{Grade, ModelId, Score, Trend};
+
+    #[test]
+    fn points_are_written_as_they_display() {
+        (0..=100).for_each(|n| assert_eq!(points(n), n.to_string()));
+    }
 
     #[test]
     fn spoofed_headers_go_and_ours_come() {

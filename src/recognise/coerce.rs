@@ -24,13 +24,24 @@ pub fn read<'a>(doc: Doc<'a, '_>, at: At, kind: FeatureType) -> Result<Value<'a>
 /// The form that nearly all values have, where there is a value. `None` takes a closer look.
 #[inline(always)]
 pub(super) fn plain<'a>(doc: Doc<'a, '_>, node: &Node, kind: FeatureType) -> Option<Value<'a>> {
-    match (kind, node.kind) {
-        (FeatureType::Number, Kind::Number) => short_decimal(doc, node).map(Value::Number),
-        (FeatureType::Category, Kind::String) if !node.escaped && node.start < node.end => {
-            Some(Value::Text(Cow::Borrowed(doc.raw(node))))
-        }
-        _ => None,
+    match kind {
+        FeatureType::Number => plain_number(doc, node).map(Value::Number),
+        FeatureType::Category => plain_text(doc, node).map(|text| Value::Text(Cow::Borrowed(text))),
+        FeatureType::Boolean => None,
     }
+}
+
+/// A number of few digits.
+#[inline(always)]
+pub(super) fn plain_number(doc: Doc<'_, '_>, node: &Node) -> Option<f64> {
+    if node.kind == Kind::Number { short_decimal(doc, node) } else { None }
+}
+
+/// A text that stands as it is.
+#[inline(always)]
+pub(super) fn plain_text<'a>(doc: Doc<'a, '_>, node: &Node) -> Option<&'a str> {
+    let is_plain = node.kind == Kind::String && !node.escaped && node.start < node.end;
+    is_plain.then(|| doc.raw(node))
 }
 
 /// The forms that are less common.

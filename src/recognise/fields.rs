@@ -4,6 +4,8 @@
 //! The pointers of all features form a tree of keys. Each member of the object is looked up in it once, so the cost
 //! grows with the size of the body and not with the number of features.
 
+use std::borrow::Cow;
+
 use super::{
     coerce,
     doc::{At, Doc, Duplicate, array_index},
@@ -95,14 +97,15 @@ impl Fields {
             scratch.of = of;
         }
         let mut result = Ok(());
-        let read = |(reading, first): (&Reading, &At)| {
-            let other = || reading.read(doc, &scratch.found);
-            reading.plain(doc, *first).map_or_else(other, Ok).unwrap_or_else(|duplicate| {
-                result = Err(duplicate);
-                Value::Missing
-            })
-        };
-        values.extend(self.features.iter().zip(&scratch.first).map(read));
+        values.reserve(self.features.len());
+        for (reading, first) in self.features.iter().zip(&scratch.first) {
+            if !reading.plain(doc, *first, values) {
+                values.push(reading.read(doc, &scratch.found).unwrap_or_else(|duplicate| {
+                    result = Err(duplicate);
+                    Value::Missing
+                }));
+            }
+        }
         result
     }
 }
@@ -165,16 +168,34 @@ impl Reading {
         found.find(|at| *at != 0).unwrap_or_default()
     }
 
-    /// The first value, where it has the form of nearly all. What is not there is missing.
+    /// Appends the first value, where it has the form of nearly all; whether it had. What is not there is missing. Each kind
+    /// is appended where it is told, so that no value is put together first and then moved.
     #[inline(always)]
-    fn plain<'a>(&self, doc: Doc<'a, '_>, first: At) -> Option<Value<'a>> {
+    fn plain<'a>(&self, doc: Doc<'a, '_>, first: At, values: &mut Vec<Value<'a>>) -> bool {
         if first == 0 {
-            return Some(Value::Missing);
+            values.push(Value::Missing);
+            return true;
         }
-        let value = coerce::plain(doc, doc.node(first)?, self.kind)?;
-        match self.derive {
-            None => Some(value),
-            Some(derive) => Some(coerce::derived(value, derive)).filter(|value| !value.is_missing()),
+        let Some(node) = doc.node(first) else { return false };
+        match (self.derive, self.kind) {
+            (None, FeatureType::Number) => {
+                let number = coerce::plain_number(doc, node);
+                number.into_iter().for_each(|number| values.push(Value::Number(number)));
+                number.is_some()
+            }
+            (None, FeatureType::Category) => {
+                let text = coerce::plain_text(doc, node);
+                text.into_iter().for_each(|text| values.push(Value::Text(Cow::Borrowed(text))));
+                text.is_some()
+            }
+            (Some(derive), _) => {
+                let value = coerce::plain(doc, node, self.kind).map(|value| coerce::derived(value, derive));
+                let value = value.filter(|value| !value.is_missing());
+                let is_there = value.is_some();
+                values.extend(value);
+                is_there
+            }
+            (None, FeatureType::Boolean) => false,
         }
     }
 
@@ -230,8 +251,6 @@ impl Branch {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use super::{super::scan::Tape, *};
     use crate::config::{Logged, Pointer};
 

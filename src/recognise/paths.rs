@@ -82,7 +82,12 @@ impl<'p> Iterator for Parts<'p> {
 
 /// What stands between two literals. A name stands for something.
 fn named<'p>(part: &'p str, before: &str, after: &str) -> Option<&'p str> {
-    part.strip_prefix(before)?.strip_suffix(after).filter(|value| !value.is_empty())
+    // Both are mostly a letter or nothing, which is over before a comparison of memory has begun.
+    let is_same = |(one, other): (u8, u8)| one == other;
+    let begins = part.len() >= before.len() && part.bytes().zip(before.bytes()).all(is_same);
+    let rest = part.get(before.len()..).filter(|_| begins)?;
+    let ends = rest.len() > after.len() && rest.bytes().rev().zip(after.bytes().rev()).all(is_same);
+    rest.get(..rest.len() - after.len()).filter(|_| ends)
 }
 
 /// What stands under every template.
