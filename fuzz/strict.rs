@@ -16,8 +16,8 @@ pub struct Message {
 /// What was read and how many bytes it took; `None` where more are needed; or what is wrong.
 pub type Read<T> = Result<Option<(T, usize)>, &'static str>;
 
-/// A length beyond this is no length.
-const LONGEST: usize = 1 << 40;
+/// A length beyond this is no length: who counts in signed numbers would read another.
+const LONGEST: usize = usize::MAX / 2;
 
 impl Message {
     /// The values of a header, whatever the name's case.

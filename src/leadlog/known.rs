@@ -49,7 +49,7 @@ const WAYS: usize = 8;
 const SHELF: usize = 64;
 
 /// Bytes of the ring for each lead: a common one with twenty features takes as many.
-const EACH: usize = 192;
+const EACH: usize = 160;
 
 /// How often a place is tried that others change just now.
 const TRIES: usize = 4;
@@ -234,7 +234,7 @@ fn new_shelf() -> Box<[Set]> {
 }
 
 impl Pen {
-    /// Remembers a lead, unless something later is known of it. One whose features take 16 KiB is not remembered.
+    /// Remembers a lead, unless something later is known of it. One whose features take 14 KiB is not remembered.
     pub fn remember(&mut self, lead: &str, seen: &Seen<'_>) {
         let model = &*seen.model.model;
         let Some((shelf, set, hash)) = self.known.set(model, lead) else { return };
@@ -446,7 +446,7 @@ mod tests {
             let found = known.find("lead", lead, 7).unwrap();
             assert_eq!(format!("{found:?}"), format!("{memory:?}"), "{lead}");
         }
-        pen.remember("00Q2", &Memory { features: Packed::from(vec![0; 16 << 10]), ..memory(1) }.seen());
+        pen.remember("00Q2", &Memory { features: Packed::from(vec![0; 14 << 10]), ..memory(1) }.seen());
         pen.remember(&"x".repeat(1 << 16), &first.seen());
         assert_eq!(known.count(), 3, "what is too large is not");
     }
@@ -478,7 +478,7 @@ mod tests {
         let large = Memory { features: Packed::from(vec![0; 8 << 10]), ..memory(1) };
         (0..500).for_each(|i| pen.remember(&i.to_string(), &large.seen()));
         let found: Vec<i32> = (0..500).filter(|i| known.find("lead", &i.to_string(), 1).is_some()).collect();
-        assert_eq!((known.count(), found), (94, (406..500).collect()), "one on each page of 1.5 MiB");
+        assert_eq!((known.count(), found), (90, (410..500).collect()), "one on each page of 1.2 MiB");
     }
 
     #[test]

@@ -15,6 +15,8 @@ const TEXT: u8 = 2;
 const NO: u8 = 3;
 const YES: u8 = 4;
 const WITHHELD: u8 = 5;
+/// A whole number of two bytes, as most are.
+const SMALL: u8 = 6;
 
 /// Longest text in bytes.
 const MAX_TEXT: usize = 256;
@@ -32,10 +34,7 @@ impl Packed {
         for value in values {
             match value {
                 Value::Missing | Value::Cleared => bytes.push(MISSING),
-                Value::Number(number) => {
-                    let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
-                    bytes.extend_from_slice(&[NUMBER, a, b, c, d, e, f, g, h]);
-                }
+                Value::Number(number) => push_number(*number, bytes),
                 Value::Text(text) => {
                     let text = cut(text).as_bytes();
                     // In range after the cut.
@@ -132,6 +131,10 @@ impl Packed {
                     let (bytes, after) = after.split_first_chunk::<8>()?;
                     (Part::Number(f64::from_le_bytes(*bytes)), after)
                 }
+                SMALL => {
+                    let (bytes, after) = after.split_first_chunk::<2>()?;
+                    (Part::Number(i16::from_le_bytes(*bytes).into()), after)
+                }
                 TEXT => {
                     let (length, after) = after.split_first_chunk::<2>()?;
                     let (bytes, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
@@ -179,13 +182,23 @@ pub(super) enum Part<'p> {
     Withheld,
 }
 
+#[inline(always)]
+fn push_number(number: f64, bytes: &mut Vec<u8>) {
+    let small = number as i16;
+    // By their bits, since a zero may be negative.
+    if f64::from(small).to_bits() == number.to_bits() {
+        let [low, high] = small.to_le_bytes();
+        bytes.extend_from_slice(&[SMALL, low, high]);
+    } else {
+        let [a, b, c, d, e, f, g, h] = number.to_le_bytes();
+        bytes.extend_from_slice(&[NUMBER, a, b, c, d, e, f, g, h]);
+    }
+}
+
 fn push_part(part: Part<'_>, bytes: &mut Vec<u8>) {
     match part {
         Part::Missing => bytes.push(MISSING),
-        Part::Number(number) => {
-            bytes.push(NUMBER);
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
+        Part::Number(number) => push_number(number, bytes),
         Part::Text(text) => {
             // It was cut when it was packed.
             let [low, high] = (text.len() as u16).to_le_bytes();
@@ -200,6 +213,19 @@ fn push_part(part: Part<'_>, bytes: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_come_out_to_the_bit() {
+        let check = |number: f64, size: usize| {
+            let packed = Packed::new(&[Value::Number(number)]);
+            let Some(Value::Number(out)) = packed.values().next() else { panic!("{packed:?}") };
+            assert_eq!((out.to_bits(), packed.size()), (number.to_bits(), size), "{number}");
+        };
+        [0.0, 1.0, -1.0, 32_767.0, -32_768.0].into_iter().for_each(|number| check(number, 3));
+        [-0.0, 0.5, 32_768.0, -32_769.0, 1e300, f64::MIN_POSITIVE]
+            .into_iter()
+            .for_each(|number| check(number, 9));
+    }
 
     #[test]
     fn what_is_packed_comes_out_again() {

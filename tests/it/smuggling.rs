@@ -83,6 +83,11 @@ fn requests() -> Vec<(&'static str, &'static str, Fate)> {
         ("a length in hex", "POST / HTTP/1.1\nHost: a\nContent-Length: 0x5\n\nhello", Refused),
         ("an empty length", "POST / HTTP/1.1\nHost: a\nContent-Length:\n\nhello", Refused),
         (
+            "a length beyond 63 bits",
+            "POST / HTTP/1.1\nHost: a\nContent-Length: 9223372036854775808\n\nhello",
+            Refused,
+        ),
+        (
             "a length beyond 64 bits",
             "POST / HTTP/1.1\nHost: a\nContent-Length: 18446744073709551621\n\nhello",
             Refused,

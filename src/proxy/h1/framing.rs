@@ -82,6 +82,9 @@ impl Framing {
     }
 }
 
+/// The longest body. Whoever behind counts in signed numbers of 64 bits would read a longer one otherwise.
+const LONGEST: u64 = i64::MAX.cast_unsigned();
+
 /// The length that is said, once or several times alike.
 fn length(head: &Head) -> Result<Option<u64>, Refusal> {
     let mut length = None;
@@ -91,7 +94,7 @@ fn length(head: &Head) -> Result<Option<u64>, Refusal> {
             Some(said) => said,
             None => alike(value).ok_or(Refusal::Framing)?,
         };
-        if length.replace(said).is_some_and(|before| before != said) {
+        if said > LONGEST || length.replace(said).is_some_and(|before| before != said) {
             return Err(Refusal::Framing);
         }
     }
