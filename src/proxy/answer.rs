@@ -10,9 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header, response::Parts
 
 use super::{
     body::{Body, Read},
-    expiry::Expiry,
     h1::Head,
     inspect::Judged,
+    worker::Worker,
 };
 use crate::{
     config::Limits,
@@ -29,11 +29,21 @@ pub(super) struct Heard<'h> {
     /// The CRM's headers, where `parts` hold only those that are added.
     said: Option<Said<'h>>,
     pub(super) body: Body,
-    /// What was read of the body, where it could be; `tape` is its scan.
-    json: Option<Json>,
-    tape: Tape,
+    /// The body, where it could be read.
+    slate: Slate,
+    /// Whether what stands there is the body, without its codings. JSON that was made of one is read and never written to.
+    /// `None` where nothing stands there.
+    is_body: Option<bool>,
     /// Why the body was not read, where that was asked for.
     pub(super) unread: Option<Skip>,
+}
+
+impl Slate {
+    /// Without memory that only an unusually large body needs.
+    fn trimmed(self) -> Self {
+        const KEPT: usize = 64 << 10;
+        if self.text.capacity() > KEPT { Self::default() } else { self }
+    }
 }
 
 /// The head of an answer in HTTP/1 as it came. Headers of the connection are none of its.
@@ -48,11 +58,12 @@ impl Headers for Said<'_> {
     }
 }
 
-/// A body that was read whole, as JSON. Text is copied, which takes less than to look once more whether bytes are text.
-struct Json {
+/// What an answer's JSON is read from, and its scan; a worker uses it again. Text is copied, which takes less than to look
+/// once more whether bytes are text.
+#[derive(Debug, Default)]
+pub(super) struct Slate {
     text: String,
-    /// It is the body, without its codings. JSON that was made of one is read and never written to.
-    is_body: bool,
+    tape: Tape,
 }
 
 impl<'h> Heard<'h> {
@@ -63,11 +74,11 @@ impl<'h> Heard<'h> {
         said: Option<Said<'h>>,
         route: &Route,
         limits: &Limits,
-        expiry: &Expiry,
+        worker: &Worker,
     ) -> Option<Self> {
         let (parts, body) = answer.into_parts();
-        let tape = Tape::default();
-        let mut heard = Self { parts, said, body: Body::empty(), json: None, tape, unread: None };
+        let slate = worker.slate.take();
+        let mut heard = Self { parts, said, body: Body::empty(), slate, is_body: None, unread: None };
         if !route.needs_answer() || !heard.parts.status.is_success() {
             heard.body = body;
             return Some(heard);
@@ -78,7 +89,7 @@ impl<'h> Heard<'h> {
             heard.body = body;
             return Some(heard);
         }
-        match body.read_within(limits.body, expiry, limits.read).await {
+        match body.read_within(limits.body, &worker.expiry, limits.read).await {
             Read::Broken => return None,
             Read::TooLarge(body) => {
                 heard.unread = Some(Skip::Body);
@@ -91,7 +102,7 @@ impl<'h> Heard<'h> {
             Read::Whole(whole) => {
                 let coded = is_coded.then_some(limits.body);
                 match catch_unwind(AssertUnwindSafe(|| heard.understand(&whole.bytes, coded))) {
-                    Ok(Ok(json)) => heard.json = json,
+                    Ok(Ok(is_body)) => heard.is_body = is_body,
                     Ok(Err(reason)) => heard.unread = Some(reason),
                     Err(_) => heard.unread = Some(Skip::Panic),
                 }
@@ -101,20 +112,22 @@ impl<'h> Heard<'h> {
         Some(heard)
     }
 
-    /// The body as JSON, by its own codings and Content-Type; `None` where it is of no form that is read. Where it is `coded`,
-    /// as many bytes may come of that.
-    fn understand(&mut self, body: &Bytes, coded: Option<usize>) -> Result<Option<Json>, Skip> {
+    /// Reads the body as JSON, by its own codings and Content-Type, and says whether it is that already; `None` where it is of
+    /// no form that is read. Where it is `coded`, as many bytes may come of that.
+    fn understand(&mut self, body: &Bytes, coded: Option<usize>) -> Result<Option<bool>, Skip> {
         let (mut decoded, mut made) = (Vec::new(), String::new());
         let plain = match coded {
             Some(limit) => decode(self.headers(), body, limit, &mut decoded)?,
             None => body,
         };
         let Some(view) = View::of(content_type(self.headers()), plain, &mut made) else { return Ok(None) };
-        if self.tape.scan(view.text()).is_err() {
+        if self.slate.tape.scan(view.text()).is_err() {
             return Ok(None);
         }
-        let body = view.in_place().map(|text| Json { text: text.to_owned(), is_body: true });
-        Ok(Some(body.unwrap_or(Json { text: made, is_body: false })))
+        let is_body = view.in_place().is_some();
+        self.slate.text.clear();
+        self.slate.text.push_str(view.text());
+        Ok(Some(is_body))
     }
 
     /// What the CRM said to the write of leads that it takes or refuses together.
@@ -142,12 +155,12 @@ impl<'h> Heard<'h> {
 
     /// The body's bytes without its codings, where it is JSON and so can be written to.
     pub(super) fn writable(&self) -> Option<&[u8]> {
-        self.json.as_ref().filter(|json| json.is_body).map(|json| json.text.as_bytes())
+        (self.is_body == Some(true)).then_some(self.slate.text.as_bytes())
     }
 
     fn doc(&self) -> Option<Doc<'_, '_>> {
-        let Json { text, is_body } = self.json.as_ref()?;
-        Some(if *is_body { Doc::new(text, &self.tape) } else { Doc::made(text, &self.tape) })
+        let Slate { text, tape } = &self.slate;
+        Some(if self.is_body? { Doc::new(text, tape) } else { Doc::made(text, tape) })
     }
 }
 
@@ -164,7 +177,8 @@ pub(super) enum Reply {
 
 impl Heard<'_> {
     /// The answer, with another body where it was patched.
-    pub(super) fn finish(mut self, patched: Option<Vec<u8>>) -> Response<Body> {
+    pub(super) fn finish(mut self, patched: Option<Vec<u8>>, worker: &Worker) -> Response<Body> {
+        worker.slate.replace(self.slate.trimmed());
         match (patched, self.body) {
             (Some(patched), Body::Whole(whole)) => {
                 match &self.said {

@@ -65,7 +65,7 @@ pub(super) struct Exchange<'w> {
     is_apart: Cell<bool>,
     added: RefCell<Added>,
     /// The routes for the request's path, where those have been looked for.
-    fits: Option<Fits<'w>>,
+    fits: Option<&'w Fits<'w>>,
 }
 
 /// What a route makes of a request before it is forwarded.
@@ -96,7 +96,7 @@ impl<'w> Exchange<'w> {
     }
 
     /// The same with a head whose memory is used again, and the routes for the request's path.
-    pub(super) fn with(self, answer: Head, fits: Option<Fits<'w>>) -> Self {
+    pub(super) fn with(self, answer: Head, fits: Option<&'w Fits<'w>>) -> Self {
         Self { answer: RefCell::new(answer), fits, ..self }
     }
 
@@ -173,7 +173,7 @@ impl<'w> Exchange<'w> {
         let headers = self.headers(parts);
         let head = RequestHead { method, path: uri.path(), query: uri.query(), headers };
         let candidates = match self.fits {
-            Some(fits) => Candidates::of(fits, head),
+            Some(fits) => Candidates::of(*fits, head),
             None => self.snapshot.recogniser.candidates(head),
         };
         let Some(candidates) = candidates else { return Plan::Pass };
@@ -397,8 +397,8 @@ impl<'w> Exchange<'w> {
         };
         match heard {
             Ok(heard) => {
-                let (worker, snapshot, inspection) = (self.worker, self.snapshot, *inspection);
-                let verdict = Verdict { worker, snapshot, inspection, injected };
+                let (worker, snapshot) = (self.worker, self.snapshot);
+                let verdict = Verdict { worker, snapshot, inspection: &inspection, injected };
                 let (mut response, added) = verdict.deliver(heard);
                 self.add(&mut response, added);
                 response
@@ -451,8 +451,8 @@ impl<'w> Exchange<'w> {
         route: &Route,
     ) -> Result<Heard<'_>, UpstreamError> {
         let response = self.forward(parts, body, is_changed).await?;
-        let (limits, expiry) = (&self.snapshot.config.limits, &self.worker.expiry);
-        let heard = Heard::listen(response, self.said(), route, limits, expiry).await;
+        let limits = &self.snapshot.config.limits;
+        let heard = Heard::listen(response, self.said(), route, limits, self.worker).await;
         heard.ok_or(UpstreamError::BrokenBody)
     }
 }

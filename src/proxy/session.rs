@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
@@ -174,8 +174,20 @@ impl Session {
         }
         match self.wish(framing) {
             Some(protocol) => Box::pin(self.upgrade(&protocol, snapshot)).await,
-            // Elsewhere, so that connections whose requests nobody looks into are no larger for it.
-            None if is_ours => Box::pin(self.consult(framing, snapshot, fits.flatten())).await,
+            None if is_ours => {
+                let read = self.request.request(&mut self.worker.target.borrow_mut());
+                let mut parts = match read {
+                    Ok(parts) => parts,
+                    Err(refusal) => {
+                        snapshot.metrics(None).count(RequestOutcome::Failed);
+                        self.refuse(refusal.status()).await;
+                        return Ok(Next::End);
+                    }
+                };
+                let fits = fits.as_ref().and_then(Option::as_ref);
+                // Elsewhere, so that connections whose requests nobody looks into are no larger for it.
+                Box::pin(self.consult(framing, snapshot, fits, &mut parts)).await
+            }
             None => self.relay(framing, snapshot).await,
         }
     }
@@ -229,22 +241,15 @@ impl Session {
         Ok(self.after(ending))
     }
 
-    /// Takes a request through the pipeline; `fits` are the routes for its path, where those have been looked for.
+    /// Takes a request through the pipeline; `fits` are the routes for its path, where those have been looked for, and `parts`
+    /// its line, which may be used up.
     async fn consult(
         &mut self,
         framing: Framing,
         snapshot: &Snapshot,
-        fits: Option<Fits<'_>>,
+        fits: Option<&Fits<'_>>,
+        parts: &mut Parts,
     ) -> Result<Next, Gone> {
-        let read = self.request.request(&mut self.worker.target.borrow_mut());
-        let mut parts = match read {
-            Ok(parts) => parts,
-            Err(refusal) => {
-                snapshot.metrics(None).count(RequestOutcome::Failed);
-                self.refuse(refusal.status()).await;
-                return Ok(Next::End);
-            }
-        };
         let waits = self.request.is_1_1 && self.request.says(Role::Expect, "100-continue");
         let mut body = body(self.client.begin(framing, waits));
         let is_head = parts.method == Method::HEAD;
@@ -252,7 +257,7 @@ impl Session {
         let spelt = Some((&self.request, framing));
         let exchange = Exchange::new(&self.worker, snapshot, self.via.as_deref(), spelt);
         let exchange = exchange.with(answer, fits);
-        let response = exchange.run(&mut parts, &mut body).await;
+        let response = exchange.run(parts, &mut body).await;
         let (answer, added) = exchange.answer();
         self.answer = answer;
         match added {

@@ -34,7 +34,7 @@ use crate::{
 pub(super) struct Verdict<'v> {
     pub(super) worker: &'v Worker,
     pub(super) snapshot: &'v Snapshot,
-    pub(super) inspection: Inspection,
+    pub(super) inspection: &'v Inspection,
     /// The CRM stored a score of ours.
     pub(super) injected: bool,
 }
@@ -88,7 +88,7 @@ impl Verdict<'_> {
         };
         let mut added = written.unwrap_or_default();
         added.push((enrich::LEADWIRE, told));
-        (heard.finish(patched), added)
+        (heard.finish(patched, self.worker), added)
     }
 
     fn weigh(&self, heard: &Heard<'_>) -> Outcome {
@@ -272,7 +272,7 @@ impl Verdict<'_> {
 
     /// What became of leads, which deals they became, and what people said of their scores.
     fn record_rules(&self, answer: Answer<'_, '_>) {
-        let Inspection { route, notes, .. } = &self.inspection;
+        let Inspection { route, notes, .. } = self.inspection;
         if notes.is_empty() {
             return;
         }

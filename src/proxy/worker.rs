@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    answer::Slate,
     bind::Listeners,
     connection::{Connections, Open},
     expiry::{Expiry, tell_ticks},
@@ -141,6 +142,7 @@ pub(super) struct Worker {
     pub(super) mirror: Rc<Mirror>,
     pub(super) expiry: Rc<Expiry>,
     pub(super) scratch: RefCell<Scratch>,
+    pub(super) slate: RefCell<Slate>,
     /// The last target that was looked into.
     pub(super) target: RefCell<Uri>,
     pub(super) stages: RefCell<StageRecorder>,
@@ -171,6 +173,7 @@ impl Worker {
             pool,
             expiry,
             scratch: RefCell::default(),
+            slate: RefCell::default(),
             target: RefCell::default(),
             stages: RefCell::new(shared.latency.recorder()),
             log: shared.queue.sender(index),

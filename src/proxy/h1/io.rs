@@ -173,10 +173,15 @@ impl Wire {
         }
     }
 
-    /// Gives memory back: a message has ended.
-    pub(crate) fn settle(&mut self) {
+    /// Gives the memory back of what was sent.
+    pub(crate) fn spend(&mut self) {
         return_output(&mut self.output);
         self.written = 0;
+    }
+
+    /// Gives memory back: a message has ended.
+    pub(crate) fn settle(&mut self) {
+        self.spend();
         if self.room > FIRST && self.input.is_empty() {
             self.input = BytesMut::new();
             (self.room, self.has_grown) = (FIRST, false);

@@ -28,6 +28,8 @@ pub(crate) struct Outgoing {
     is_chunked: bool,
     /// Everything that is sent stands in the wire's output, so that it can be sent again.
     is_whole: bool,
+    /// Once all of it was sent, it is not sent again.
+    goes_once: bool,
     answer: Decoder,
     /// Something of an answer came.
     is_heard: bool,
@@ -36,8 +38,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Starts a request whose head has been written into the wire's output, where `body` follows it, which is taken.
-    pub(crate) fn new(mut wire: Box<Wire>, body: &mut Body, framing: Framing) -> Self {
+    /// Starts a request whose head has been written into the wire's output, where `body` follows it, which is taken. One that
+    /// `goes_once` holds no memory for what was sent while it waits for its answer.
+    pub(crate) fn new(mut wire: Box<Wire>, body: &mut Body, framing: Framing, goes_once: bool) -> Self {
         let is_chunked = framing == Framing::Chunked;
         let (mut left, mut is_whole) = (None, true);
         match body.take() {
@@ -46,7 +49,7 @@ impl Outgoing {
             body => (left, is_whole) = (Some(body), false),
         }
         let answer = Decoder::new(Framing::NONE);
-        Self { wire, body: left, is_chunked, is_whole, answer, is_heard: false, goes_on: true }
+        Self { wire, body: left, is_chunked, is_whole, goes_once, answer, is_heard: false, goes_on: true }
     }
 
     /// The same request on another connection; only where [`Outgoing::may_go_again`].
@@ -159,7 +162,13 @@ impl Outgoing {
             }
             std::task::ready!(self.wire.poll_write(context))?;
             match self.body {
-                None => return Poll::Ready(Ok(())),
+                None => {
+                    if self.goes_once {
+                        self.wire.spend();
+                        self.is_whole = false;
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 Some(_) if waits => return Poll::Pending,
                 Some(_) => {}
             }

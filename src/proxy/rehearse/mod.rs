@@ -150,7 +150,7 @@ impl Stage<'_> {
         match plan {
             Plan::Pass | Plan::Broken(_) => {}
             Plan::Skip(skipped) => told.verdict = Told::skipped(skipped.reason),
-            Plan::Judge(inspection, ..) => self.judged(*inspection, &reading, &mut told).await,
+            Plan::Judge(inspection, ..) => self.judged(&inspection, &reading, &mut told).await,
         }
         told
     }
@@ -190,7 +190,7 @@ impl Stage<'_> {
         reading
     }
 
-    async fn judged(&self, inspection: Inspection, reading: &Reading, told: &mut Rehearsal) {
+    async fn judged(&self, inspection: &Inspection, reading: &Reading, told: &mut Rehearsal) {
         let route = inspection.route.clone();
         told.model = self.snapshot.model(&route).map(|slots| slots.champion.id.to_string());
         told.verdict = match inspection.skip {
@@ -198,11 +198,11 @@ impl Stage<'_> {
             None if inspection.leads.is_empty() => Told::passed(),
             None => Told::scored(),
         };
-        let (limits, expiry) = (&self.snapshot.config.limits, &self.worker.expiry);
+        let limits = &self.snapshot.config.limits;
         let response = self.recording.response.clone();
         told.supposed = response.is_none();
         let response = response.unwrap_or_default().map(Body::full);
-        let Some(heard) = Heard::listen(response, None, &route, limits, expiry).await else { return };
+        let Some(heard) = Heard::listen(response, None, &route, limits, self.worker).await else { return };
         let nothing = HeaderMap::new();
         // Where no answer was recorded, one is supposed that accepts all.
         let answer = match told.supposed {

@@ -189,7 +189,7 @@ impl Line {
         let is_safe = matches!(method, "GET" | "HEAD" | "OPTIONS") && body.is_end_stream();
         wire.begin();
         write(wire.output());
-        let mut outgoing = Outgoing::new(wire, body, framing);
+        let mut outgoing = Outgoing::new(wire, body, framing, !is_safe);
         // A slow upload is no slow answer: the upstream's time starts when it has everything.
         let sent = Cell::new(false);
         let mut again = 0;
