@@ -75,7 +75,7 @@ pub struct Memory {
 
 /// The same of one who has it at hand.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'s> {
+pub struct MemoryRef<'s> {
     /// When, in milliseconds since 1970.
     pub time_ms: i64,
     /// The score.
@@ -167,9 +167,9 @@ impl Known {
     pub fn find(&self, model: &str, lead: &str, now_ms: i64) -> Option<Memory> {
         let (shelf, set, hash) = self.set(model, lead)?;
         let set = self.shelves.get(shelf)?.get()?.get(set)?;
-        let words = set.0.iter().map(|place| place.load(Acquire)).filter(|word| is_of(*word, hash));
-        let read = |word| self.read(Spot::from_bits(word), (model, lead), Head::memory);
-        let found = words.filter_map(read).next();
+        let words = set.words().into_iter().filter(|word| is_of(*word, hash));
+        let found =
+            words.filter_map(|word| self.read(Spot::from_bits(word), (model, lead), Head::memory)).next();
         found.filter(|memory| now_ms.saturating_sub(memory.time_ms) <= self.age_ms)
     }
 
@@ -216,6 +216,18 @@ impl Known {
         })
     }
 
+    /// The place of a lead among some words and when it was scored, or else the place to take; with the word in it.
+    fn place(&self, words: &[u64; WAYS], lead: (&str, &str), hash: u64) -> (usize, u64, Option<i64>) {
+        let its =
+            words.iter().enumerate().filter(|(_, word)| is_of(**word, hash)).find_map(|(place, word)| {
+                let time_ms = self.read(Spot::from_bits(*word), lead, |head, _, _| Some(head.time_ms))?;
+                Some((place, *word, Some(time_ms)))
+            });
+        let age = |word: u64| if word == 0 { u64::MAX } else { self.pages.age(Spot::from_bits(word)) };
+        let oldest = || words.iter().enumerate().max_by_key(|(_, word)| age(**word));
+        its.or_else(|| oldest().map(|(place, word)| (place, *word, None))).unwrap_or_default()
+    }
+
     /// Gives what memories share a number.
     fn add(&self, model: &Arc<ModelId>, names: &Arc<[Arc<str>]>) -> Option<u32> {
         let new = Origin { model: Arc::clone(model), names: Arc::clone(names) };
@@ -235,42 +247,40 @@ fn new_shelf() -> Box<[Set]> {
 
 impl Pen {
     /// Remembers a lead, unless something later is known of it. One whose features take 14 KiB is not remembered.
-    pub fn remember(&mut self, lead: &str, seen: &Seen<'_>) {
-        let model = &*seen.model.model;
-        let Some((shelf, set, hash)) = self.known.set(model, lead) else { return };
-        let Some(spot) = self.write(lead, seen) else { return };
-        let made = self.known.shelves.get(shelf).map(|shelf| shelf.get_or_init(new_shelf));
+    pub fn remember(&mut self, lead: &str, seen: &MemoryRef<'_>) {
+        let Self { known, pen, origins } = self;
+        let id = (&*seen.model.model, lead);
+        let Some((shelf, set, hash)) = known.set(id.0, lead) else { return };
+        let made = known.shelves.get(shelf).map(|shelf| shelf.get_or_init(new_shelf));
         let Some(set) = made.and_then(|shelf| shelf.get(set)) else { return };
+        // Mostly it stands in no cache any more: while it comes, all else is written.
+        let mut words = set.words();
+        let number = origins.load().number(seen.model, seen.names);
+        let Some(origin) = number.or_else(|| known.add(seen.model, seen.names)) else { return };
+        let Some(spot) = write(pen, lead, seen, origin) else { return };
         let new = hash >> SPOT_BITS << SPOT_BITS | spot.bits();
         for _ in 0..TRIES {
-            let Some((place, word, before)) = set.place(&self.known, (model, lead), hash) else { return };
+            let (place, word, before) = known.place(&words, id, hash);
             let is_over = before.is_some_and(|before| before > seen.time_ms);
-            if is_over || place.compare_exchange(word, new, Release, Relaxed).is_ok() {
+            let place = set.0.get(place).filter(|_| !is_over);
+            if place.is_none_or(|place| place.compare_exchange(word, new, Release, Relaxed).is_ok()) {
                 return;
             }
+            words = set.words();
         }
-    }
-
-    fn write(&mut self, lead: &str, seen: &Seen<'_>) -> Option<Spot> {
-        let number = self.origins.load().number(seen.model, seen.names);
-        let origin = number.or_else(|| self.known.add(seen.model, seen.names))?;
-        let experiment = seen.assignment.map_or("", |assignment| &assignment.experiment);
-        let head = Head::new(lead, seen, (origin, experiment))?;
-        self.pen.write(head.words(), &[lead.as_bytes(), seen.features.bytes(), experiment.as_bytes()])
     }
 }
 
+fn write(pen: &mut pages::Pen, lead: &str, seen: &MemoryRef<'_>, origin: u32) -> Option<Spot> {
+    let experiment = seen.assignment.map_or("", |assignment| &assignment.experiment);
+    let head = Head::new(lead, seen, (origin, experiment))?;
+    pen.write(head.words(), &[lead.as_bytes(), seen.features.bytes(), experiment.as_bytes()])
+}
+
 impl Set {
-    /// The place of a lead and when it was scored, or else the place to take, with the word in it.
-    fn place(&self, known: &Known, lead: (&str, &str), hash: u64) -> Option<(&AtomicU64, u64, Option<i64>)> {
-        let words = || self.0.iter().map(|place| (place, place.load(Acquire)));
-        let its = words().filter(|(_, word)| is_of(*word, hash)).find_map(|(place, word)| {
-            let time_ms = known.read(Spot::from_bits(word), lead, |head, _, _| Some(head.time_ms))?;
-            Some((place, word, Some(time_ms)))
-        });
-        let age = |word: u64| if word == 0 { u64::MAX } else { known.pages.age(Spot::from_bits(word)) };
-        let oldest = || words().max_by_key(|(_, word)| age(*word));
-        its.or_else(|| oldest().map(|(place, word)| (place, word, None)))
+    /// What stands in all places now.
+    fn words(&self) -> [u64; WAYS] {
+        self.0.each_ref().map(|place| place.load(Acquire))
     }
 }
 
@@ -309,7 +319,7 @@ impl Head {
     const WORDS: usize = 4;
 
     /// `None` where a length is too great for a page.
-    fn new(lead: &str, seen: &Seen<'_>, (origin, experiment): (u32, &str)) -> Option<Self> {
+    fn new(lead: &str, seen: &MemoryRef<'_>, (origin, experiment): (u32, &str)) -> Option<Self> {
         let length = |length: usize| u16::try_from(length).ok();
         let place = |place: Option<usize>| place.map_or(Some(0), |place| u8::try_from(place + 1).ok());
         let key = seen.assignment.map(|assignment| assignment.key);
@@ -373,10 +383,10 @@ impl Head {
 
 impl Memory {
     /// The same, lent.
-    pub fn seen(&self) -> Seen<'_> {
+    pub fn seen(&self) -> MemoryRef<'_> {
         let Self { time_ms, score, grade, model, names, features, assignment } = self;
         let (time_ms, score, grade) = (*time_ms, *score, *grade);
-        Seen { time_ms, score, grade, model, names, features, assignment: assignment.as_ref() }
+        MemoryRef { time_ms, score, grade, model, names, features, assignment: assignment.as_ref() }
     }
 
     /// The names of values that were there, and that the log does not keep as they were. None unless it is the log that

@@ -48,7 +48,7 @@ pub use self::{
     feedback::{FeedbackCount, StoredFeedback},
     flat::{FlatError, read_features},
     history::{GivenShadow, Scoring, ToldOutcome},
-    known::{Known, Memory, Pen, Seen},
+    known::{Known, Memory, MemoryRef, Pen},
     packed::Packed,
     private::Rules,
     queue::{CAPACITY, Queue, Sender},

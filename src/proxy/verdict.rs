@@ -23,8 +23,8 @@ use crate::{
     enrich::{self, Edits, Given},
     lead::{ArmOutcome, LeadId, Skip, Spot},
     leadlog::{
-        AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, Memory, OutcomeRecord, ScoreRecord,
-        Seen,
+        AliasRecord, Decision, Entry, ExposureRecord, FeedbackRecord, Memory, MemoryRef, OutcomeRecord,
+        ScoreRecord,
     },
     recognise::{Answer, At, Doc, Kind},
     telemetry::{RequestOutcome, Stage, now_ms},
@@ -226,7 +226,7 @@ impl Verdict<'_> {
             self.worker.shadows.push(ShadowJob { slots, time_ms, lead, arm, scored: *scored, features });
         }
         if let Some(id) = &id {
-            let seen = Seen {
+            let seen = MemoryRef {
                 time_ms,
                 score: scored.score,
                 grade: scored.grade,
