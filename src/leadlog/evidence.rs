@@ -73,7 +73,7 @@ impl OnTrial {
     }
 
     /// Earlier rows are not read.
-    fn from_ms(&self, window_ms: i64) -> i64 {
+    fn since_ms(&self, window_ms: i64) -> i64 {
         let steps = self.canary.iter().flat_map(|canary| &canary.steps).map(|step| step.from_ms);
         let window = self.canary.iter().map(|_| window_ms);
         self.pairs().map(|pair| pair.since_ms).chain(steps).chain(window).min().unwrap_or(i64::MAX)
@@ -158,7 +158,7 @@ impl Seen {
     fn read(&mut self, store: &Store, of: &OnTrial, window_ms: i64) -> Result<(), StoreError> {
         let Self { canary, pairs, scores, misses, shadow_scores, .. } = self;
         let experiment = of.canary.as_ref().map(|canary| canary.version.as_str());
-        let range = Range { model: &of.model, experiment, from_ms: of.from_ms(window_ms) };
+        let range = Range { model: &of.model, experiment, from_ms: of.since_ms(window_ms) };
         if let Some(canary) = canary {
             scores.read(store, (&SCORES, &range), |row| canary.scored(row))?;
             misses.read(store, (&MISSES, &range), |row| canary.missed(row))?;

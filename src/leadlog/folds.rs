@@ -329,7 +329,7 @@ impl PairsFold {
             // Where the champion fails beside a challenger that answered, nothing is to be told of the challenger.
             (Some(_), _) | (None, None) => {}
             (None, Some(score)) => {
-                self.scored(row, sides(is_challengers, (row.live_score, score)), is_challengers)
+                self.scored(row, sides(is_challengers, (row.live_score, score)), is_challengers);
             }
         }
     }

@@ -291,6 +291,8 @@ fn any_looks() -> impl Strategy<Value = Vec<(bool, Vec<Event>)>> {
 }
 
 proptest! {
+    // Each case is a log of its own.
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn look_by_look_it_is_what_one_reading_gives(looks in any_looks()) {
         let (_folder, mut store) = log(&[]);
