@@ -415,7 +415,7 @@ pub(super) fn side<'s, T>(sides: &'s mut Sides<T>, arm: &str) -> Option<&'s mut 
 }
 
 /// A text; none is empty.
-fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     Ok(row.get_ref(column)?.as_str().unwrap_or_default())
 }
 
