@@ -126,10 +126,9 @@ impl Seen {
             seen = Self::new(of, span);
         }
         seen.read(store, of, window_ms)?;
-        let settled = seen.settled(store, of, horizon)?;
-        let evidence = seen.evidence(of, &settled);
         *self = seen;
-        Ok(evidence)
+        let settled = self.settled(store, of, horizon)?;
+        Ok(self.evidence(of, &settled))
     }
 
     fn new(of: &OnTrial, span: (i64, i64)) -> Self {

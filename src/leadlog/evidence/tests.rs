@@ -373,16 +373,22 @@ fn a_window_goes_on_or_is_followed_by_the_next() {
 }
 
 #[test]
-fn what_failed_on_its_way_is_read_anew() {
-    let (_folder, store) = log(&[Entry::Score(score(11, "a", OLD, 0.5))]);
+fn what_fails_on_its_way_counts_nothing_twice() {
+    let (_folder, mut store) = log(&[Entry::Score(score(11, "a", OLD, 0.5))]);
     let (of, mut seen) = (canary(0, 10, None), Seen::default());
-    let rename = |from: &str, to: &str| {
-        store.connection.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
-    };
-    rename("exposures", "gone");
-    assert!(seen.look(&store, &of, 0, HORIZON).is_err());
-    rename("gone", "exposures");
-    assert_eq!(leads(&mut seen, &store, &of), (1, 0));
+    // Scores are read before misses, and exposures last.
+    for (table, expected) in [("misses", 2), ("shadow_scores", 3), ("exposures", 4)] {
+        assert_eq!(leads(&mut seen, &store, &of), (expected - 1, 0));
+        store.write(&[Entry::Score(score(20, table, OLD, 0.5))]).unwrap();
+        let rename = |from: &str, to: &str| {
+            store.connection.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+        };
+        rename(table, "gone");
+        seen.settled = None;
+        assert!(seen.look(&store, &of, 0, HORIZON).is_err());
+        rename("gone", table);
+        assert_eq!(leads(&mut seen, &store, &of), (expected, 0));
+    }
 }
 
 #[test]
