@@ -230,6 +230,8 @@ fn pairs_are_of_both_versions_whichever_answered() {
     let (old, new) = ((0.25, C), (0.5, B));
     let (_folder, store) = log(&[
         shadow(1, "early", Slot::Shadow, old, Ok(new)),
+        // Of an earlier trial.
+        shadow(2, "a", Slot::Shadow, (0.75, A), Ok((0.75, A))),
         shadow(10, "a", Slot::Shadow, old, Ok(new)),
         shadow(11, "b", Slot::Champion, (0.5, B), Ok((0.5, B))),
         shadow(12, "c", Slot::Challenger, (0.125, D), Ok((0.75, A))),
