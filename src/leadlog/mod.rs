@@ -28,6 +28,8 @@ mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod scan; // scores of a range of times, and what became of their leads
 mod evidence; // what it tells of versions on trial
+mod folds; // rows of trials, counted one by one
+mod settled; // what became of a trial's leads
 mod retention; // what is forgotten
 mod tally; // a version's day: leads by score, and what became of them
 mod counted; // which score of a lead counts, and for what
@@ -43,7 +45,7 @@ pub use self::{
     command::{Forgetting, LeadsCommand, LeadsError, Ledgered, LogPlace, run},
     counted::Counted,
     erase::{EraseError, Erased, ErasedLead, Erasure, Noted},
-    evidence::{Horizon, Stretch, Versus},
+    evidence::{Horizon, OnCanary, OnStep, OnTrial, Seen},
     export::{ExportError, ExportRow, Span, Tombstone},
     feedback::{FeedbackCount, StoredFeedback},
     flat::{FlatError, read_features},

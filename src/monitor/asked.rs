@@ -4,7 +4,7 @@
 use super::evidence::gather;
 use crate::{
     lead::Evidence,
-    leadlog::{Store, StoreError},
+    leadlog::{Seen, Store, StoreError},
     ledger::{self, LedgerError},
     registry::Version,
     rollout::{Action, Desk, Grounds, Life, Memory, ModelLife, Order, OrderError, Review, Situation, review},
@@ -50,7 +50,7 @@ fn evidence(desk: &Desk, (model, life): (&str, &ModelLife), now_ms: i64) -> Resu
         return Ok(Evidence::default());
     }
     let store = Store::open_read_only(&desk.state)?;
-    gather(&store, (model, life), &desk.policy, &Memory::default(), now_ms)
+    gather((&store, &mut Seen::default()), (model, life), &desk.policy, &Memory::default(), now_ms)
 }
 
 #[cfg(test)]

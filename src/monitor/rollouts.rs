@@ -18,7 +18,7 @@ use super::evidence::gather;
 use crate::{
     config::Config,
     lead::Evidence,
-    leadlog::Store,
+    leadlog::{Seen, Store},
     ledger::{self, Ledger},
     registry::{Live, Version},
     rollout::{
@@ -100,6 +100,8 @@ struct Loop {
 #[derive(Default)]
 struct Trial {
     memory: Memory,
+    /// What has been read of the lead log.
+    seen: Seen,
     due_ms: i64,
     /// When an order that failed is given again.
     retry_ms: i64,
@@ -250,9 +252,14 @@ impl Trial {
     fn count(&mut self, (model, life): (&str, &ModelLife), config: &Config, now_ms: i64) -> Option<Evidence> {
         let (policy, started) = (&config.rollout, Instant::now());
         let is_on = life.experiment.is_some() || !life.shadows.is_empty();
-        let counted =
-            || gather(&Store::open_read_only(&config.state)?, (model, life), policy, &self.memory, now_ms);
-        let counted = if is_on { counted() } else { Ok(Evidence::default()) };
+        let Self { memory, seen, .. } = self;
+        let counted = if is_on {
+            let store = Store::open_read_only(&config.state);
+            store.and_then(|store| gather((&store, seen), (model, life), policy, memory, now_ms))
+        } else {
+            *seen = Seen::default();
+            Ok(Evidence::default())
+        };
         let evidence = match counted {
             Ok(evidence) => Some(evidence),
             Err(error) => {

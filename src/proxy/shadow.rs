@@ -117,7 +117,8 @@ impl ShadowScorer {
     pub fn start(shadows: &Shadows, log: Sender) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (way, told) = (Arc::clone(&shadows.0), Arc::clone(&stop));
-        let scorer = Scorer { log, way, stop: told, until: None, scratch: Scratch::default(), odd: false };
+        let scorer =
+            Scorer { log, way, stop: told, until: None, scratch: Scratch::default(), values: 0, leads: 0 };
         let run = move || {
             // Whoever pushes first wakes it.
             _ = scorer.way.thread.set(std::thread::current());
@@ -146,12 +147,21 @@ struct Scorer {
     /// The end, once it was told to stop.
     until: Option<Instant>,
     scratch: Scratch,
-    /// Every other lead, the version that answered goes first: whoever goes second finds the caches warm.
-    odd: bool,
+    /// Values of the last lead: the next one mostly has as many.
+    values: usize,
+    /// Leads so far: each version goes first in its turn, for whoever goes later finds the caches warm.
+    leads: usize,
 }
 
-/// What came of scoring, and how long it took in nanoseconds.
-type Timed = (Result<Scored, ShadowError>, u64);
+/// A version that scores a lead, and what came of it.
+struct Turn<'j> {
+    /// `None` of the one that answered: it is there for its time.
+    slot: Option<Slot>,
+    bound: &'j Bound,
+    scored: Option<Result<Scored, ShadowError>>,
+    /// What that took, in nanoseconds.
+    ns: u64,
+}
 
 impl Scorer {
     fn run(mut self) {
@@ -187,58 +197,78 @@ impl Scorer {
 
     /// Scores a lead by each version in turn. One alone may take long, so each is asked for only while there is time.
     fn lead(&mut self, job: &ShadowJob) {
-        let values: Vec<Value<'_>> = job.features.values().collect();
-        for (slot, bound) in job.slots.along(job.arm) {
-            if self.is_stopping() && self.until.is_some_and(|until| Instant::now() >= until) {
+        let mut values = Vec::with_capacity(self.values);
+        values.extend(job.features.values());
+        (self.values, self.leads) = (values.len(), self.leads.wrapping_add(1));
+        let mut turns = turns(job, &values);
+        // All may be out of service by now.
+        if turns.len() < 2 {
+            return;
+        }
+        let first = self.leads % turns.len();
+        turns.rotate_left(first);
+        // The end of one is the beginning of the next: to read the clock takes a tenth of what scoring does.
+        let mut started = Instant::now();
+        for turn in turns.iter_mut().filter(|turn| turn.scored.is_none()) {
+            if self.is_stopping() && self.until.is_some_and(|until| started >= until) {
                 return self.way.dropped.increment(1);
             }
-            self.compare(job, &values, (slot, bound));
+            turn.scored = Some(self.score(turn, &values));
+            let ended = Instant::now();
+            turn.ns = u64::try_from((ended - started).as_nanos()).unwrap_or(u64::MAX);
+            started = ended;
         }
+        self.tell(job, &turns);
     }
 
-    fn compare(&mut self, job: &ShadowJob, values: &[Value<'_>], (slot, bound): (Slot, &Bound)) {
-        let live = job.slots.of(job.arm);
-        self.odd = !self.odd;
-        let first = self.odd.then(|| self.timed(live, None, values));
-        let (scored, latency_ns) = self.timed(bound, Some(live), values);
-        let (_, live_ns) = first.unwrap_or_else(|| self.timed(live, None, values));
-        job.slots.count_along(slot, scored.as_ref().err().copied());
-        if let (Slot::Shadow, Ok(scored)) = (slot, &scored) {
-            bound.scores.record(f64::from(scored.score.probability()));
-        }
-        let (model, score, grade) = (Arc::clone(&live.id), job.scored.score, job.scored.grade);
-        self.log.send(Entry::Shadow(Box::new(ShadowRecord {
-            time_ms: job.time_ms,
-            lead: job.lead.clone(),
-            model: Arc::clone(&bound.id),
-            slot,
-            live: LiveScore { model, score, grade, latency_ns: live_ns },
-            score: scored.map(|scored| (scored.score, scored.grade)),
-            latency_ns,
-        })));
-    }
-
-    /// Scores a lead. A version that requires what the lead lacks and what `live` does without has no score. The one that
-    /// answered is there for its time: a panic here is no reason to take it out of service.
-    fn timed(&mut self, bound: &Bound, live: Option<&Bound>, values: &[Value<'_>]) -> Timed {
-        let lacks =
-            |bound: &Bound| bound.version.model.missing_required(|index| bound.told(values, index)).is_some();
-        if live.is_some_and(|live| lacks(bound) && !lacks(live)) {
-            return (Err(ShadowError::Features), 0);
-        }
-        let started = Instant::now();
-        let scratch = &mut self.scratch;
+    /// The one that answered is there for its time: a panic here is no reason to take it out of service.
+    fn score(&mut self, turn: &Turn<'_>, values: &[Value<'_>]) -> Result<Scored, ShadowError> {
+        let (bound, scratch) = (turn.bound, &mut self.scratch);
         let work = || bound.version.model.score(|index| bound.value(values, index), scratch);
-        let run = || if live.is_some() { bound.blamed(work) } else { bound.unblamed(work) };
-        let scored = match catch_unwind(AssertUnwindSafe(run)) {
+        let run = || if turn.slot.is_some() { bound.blamed(work) } else { bound.unblamed(work) };
+        match catch_unwind(AssertUnwindSafe(run)) {
             Ok(scored) => scored.map_err(|_| ShadowError::Score),
             Err(_) => {
                 self.scratch = Scratch::default();
                 Err(ShadowError::Panic)
             }
-        };
-        (scored, u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        }
     }
+
+    /// Counts what each version said, and sends it to the lead log beside the answer that was given.
+    fn tell(&self, job: &ShadowJob, turns: &[Turn<'_>]) {
+        let live_ns = turns.iter().find(|turn| turn.slot.is_none()).map_or(0, |turn| turn.ns);
+        let (live, score, grade) = (&job.slots.of(job.arm).id, job.scored.score, job.scored.grade);
+        for Turn { slot, bound, scored, ns } in turns {
+            let (Some(slot), Some(scored)) = (*slot, *scored) else { continue };
+            job.slots.count_along(slot, scored.err());
+            if let (Slot::Shadow, Ok(scored)) = (slot, scored) {
+                bound.scores.record(f64::from(scored.score.probability()));
+            }
+            self.log.send(Entry::Shadow(Box::new(ShadowRecord {
+                time_ms: job.time_ms,
+                lead: job.lead.clone(),
+                model: Arc::clone(&bound.id),
+                slot,
+                live: LiveScore { model: Arc::clone(live), score, grade, latency_ns: live_ns },
+                score: scored.map(|scored| (scored.score, scored.grade)),
+                latency_ns: *ns,
+            })));
+        }
+    }
+}
+
+/// The version that answered and those that score along. One that requires what the lead lacks and what the first does without
+/// has no score; none is asked for.
+fn turns<'j>(job: &'j ShadowJob, values: &[Value<'_>]) -> Vec<Turn<'j>> {
+    let live = job.slots.of(job.arm);
+    let lacks =
+        |bound: &Bound| bound.version.model.missing_required(|index| bound.told(values, index)).is_some();
+    let along = job.slots.along(job.arm).map(|(slot, bound)| {
+        let scored = (lacks(bound) && !lacks(live)).then_some(Err(ShadowError::Features));
+        Turn { slot: Some(slot), bound, scored, ns: 0 }
+    });
+    std::iter::once(Turn { slot: None, bound: live, scored: None, ns: 0 }).chain(along).collect()
 }
 
 /// How long to rest after so many pauses in a row.
@@ -270,17 +300,28 @@ mod tests {
 
     /// Version 1 serves, version 2 is its shadow, and `trouble` befalls that one.
     fn slots(root: &Path, trouble: impl Fn() + Send + Sync + 'static) -> Arc<Slots> {
+        let mut slots = beside(root, &["2"]);
+        Arc::get_mut(&mut slots).unwrap().shadows_mut()[0].trouble.0 = Some(Box::new(trouble));
+        slots
+    }
+
+    /// Version 1 serves, and has shadows.
+    fn beside(root: &Path, shadows: &[&str]) -> Arc<Slots> {
         let version =
             |name, weight| Arc::new(Version::load(&fixture::write(root, "lead", name, weight)).unwrap());
         let mut served = Served::of("1".into(), version("1", 0.5));
-        served.shadows = vec![version("2", 0.25)];
+        served.shadows = shadows.iter().map(|shadow| version(shadow, 0.25)).collect();
         let yaml = "upstream: http://127.0.0.1:1\nfeatures: {budget: {from: [/b], type: number}}";
         let config = Arc::new(Config::parse(yaml, &|_| None).unwrap());
         let snapshot =
             Snapshot::serving(config, vec![Arc::new(served)], &Guards::default(), &Metrics::default());
-        let mut slots = snapshot.unwrap().models.remove(0);
-        Arc::get_mut(&mut slots).unwrap().shadows_mut()[0].trouble.0 = Some(Box::new(trouble));
-        slots
+        snapshot.unwrap().models.remove(0)
+    }
+
+    /// What the thread runs, without one.
+    fn scorer(shadows: Shadows, log: Sender) -> Scorer {
+        let (way, stop, scratch) = (shadows.0, Arc::default(), Scratch::default());
+        Scorer { log, way, stop, until: None, scratch, values: 0, leads: 0 }
     }
 
     /// The lead that was the `n`-th to be scored.
@@ -386,14 +427,7 @@ mod tests {
         let slots = slots(root.path(), move || _ = count.fetch_add(1, Ordering::Relaxed));
         let dropped = Arc::new(AtomicU64::new(0));
         let shadows = Shadows::new(1, Counter::from_arc(Arc::clone(&dropped)));
-        let mut scorer = Scorer {
-            log: Queue::new(1, 9_999, Counter::noop()).aside(),
-            way: shadows.0,
-            stop: Arc::default(),
-            until: None,
-            scratch: Scratch::default(),
-            odd: false,
-        };
+        let mut scorer = scorer(shadows, Queue::new(1, 9_999, Counter::noop()).aside());
         let mut check = |until: Option<Instant>, expected: (u64, u64)| {
             scorer.until = until;
             scorer.lead(&job(&slots, 1));
@@ -402,6 +436,33 @@ mod tests {
         check(None, (1, 0));
         check(Some(Instant::now() + Duration::from_secs(60)), (2, 0));
         check(Some(Instant::now()), (2, 1));
+    }
+
+    #[test]
+    fn each_version_scores_a_lead_once_and_goes_first_in_its_turn() {
+        let root = tempfile::tempdir().unwrap();
+        let asked: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let note = |name| {
+            let asked = Arc::clone(&asked);
+            Some(Box::new(move || asked.lock().unwrap().push(name)) as Box<dyn Fn() + Send + Sync>)
+        };
+        let mut slots = beside(root.path(), &["2", "3"]);
+        let bound = Arc::get_mut(&mut slots).unwrap();
+        bound.champion.trouble.0 = note(1);
+        bound.shadows_mut()[0].trouble.0 = note(2);
+        bound.shadows_mut()[1].trouble.0 = note(3);
+        let queue = Queue::new(1, 1 << 20, Counter::noop());
+        let mut scorer = scorer(Shadows::new(1, Counter::noop()), queue.aside());
+        for expected in [[2, 3, 1], [3, 1, 2], [1, 2, 3], [2, 3, 1]] {
+            scorer.lead(&job(&slots, 1));
+            assert_eq!(std::mem::take(&mut *asked.lock().unwrap()), expected);
+        }
+        assert_eq!(queue.depth(), 8, "each shadow has its record");
+        for shadow in Arc::get_mut(&mut slots).unwrap().shadows_mut() {
+            (0..3).for_each(|_| _ = shadow.version.poison.panicked(1));
+        }
+        scorer.lead(&job(&slots, 1));
+        assert!(asked.lock().unwrap().is_empty() && queue.depth() == 8, "nobody scores along");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use leadwire::{
-    leadlog::{Horizon, Store, Stretch, Versus},
+    lead::{Pairs, StepCounts},
+    leadlog::{Horizon, OnCanary, OnStep, OnTrial, Seen, Store},
     rollout::bucket,
     score::Encoding,
 };
@@ -93,9 +94,15 @@ fn update(sidecar: &Running, n: u32) -> String {
     version(&sidecar.client().exchange("PATCH", &path, &[JSON], LEAD.as_bytes()))
 }
 
-const SINCE: Versus<'_> = Versus { model: "lead", champion: "1", challenger: "2", since_ms: 0 };
-const NEVER: Horizon = Horizon { ms: 86_400_000, now_ms: 0 };
-const ALL: Stretch<'_> = Stretch { model: "lead", experiment: "2", from_ms: 0, to_ms: i64::MAX };
+/// All that the log tells of version 2 beside version 1, as of one step.
+fn counted(store: &Store) -> (StepCounts, Pairs) {
+    let steps = vec![OnStep { seq: 1, percent: 50, from_ms: 0, to_ms: None }];
+    let canary = Some(OnCanary { version: "2".into(), pairs_ms: 0, steps });
+    let of = OnTrial { model: "lead".into(), champion: "1".into(), canary, shadows: Vec::new() };
+    let never = Horizon { ms: 86_400_000, now_ms: 0 };
+    let mut told = Seen::default().look(store, &of, 0, never).unwrap();
+    (told.steps.remove(0), told.pairs)
+}
 
 #[test]
 fn a_canary_answers_its_share_of_the_leads_and_the_same_ones_each_time() {
@@ -117,13 +124,11 @@ fn a_canary_answers_its_share_of_the_leads_and_the_same_ones_each_time() {
     let metrics = sidecar.admin("/api/models");
     assert!(metrics.contains(r#""slot":"challenger""#), "{metrics}");
     let (store, _folder) = sidecar.stop();
-    let cohorts = store.cohorts(&ALL, NEVER).unwrap();
+    let (StepCounts { cohorts, arms: traffic, .. }, pairs) = counted(&store);
     assert_eq!(cohorts.champion.leads + cohorts.challenger.leads, if probe < 200 { 200 } else { 201 });
-    let traffic = store.traffic(&ALL).unwrap();
     assert_eq!(traffic.challenger.leads, traffic.challenger.scored);
     assert!(traffic.champion.p99_ns > 0 && traffic.challenger.p99_ns > 0);
     // Whoever did not answer scored along.
-    let pairs = store.pairs(&SINCE, NEVER).unwrap();
     assert_eq!(pairs.mirrored, traffic.champion.leads + traffic.challenger.leads);
     assert_eq!((pairs.errors, pairs.graded()), (0, pairs.mirrored));
 }
@@ -171,8 +176,8 @@ fn a_lead_that_only_its_request_tells_gets_an_arm_and_counts_for_none() {
     let rows = store.scores_of("00QX").unwrap();
     assert_eq!(rows.len(), 20);
     assert!(rows.iter().all(|row| row.key.as_deref() == Some("request")));
-    assert_eq!(store.cohorts(&ALL, NEVER).unwrap(), Default::default());
-    assert_eq!(store.traffic(&ALL).unwrap().champion.leads, 0);
+    let (step, _) = counted(&store);
+    assert_eq!((step.cohorts, step.arms.champion.leads), Default::default());
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn what_a_shadow_says_stands_beside_what_was_answered_and_changes_nothing() {
     }
     assert_eq!(alone.metric("leadwire_shadow_dropped_total"), 0.0);
     let (store, folder) = sidecar.stop();
-    let pairs = store.pairs(&SINCE, NEVER).unwrap();
+    let (_, pairs) = counted(&store);
     assert_eq!((pairs.mirrored, pairs.graded(), pairs.errors), (20, 20, 0));
     assert_eq!((pairs.scores.champion.total(), pairs.scores.challenger.total()), (20, 20));
     assert!(pairs.p99_ns.champion > 0 && pairs.p99_ns.challenger > 0);
@@ -220,7 +225,7 @@ fn what_a_shadow_says_stands_beside_what_was_answered_and_changes_nothing() {
     let alike: u32 = log.query_row(alike, [], |row| row.get(0)).unwrap();
     assert_eq!(alike, 20);
     let (store, _folder) = alone.stop();
-    assert_eq!(store.pairs(&SINCE, NEVER).unwrap().mirrored, 0);
+    assert_eq!(counted(&store).1.mirrored, 0);
 }
 
 /// The guard's trips for a reason.
@@ -256,7 +261,7 @@ fn a_challenger_whose_score_is_no_number_is_out_at_once_and_no_request_fails() {
     let [row] = store.scores_of(&id(2)).unwrap().try_into().unwrap();
     let told = (row.arm.as_str(), row.assigned.as_deref(), row.fell.as_deref());
     assert_eq!(told, ("champion", Some("challenger"), Some("failed")), "it stays in its arm");
-    let traffic = store.traffic(&ALL).unwrap().challenger;
+    let traffic = counted(&store).0.arms.challenger;
     assert_eq!((traffic.leads, traffic.scored, traffic.errors), (19, 1, 1));
 }
 
@@ -284,8 +289,8 @@ fn a_lead_without_a_score_belongs_to_its_arm_all_the_same() {
     let reply = sidecar.client().exchange("PATCH", &change, &[JSON], br#"{"Status":"Working"}"#);
     assert_eq!(reply.header("leadwire"), Some("skipped;reason=features"));
     let (store, _folder) = sidecar.stop();
-    let cohorts = store.cohorts(&ALL, NEVER).unwrap();
+    let (StepCounts { cohorts, arms, .. }, _) = counted(&store);
     let expected = if bucket("lead:2", &id(7)) < 5_000 { (0, 1) } else { (1, 0) };
     assert_eq!((cohorts.champion.leads, cohorts.challenger.leads), expected);
-    assert_eq!(store.traffic(&ALL).unwrap(), Default::default(), "nothing was asked of a version");
+    assert_eq!(arms, Default::default(), "nothing was asked of a version");
 }

@@ -1,0 +1,429 @@
+//! Rows of trials, counted one by one: read once, and what they add up to takes the same memory however many they are.
+
+use hdrhistogram::Histogram as Latencies;
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{
+    evidence::{OnCanary, OnStep},
+    settled::Versus,
+    store::{Store, StoreError},
+};
+use crate::lead::{Grade, Histogram, Pairs, ShadowError, Sides, Traffic};
+
+/// Rows of one statement, so that the writer's changes flow back into the file however long a first reading takes.
+const SLICE: i64 = 65_536;
+
+/// A table whose rows are numbered in the order in which they were written. Its statements know the model as `?1`, the
+/// experiment as `?2`, and the first moment as `?3`.
+pub(super) struct Table {
+    name: &'static str,
+    /// The number of the first row that counts, by an index.
+    first: &'static str,
+    columns: &'static str,
+    counts: &'static str,
+}
+
+/// What was asked of either arm, and what it answered.
+pub(super) const SCORES: Table = Table {
+    name: "scores",
+    first: "SELECT min(seq) FROM scores WHERE model = ?1 AND experiment = ?2 AND time_ms >= ?3",
+    columns: "time_ms, assigned, arm = assigned, fell = 'failed', score",
+    counts: "model = ?1 AND experiment = ?2 AND time_ms >= ?3 AND key <> 'request'",
+};
+
+/// What was asked of either arm in vain.
+pub(super) const MISSES: Table = Table {
+    name: "misses",
+    first: "SELECT min(seq) FROM misses WHERE model = ?1 AND experiment = ?2 AND time_ms >= ?3",
+    columns: "time_ms, arm, outcome = 'failed', outcome = 'late'",
+    counts: "model = ?1 AND experiment = ?2 AND time_ms >= ?3",
+};
+
+/// What versions said beside the one that answered. The index begins with the version, and the few that there are stand in
+/// it: each is found from the one before.
+pub(super) const SHADOW_SCORES: Table = Table {
+    name: "shadow_scores",
+    first: "
+    WITH RECURSIVE versions (version) AS (
+        SELECT min(version) FROM shadow_scores WHERE model = ?1
+        UNION ALL
+        SELECT (SELECT min(version) FROM shadow_scores WHERE model = ?1 AND version > versions.version)
+        FROM versions WHERE versions.version IS NOT NULL)
+    SELECT min(seq) FROM shadow_scores
+    WHERE model = ?1 AND version IN (SELECT version FROM versions) AND time_ms >= ?3",
+    columns:
+        "time_ms, version, live_version, slot <> 'shadow', live_score, score, live_grade, grade, live_ns,
+        latency_ns, error",
+    counts: "model = ?1 AND time_ms >= ?3",
+};
+
+/// Which rows are read.
+pub(super) struct Range<'r> {
+    pub(super) model: &'r str,
+    pub(super) experiment: Option<&'r str>,
+    pub(super) from_ms: i64,
+}
+
+/// How far a table has been read: the number and the time of its last row then.
+#[derive(Debug, Default)]
+pub(super) struct Reached(Option<(i64, i64)>);
+
+impl Reached {
+    /// Whether that row is still there. Numbers are given again only where the last rows of a table were removed.
+    pub(super) fn stands(&self, store: &Store, table: &Table) -> Result<bool, StoreError> {
+        let Some((seq, time_ms)) = self.0 else { return Ok(true) };
+        let found = format!("SELECT time_ms FROM {} WHERE seq = ?1", table.name);
+        let found = store.connection.prepare(&found)?.query_row([seq], |row| row.get(0)).optional()?;
+        Ok(found == Some(time_ms))
+    }
+
+    /// Reads what was written since, or from the first row that counts. The columns begin with the second.
+    pub(super) fn read(
+        &mut self,
+        store: &Store,
+        (table, range): (&Table, &Range<'_>),
+        mut count: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Table { name, first, columns, counts } = table;
+        let Range { model, experiment, from_ms } = range;
+        let last = format!("SELECT seq, time_ms FROM {name} ORDER BY seq DESC LIMIT 1");
+        let mut last = store.connection.prepare(&last)?;
+        let last = last.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((end, _)) = last else { return Ok(()) };
+        let mut read = match self.0 {
+            Some((seq, _)) => seq,
+            None => {
+                let first: Option<i64> = store
+                    .connection
+                    .prepare(first)?
+                    .query_row(params![model, experiment, from_ms], |row| row.get(0))?;
+                first.map_or(end, |first| first.saturating_sub(1))
+            }
+        };
+        let rows = format!(
+            "SELECT seq, {columns} FROM {name} NOT INDEXED WHERE seq > ?4 AND seq <= ?5 AND {counts} ORDER BY seq LIMIT ?6"
+        );
+        let mut statement = store.connection.prepare(&rows)?;
+        loop {
+            let mut rows = statement.query(params![model, experiment, from_ms, read, end, SLICE])?;
+            let mut found = 0;
+            while let Some(row) = rows.next()? {
+                (found, read) = (found + 1, row.get(0)?);
+                count(row)?;
+            }
+            if found < SLICE {
+                break;
+            }
+        }
+        self.0 = last;
+        Ok(())
+    }
+}
+
+/// A row of `shadow_scores`.
+pub(super) struct Along<'r> {
+    time_ms: i64,
+    version: &'r str,
+    live_version: &'r str,
+    /// An arm that did not answer said it.
+    is_arms: bool,
+    live_score: f64,
+    score: Option<f64>,
+    grades: Option<(Grade, Grade)>,
+    ns: (u64, u64),
+    error: Option<&'r str>,
+}
+
+impl<'r> TryFrom<&'r Row<'_>> for Along<'r> {
+    type Error = StoreError;
+
+    fn try_from(row: &'r Row<'_>) -> Result<Self, StoreError> {
+        let grade = |column| Ok::<_, StoreError>(Grade::parse(text(row, column)?));
+        Ok(Self {
+            time_ms: row.get(1)?,
+            version: text(row, 2)?,
+            live_version: text(row, 3)?,
+            is_arms: row.get(4)?,
+            live_score: row.get(5)?,
+            score: row.get(6)?,
+            grades: grade(7)?.zip(grade(8)?),
+            ns: (nanoseconds(row, 9)?, nanoseconds(row, 10)?),
+            error: Some(text(row, 11)?).filter(|error| !error.is_empty()),
+        })
+    }
+}
+
+/// A canary, as far as it has been read.
+#[derive(Debug)]
+pub(super) struct CanaryFold {
+    version: String,
+    pub(super) window: WindowFold,
+    pub(super) steps: Vec<StepFold>,
+}
+
+impl CanaryFold {
+    pub(super) fn new(canary: &OnCanary, (from_ms, to_ms): (i64, i64)) -> Self {
+        let (now, next) = (Arms::default(), Arms::default());
+        let window = WindowFold { from_ms, to_ms, now, next };
+        Self {
+            version: canary.version.clone(),
+            window,
+            steps: canary.steps.iter().map(StepFold::new).collect(),
+        }
+    }
+
+    /// Those that an arm at `time_ms` counts for.
+    fn arms(&mut self, time_ms: i64) -> impl Iterator<Item = &mut Arms> {
+        let steps = self.steps.iter_mut().filter(move |step| step.holds(time_ms)).map(|step| &mut step.arms);
+        steps.chain(self.window.at(time_ms))
+    }
+
+    /// `time_ms, assigned, arm = assigned, fell = 'failed', score`
+    pub(super) fn scored(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
+        let (time_ms, arm) = (row.get(1)?, text(row, 2)?);
+        let (own, failed) = (is(row, 3)?, is(row, 4)?);
+        let traffic = Traffic { leads: 1, scored: own.into(), errors: failed.into(), ..Traffic::default() };
+        self.arms(time_ms).for_each(|arms| arms.count(arm, &traffic));
+        if own {
+            let score = row.get(5)?;
+            for step in self.steps.iter_mut().filter(|step| step.holds(time_ms)) {
+                side(&mut step.scores, arm).into_iter().for_each(|scores| scores.count(score));
+            }
+        }
+        Ok(())
+    }
+
+    /// `time_ms, arm, outcome = 'failed', outcome = 'late'`
+    pub(super) fn missed(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
+        let (time_ms, arm) = (row.get(1)?, text(row, 2)?);
+        let (errors, late) = (is(row, 3)?.into(), is(row, 4)?.into());
+        let traffic = Traffic { leads: 1, errors, late, ..Traffic::default() };
+        self.arms(time_ms).for_each(|arms| arms.count(arm, &traffic));
+        Ok(())
+    }
+
+    /// The time that the champion and the challenger took for the same lead, on the same thread. The time of a request would
+    /// be one for all leads of a batch, whichever version scored them.
+    pub(super) fn timed(&mut self, row: &Along<'_>) {
+        let is_challengers = row.version == self.version;
+        if row.is_arms && row.error.is_none() && (is_challengers || row.live_version == self.version) {
+            let ns = sides(is_challengers, row.ns);
+            self.arms(row.time_ms).for_each(|arms| arms.ns.record(ns));
+        }
+    }
+}
+
+/// A step of a canary.
+#[derive(Debug)]
+pub(super) struct StepFold {
+    from_ms: i64,
+    to_ms: i64,
+    arms: Arms,
+    scores: Sides<Histogram>,
+}
+
+impl StepFold {
+    fn new(step: &OnStep) -> Self {
+        let (from_ms, to_ms) = (step.from_ms, step.to_ms.unwrap_or(i64::MAX));
+        Self { from_ms, to_ms, arms: Arms::default(), scores: Sides::default() }
+    }
+
+    fn holds(&self, time_ms: i64) -> bool {
+        (self.from_ms..self.to_ms).contains(&time_ms)
+    }
+
+    /// What either arm was asked, and the scores that its own version gave.
+    pub(super) fn counted(&self) -> (Sides<Traffic>, Sides<Histogram>) {
+        (self.arms.counted(), self.scores.clone())
+    }
+}
+
+/// A canary's window, and what came after it: rows are written while it is looked at.
+#[derive(Debug)]
+pub(super) struct WindowFold {
+    from_ms: i64,
+    to_ms: i64,
+    now: Arms,
+    next: Arms,
+}
+
+impl WindowFold {
+    /// Goes on to a later end, or to the window that follows; false where it is neither. Of a row that comes from the time
+    /// after the next look, of a clock that was wrong, no more is known than that it is of the next window.
+    pub(super) fn moves(&mut self, (from_ms, to_ms): (i64, i64)) -> bool {
+        let next = std::mem::take(&mut self.next);
+        match (from_ms == self.from_ms, from_ms == self.to_ms) {
+            (true, _) => self.now.add(&next),
+            (false, true) => self.now = next,
+            (false, false) => return false,
+        }
+        let goes_on = to_ms >= self.to_ms;
+        (self.from_ms, self.to_ms) = (from_ms, to_ms);
+        goes_on
+    }
+
+    fn at(&mut self, time_ms: i64) -> Option<&mut Arms> {
+        let arms = if time_ms < self.to_ms { &mut self.now } else { &mut self.next };
+        (time_ms >= self.from_ms).then_some(arms)
+    }
+
+    /// From when to when, and what either arm was asked.
+    pub(super) fn counted(&self) -> (i64, i64, Sides<Traffic>) {
+        (self.from_ms, self.to_ms, self.now.counted())
+    }
+}
+
+/// What both arms were asked, and their time. The time of a whole request is not in the log.
+#[derive(Debug, Default)]
+struct Arms {
+    traffic: Sides<Traffic>,
+    ns: Times,
+}
+
+impl Arms {
+    fn count(&mut self, arm: &str, traffic: &Traffic) {
+        side(&mut self.traffic, arm).into_iter().for_each(|own| own.add(traffic));
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.traffic.add(&other.traffic, Traffic::add);
+        self.ns.add(&other.ns);
+    }
+
+    fn counted(&self) -> Sides<Traffic> {
+        let Sides { champion, challenger } = self.traffic.clone();
+        let p99 = self.ns.p99();
+        Sides {
+            champion: Traffic { p99_ns: p99.champion, ..champion },
+            challenger: Traffic { p99_ns: p99.challenger, ..challenger },
+        }
+    }
+}
+
+/// Two versions on the same leads, whichever of them answered.
+#[derive(Debug)]
+pub(super) struct PairsFold {
+    champion: String,
+    challenger: String,
+    since_ms: i64,
+    counted: Pairs,
+    ns: Times,
+}
+
+impl PairsFold {
+    pub(super) fn new(of: Versus<'_>) -> Self {
+        let Versus { champion, challenger, since_ms, .. } = of;
+        let (champion, challenger) = (champion.to_owned(), challenger.to_owned());
+        Self { champion, challenger, since_ms, counted: Pairs::default(), ns: Times::default() }
+    }
+
+    /// Counts a row of the challenger where the champion answered, or the other way round.
+    pub(super) fn count(&mut self, row: &Along<'_>) {
+        let is_of = |version: &str, live: &str| row.version == version && row.live_version == live;
+        let is_challengers = is_of(&self.challenger, &self.champion);
+        if row.time_ms < self.since_ms || !(is_challengers || is_of(&self.champion, &self.challenger)) {
+            return;
+        }
+        match (row.error, row.score) {
+            (Some(error), _) if is_challengers => self.failed(error),
+            // Where the champion fails beside a challenger that answered, nothing is to be told of the challenger.
+            (Some(_), _) | (None, None) => {}
+            (None, Some(score)) => {
+                self.scored(row, sides(is_challengers, (row.live_score, score)), is_challengers);
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &str) {
+        let pairs = &mut self.counted;
+        pairs.mirrored += 1;
+        pairs.missing += u64::from(error == ShadowError::Features.as_str());
+        pairs.errors += u64::from(error != ShadowError::Features.as_str());
+        pairs.non_finite += u64::from(error == ShadowError::Score.as_str());
+    }
+
+    fn scored(&mut self, row: &Along<'_>, scores: Sides<f64>, is_challengers: bool) {
+        let pairs = &mut self.counted;
+        pairs.mirrored += 1;
+        pairs.scores.champion.count(scores.champion);
+        pairs.scores.challenger.count(scores.challenger);
+        self.ns.record(sides(is_challengers, row.ns));
+        if let Some((live, other)) = row.grades {
+            let grades = sides(is_challengers, (live as usize, other as usize));
+            let row = pairs.grades.get_mut(grades.champion);
+            let cell = row.and_then(|row| row.get_mut(grades.challenger));
+            cell.into_iter().for_each(|cell| *cell += 1);
+        }
+    }
+
+    /// What the rows say, without labels.
+    pub(super) fn counted(&self) -> Pairs {
+        Pairs { p99_ns: self.ns.p99(), ..self.counted.clone() }
+    }
+}
+
+/// How long both versions took.
+#[derive(Debug)]
+struct Times(Sides<Latencies<u64>>);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(Sides { champion: latencies(), challenger: latencies() })
+    }
+}
+
+impl Times {
+    fn record(&mut self, ns: Sides<u64>) {
+        self.0.champion.saturating_record(ns.champion);
+        self.0.challenger.saturating_record(ns.challenger);
+    }
+
+    fn add(&mut self, other: &Self) {
+        // All have the same bounds, and then it cannot fail.
+        _ = self.0.champion.add(&other.0.champion);
+        _ = self.0.challenger.add(&other.0.challenger);
+    }
+
+    /// The 99th percentiles; 0 where nothing was timed.
+    fn p99(&self) -> Sides<u64> {
+        let p99 = |times: &Latencies<u64>| if times.is_empty() { 0 } else { times.value_at_quantile(0.99) };
+        Sides { champion: p99(&self.0.champion), challenger: p99(&self.0.challenger) }
+    }
+}
+
+/// Up to a minute, to two digits.
+fn latencies() -> Latencies<u64> {
+    #[expect(clippy::expect_used, reason = "the bounds are constants that fit each other")]
+    Latencies::new_with_bounds(1, 60_000_000_000, 2).expect("bounds fit")
+}
+
+/// The champion answered where the row is the challenger's.
+pub(super) fn sides<T>(is_challengers: bool, (live, other): (T, T)) -> Sides<T> {
+    match is_challengers {
+        true => Sides { champion: live, challenger: other },
+        false => Sides { champion: other, challenger: live },
+    }
+}
+
+/// An arm by its name in the log.
+pub(super) fn side<'s, T>(sides: &'s mut Sides<T>, arm: &str) -> Option<&'s mut T> {
+    match arm {
+        "champion" => Some(&mut sides.champion),
+        "challenger" => Some(&mut sides.challenger),
+        _ => None,
+    }
+}
+
+/// A text; none is empty.
+pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+    Ok(row.get_ref(column)?.as_str().unwrap_or_default())
+}
+
+/// A comparison, which is null where there is nothing to compare.
+fn is(row: &Row<'_>, column: usize) -> Result<bool, StoreError> {
+    Ok(row.get::<_, Option<bool>>(column)?.unwrap_or_default())
+}
+
+fn nanoseconds(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or_default())
+}
