@@ -92,41 +92,47 @@ impl Session {
 
     /// Answers requests until the client has no more, or is told that there will be no more. What it returns goes on inside
     /// TLS.
-    pub(super) async fn run(mut self) -> Option<StoodIn> {
-        let guard = self.client.guard();
-        loop {
-            match self.next().await {
-                Ok(()) => {}
-                Err(NoRequest::End) => break,
-                Err(NoRequest::Refused(refusal)) => {
-                    tracing::debug!(%refusal, "no request");
-                    if refusal == Refusal::TooLarge {
-                        self.connections.refused_head(HttpVersion::Http1);
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "what is taken by an async function stands in its future twice"
+    )]
+    pub(super) fn run(mut self) -> impl Future<Output = Option<StoodIn>> {
+        async move {
+            let guard = self.client.guard();
+            loop {
+                match self.next().await {
+                    Ok(()) => {}
+                    Err(NoRequest::End) => break,
+                    Err(NoRequest::Refused(refusal)) => {
+                        tracing::debug!(%refusal, "no request");
+                        if refusal == Refusal::TooLarge {
+                            self.connections.refused_head(HttpVersion::Http1);
+                        }
+                        self.refuse(refusal.status()).await;
+                        break;
                     }
-                    self.refuse(refusal.status()).await;
-                    break;
                 }
+                let framing = Framing::of_request(&self.request);
+                let has_body = framing != Ok(Framing::NONE);
+                let answering = Answering::new(&self.pulse, &self.worker.expiry, has_body);
+                match self.serve(framing).await {
+                    Ok(Next::Request) => self.client.settle(),
+                    Ok(Next::End) => break,
+                    Ok(Next::Tunnel(upstream, _lease)) => {
+                        tunnel(self.client, upstream, self.pulse).await;
+                        return None;
+                    }
+                    Ok(Next::StandIn(tls, via)) => {
+                        return Some(StoodIn { wire: self.client.into_wire()?, tls, via });
+                    }
+                    Err(Gone) => return None,
+                }
+                drop(answering);
             }
-            let framing = Framing::of_request(&self.request);
-            let has_body = framing != Ok(Framing::NONE);
-            let answering = Answering::new(&self.pulse, &self.worker.expiry, has_body);
-            match self.serve(framing).await {
-                Ok(Next::Request) => self.client.settle(),
-                Ok(Next::End) => break,
-                Ok(Next::Tunnel(upstream, _lease)) => {
-                    tunnel(self.client, upstream, self.pulse).await;
-                    return None;
-                }
-                Ok(Next::StandIn(tls, via)) => {
-                    return Some(StoodIn { wire: self.client.into_wire()?, tls, via });
-                }
-                Err(Gone) => return None,
-            }
-            drop(answering);
+            drop(guard);
+            _ = self.worker.expiry.within(FAREWELL, || true, self.client.end()).await;
+            None
         }
-        drop(guard);
-        _ = self.worker.expiry.within(FAREWELL, || true, self.client.end()).await;
-        None
     }
 
     /// Waits for a request. Who is told to end while nothing has come of one has no more.
