@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    backup::BackupError,
-    erase::{EraseError, Erasure, Noted},
-    evidence::Horizon,
-    export::{ExportError, Span},
-    store::{Store, StoreError},
+    gone::erase::{EraseError, Erasure, Noted},
+    kept::backup::BackupError,
+    kept::store::{Store, StoreError},
+    told::export::{ExportError, Span},
+    trials::evidence::Horizon,
 };
 use crate::{config::Moment, lead::id_forms, telemetry::Progress};
 
@@ -254,7 +254,7 @@ impl ExportOptions {
             progress.tell(share, || format!("{count} rows"));
             Ok(())
         })?;
-        rows.end(&super::export::COLUMNS)?;
+        rows.end(&super::told::export::COLUMNS)?;
         Ok(written)
     }
 }

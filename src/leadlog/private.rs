@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::{
         lead::Value,
-        leadlog::{Packed, lines::tests::one_of_each},
+        leadlog::{Packed, waiting::lines::tests::one_of_each},
     };
 
     fn rules(features: &[(&str, Logged)]) -> ArcSwap<Rules> {
@@ -204,7 +204,8 @@ mod tests {
         let mut entry = one_of_each().remove(0);
         private.apply(&mut entry);
         let Entry::Score(record) = entry else { panic!("the first is a score") };
-        let json = super::super::json::FeatureJson::default().write(&record.names, &record.features).to_vec();
+        let json =
+            super::super::kept::json::FeatureJson::default().write(&record.names, &record.features).to_vec();
         String::from_utf8(json).unwrap()
     }
 

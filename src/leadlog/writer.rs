@@ -23,17 +23,17 @@ use arc_swap::ArcSwap;
 use metrics::Gauge;
 
 use super::{
-    counted::Counted,
-    forget::{Gone, hash},
-    inlet::{BATCH, Inlet},
+    counts::counted::Counted,
+    gone::forget::{Gone, hash},
+    kept::retention::Retention,
+    kept::store::{Store, StoreError},
     known::Known,
-    lines::Decoder,
     private::Rules,
-    queue::Queue,
     record::Entry,
-    retention::Retention,
-    spill::{Chunk, Found},
-    store::{Store, StoreError},
+    waiting::inlet::{BATCH, Inlet},
+    waiting::lines::Decoder,
+    waiting::queue::Queue,
+    waiting::spill::{Chunk, Found},
 };
 use crate::{
     config::Log,

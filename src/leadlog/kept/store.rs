@@ -80,7 +80,7 @@ impl From<rusqlite::Error> for StoreError {
 
 impl StoreError {
     /// Whether the file is no database, or one no longer.
-    pub(super) fn is_corrupt(&self) -> bool {
+    pub(in crate::leadlog) fn is_corrupt(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         let code = match self {
             Self::Sqlite(error) => error.sqlite_error_code(),
@@ -106,9 +106,9 @@ const PAGE: u32 = 8_192;
 /// An open lead log.
 #[derive(Debug)]
 pub struct Store {
-    pub(super) connection: Connection,
+    pub(in crate::leadlog) connection: Connection,
     json: FeatureJson,
-    pub(super) tombs: Tombs,
+    pub(in crate::leadlog) tombs: Tombs,
 }
 
 impl Store {
@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// Renames a log that is no database, with what SQLite keeps beside it, to `leads.sqlite.corrupt-<n>`.
-    pub(super) fn set_aside(folder: &Path) -> Result<PathBuf, StoreError> {
+    pub(in crate::leadlog) fn set_aside(folder: &Path) -> Result<PathBuf, StoreError> {
         let file = folder.join(Self::FILE);
         let aside = |n: u32| folder.join(format!("{}.corrupt-{n}", Self::FILE));
         let free = (1..u32::MAX).map(aside).find(|path| !path.exists()).unwrap_or_else(|| aside(u32::MAX));
@@ -161,12 +161,12 @@ impl Store {
     }
 
     /// A log behind a connection.
-    pub(super) fn of(connection: Connection) -> Self {
+    pub(in crate::leadlog) fn of(connection: Connection) -> Self {
         Self { connection, json: FeatureJson::default(), tombs: Tombs::default() }
     }
 
     /// Whether the log has every table that this release knows.
-    pub(super) fn check_schema(&self) -> Result<(), StoreError> {
+    pub(in crate::leadlog) fn check_schema(&self) -> Result<(), StoreError> {
         let found: i64 = self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let known = MIGRATIONS.len() as i64;
         match found.cmp(&known) {
@@ -193,7 +193,11 @@ impl Store {
     }
 
     /// The same of a batch that was read from a file, which is then read up to `place`.
-    pub(super) fn write_from(&mut self, batch: &[Entry], place: Option<Place>) -> Result<(), StoreError> {
+    pub(in crate::leadlog) fn write_from(
+        &mut self,
+        batch: &[Entry],
+        place: Option<Place>,
+    ) -> Result<(), StoreError> {
         let Self { connection, json, tombs } = self;
         // It reads before it writes: a lock that is asked for only then is not waited for.
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -223,7 +227,7 @@ impl Store {
     }
 
     /// How far the files have been read that records wait in.
-    pub(super) fn place(&self) -> Result<Option<Place>, StoreError> {
+    pub(in crate::leadlog) fn place(&self) -> Result<Option<Place>, StoreError> {
         let place = self.connection.query_row("SELECT segment, offset FROM spill", [], |row| {
             let (segment, offset): (i64, i64) = (row.get(0)?, row.get(1)?);
             Ok(Place { segment, offset: offset.unsigned_abs() })
@@ -269,7 +273,7 @@ impl Store {
     }
 
     /// The last scores in the log, at most `most`, in the order in which the workers remembered them.
-    pub(super) fn recall(
+    pub(in crate::leadlog) fn recall(
         &self,
         most: usize,
         names: &Arc<[Arc<str>]>,
@@ -306,7 +310,7 @@ impl Store {
     }
 
     /// Outcomes of deals that no conversion has linked to a lead yet.
-    pub(super) fn unmatched(&self) -> Result<u64, StoreError> {
+    pub(in crate::leadlog) fn unmatched(&self) -> Result<u64, StoreError> {
         let count = "SELECT count(*) FROM outcomes WHERE lead IS NULL";
         let count: i64 = self.connection.query_row(count, [], |row| row.get(0))?;
         Ok(count.unsigned_abs())

@@ -18,28 +18,32 @@ use crate::{
 
 /// Two versions of a model.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Versus<'s> {
+pub(in crate::leadlog) struct Versus<'s> {
     /// The model's name.
-    pub(super) model: &'s str,
+    pub(in crate::leadlog) model: &'s str,
     /// The version that serves.
-    pub(super) champion: &'s str,
+    pub(in crate::leadlog) champion: &'s str,
     /// The version on trial.
-    pub(super) challenger: &'s str,
+    pub(in crate::leadlog) challenger: &'s str,
     /// Earlier scores do not count, in milliseconds since 1970.
-    pub(super) since_ms: i64,
+    pub(in crate::leadlog) since_ms: i64,
 }
 
 /// Of all trials of a model.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settled {
+pub(in crate::leadlog) struct Settled {
     /// Of each pair of versions.
-    pub(super) labelled: Vec<(Labelled, Option<AucDifference>)>,
+    pub(in crate::leadlog) labelled: Vec<(Labelled, Option<AucDifference>)>,
     /// Of each step of the canary.
-    pub(super) cohorts: Vec<Sides<Cohort>>,
+    pub(in crate::leadlog) cohorts: Vec<Sides<Cohort>>,
 }
 
 impl Settled {
-    pub(super) fn count(store: &Store, of: &OnTrial, horizon: Horizon) -> Result<Self, StoreError> {
+    pub(in crate::leadlog) fn count(
+        store: &Store,
+        of: &OnTrial,
+        horizon: Horizon,
+    ) -> Result<Self, StoreError> {
         let labelled = of.pairs().map(|pair| store.labelled(&pair, horizon));
         let steps = of.canary.iter().flat_map(|canary| canary.steps.iter().map(move |step| (canary, step)));
         let cohorts = steps.map(|(canary, step)| store.cohorts((&of.model, canary), step, horizon));

@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// The first score that can be of a range of times, and the one after the last.
-    pub(super) fn seqs_of(&self, from_ms: i64, to_ms: i64) -> Result<(i64, i64), StoreError> {
+    pub(in crate::leadlog) fn seqs_of(&self, from_ms: i64, to_ms: i64) -> Result<(i64, i64), StoreError> {
         Ok((self.seq_at(from_ms.saturating_sub(SLACK_MS))?, self.seq_at(to_ms.saturating_add(SLACK_MS))?))
     }
 

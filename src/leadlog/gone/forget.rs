@@ -44,22 +44,22 @@ const GRACE_MS: i64 = 120_000;
 const LATE_MS: i64 = 2_000;
 
 /// What stands for a lead in a tombstone: the SHA-256 of its id, in hex.
-pub(super) fn hash(lead: &str) -> String {
+pub(in crate::leadlog) fn hash(lead: &str) -> String {
     let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
     Sha256::digest(lead).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// What a removal came to, or would.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Removed {
+pub(in crate::leadlog) struct Removed {
     /// Rows by table.
-    pub(super) tables: Vec<(&'static str, u64)>,
+    pub(in crate::leadlog) tables: Vec<(&'static str, u64)>,
     /// When the lead was forgotten before, in milliseconds since 1970.
-    pub(super) before_ms: Option<i64>,
+    pub(in crate::leadlog) before_ms: Option<i64>,
 }
 
 impl Removed {
-    pub(super) fn rows(&self) -> u64 {
+    pub(in crate::leadlog) fn rows(&self) -> u64 {
         self.tables.iter().map(|(_, rows)| rows).sum()
     }
 }
@@ -67,7 +67,7 @@ impl Removed {
 impl Store {
     /// Opens a log that is there and of this release's schema, to remove from it: with patience for who writes it, and so
     /// that what is deleted is overwritten.
-    pub(super) fn open_to_remove(folder: &Path, patience: Duration) -> Result<Self, StoreError> {
+    pub(in crate::leadlog) fn open_to_remove(folder: &Path, patience: Duration) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(folder.join(Self::FILE), flags)?;
         connection.busy_timeout(patience)?;
@@ -78,7 +78,7 @@ impl Store {
     }
 
     /// What there is of a lead.
-    pub(super) fn count_of(&self, lead: &str) -> Result<Removed, StoreError> {
+    pub(in crate::leadlog) fn count_of(&self, lead: &str) -> Result<Removed, StoreError> {
         let mut tables = Vec::new();
         for (table, of_lead) in TABLES {
             let count = format!("SELECT count(*) FROM {table} WHERE {of_lead}");
@@ -94,7 +94,7 @@ impl Store {
     }
 
     /// Removes a lead from every table.
-    pub(super) fn forget(&self, lead: &str, now_ms: i64) -> Result<Removed, StoreError> {
+    pub(in crate::leadlog) fn forget(&self, lead: &str, now_ms: i64) -> Result<Removed, StoreError> {
         let hash = hash(lead);
         let before_ms = self.forgotten_ms(&hash)?;
         // A new row in place of the one that may be there: writers look for rows behind the last that they know.
@@ -117,7 +117,7 @@ impl Store {
 
     /// Brings everything into the file itself and empties the file beside it, in which old pages stand. Whether that could
     /// be done; it cannot while somebody reads an old state.
-    pub(super) fn checkpoint(&self, patience: Duration) -> Result<bool, StoreError> {
+    pub(in crate::leadlog) fn checkpoint(&self, patience: Duration) -> Result<bool, StoreError> {
         let until = Instant::now() + patience;
         loop {
             let busy: i64 =
@@ -130,14 +130,14 @@ impl Store {
     }
 
     /// Writes the file anew. What was deleted at a time when pages were not overwritten is gone then.
-    pub(super) fn rebuild(&self) -> Result<(), StoreError> {
+    pub(in crate::leadlog) fn rebuild(&self) -> Result<(), StoreError> {
         Ok(self.connection.execute_batch("VACUUM")?)
     }
 
     /// Leads that were forgotten, as far as that is known, which is looked at once a second. What is remembered of each from up
     /// to the time beside it is to be forgotten: when this first learns of it, and at every look until no score of before can
     /// follow, or a change that comes meanwhile would be completed with what another one brought back.
-    pub(super) fn lately_forgotten(&mut self, now_ms: i64) -> Result<Gone, StoreError> {
+    pub(in crate::leadlog) fn lately_forgotten(&mut self, now_ms: i64) -> Result<Gone, StoreError> {
         let Self { connection, tombs, .. } = self;
         let is_time = tombs.looked.is_none_or(|looked| looked.elapsed() >= BETWEEN);
         if is_time {
@@ -150,16 +150,16 @@ impl Store {
 
 /// What is to be forgotten of what is remembered.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Gone {
+pub(in crate::leadlog) struct Gone {
     /// Leads by their hash, each with the time up to which scores of it are not taken.
-    pub(super) leads: Vec<(String, i64)>,
+    pub(in crate::leadlog) leads: Vec<(String, i64)>,
     /// Whatever was scored before this has been looked at.
-    pub(super) since_ms: i64,
+    pub(in crate::leadlog) since_ms: i64,
 }
 
 /// The leads that a writer does not take any more.
 #[derive(Debug, Default)]
-pub(super) struct Tombs {
+pub(in crate::leadlog) struct Tombs {
     /// When each was forgotten, in milliseconds since 1970.
     of: HashMap<String, i64>,
     /// The latest of these.
@@ -177,7 +177,7 @@ pub(super) struct Tombs {
 
 impl Tombs {
     /// Reads what came since. Within the transaction of a batch nothing comes between this and the batch.
-    pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
+    pub(in crate::leadlog) fn refresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let mut statement = connection
             .prepare_cached("SELECT seq, lead_sha256, time_ms FROM forgotten WHERE seq > ?1 ORDER BY seq")?;
         let mut rows = statement.query([self.seq])?;
@@ -203,14 +203,14 @@ impl Tombs {
 
     /// Whether a record is of a lead that was forgotten when it came. Nearly all are later than every tombstone, and need no
     /// hash.
-    pub(super) fn hold(&self, entry: &Entry) -> bool {
+    pub(in crate::leadlog) fn hold(&self, entry: &Entry) -> bool {
         let grace_ms = if matches!(entry, Entry::Score(_) | Entry::Shadow(_)) { GRACE_MS } else { 0 };
         let after_ms = entry.time_ms().saturating_sub(grace_ms);
         entry.lead().is_some_and(|lead| self.is_gone(lead, after_ms))
     }
 
     /// The same of what is told of a deal, once it is known which lead became it.
-    pub(super) fn hold_deal(
+    pub(in crate::leadlog) fn hold_deal(
         &self,
         connection: &Connection,
         record: &OutcomeRecord,
@@ -225,7 +225,7 @@ impl Tombs {
     }
 
     /// When a lead was forgotten, if it ever was.
-    pub(super) fn gone_ms(&self, lead: &str) -> Option<i64> {
+    pub(in crate::leadlog) fn gone_ms(&self, lead: &str) -> Option<i64> {
         if self.of.is_empty() { None } else { self.of.get(&hash(lead)).copied() }
     }
 

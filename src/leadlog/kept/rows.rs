@@ -12,14 +12,17 @@ use crate::lead::ArmOutcome;
 
 /// The statement that writes one batch's scores. SQLite keeps what is bound from row to row, so what neighbours share is
 /// bound once: binding copies, and the route, the version and its digest are longer than all the rest.
-pub(super) struct ScoreRows<'c, 'b> {
+pub(in crate::leadlog) struct ScoreRows<'c, 'b> {
     insert: CachedStatement<'c>,
     json: &'b mut FeatureJson,
     last: Option<&'b ScoreRecord>,
 }
 
 impl<'c, 'b> ScoreRows<'c, 'b> {
-    pub(super) fn new(connection: &'c Connection, json: &'b mut FeatureJson) -> Result<Self, Error> {
+    pub(in crate::leadlog) fn new(
+        connection: &'c Connection,
+        json: &'b mut FeatureJson,
+    ) -> Result<Self, Error> {
         let insert = connection.prepare_cached(
             "INSERT INTO scores
              (time_ms, route, lead, arm, model, version, digest, features, score, grade, latency_ns, decision,
@@ -29,7 +32,7 @@ impl<'c, 'b> ScoreRows<'c, 'b> {
         Ok(Self { insert, json, last: None })
     }
 
-    pub(super) fn insert(&mut self, record: &'b ScoreRecord) -> Result<(), Error> {
+    pub(in crate::leadlog) fn insert(&mut self, record: &'b ScoreRecord) -> Result<(), Error> {
         if !self.last.is_some_and(|last| is_alike(last, record)) {
             // Not before all of it is bound.
             self.last = None;

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::lead::FeedbackReason;
 
-pub(super) fn insert_feedback(connection: &Connection, record: &FeedbackRecord) -> Result<(), StoreError> {
+pub(in crate::leadlog) fn insert_feedback(
+    connection: &Connection,
+    record: &FeedbackRecord,
+) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
         "INSERT INTO feedback (time_ms, lead, source, verdict, reason, who, note)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -148,7 +151,7 @@ mod tests {
     fn a_verdict_counts_for_the_last_score_before_it() {
         let (_folder, mut store) = open();
         let score = |time_ms, lead: &str, version: &str, grade| {
-            Entry::Score(ScoreRecord { grade, ..super::super::fixture::score(time_ms, lead, version) })
+            Entry::Score(ScoreRecord { grade, ..crate::leadlog::fixture::score(time_ms, lead, version) })
         };
         store
             .write(&[

@@ -19,7 +19,7 @@ use super::{
 use crate::lead::Score;
 
 /// The names of the columns, in order.
-pub(super) const COLUMNS: [&str; 22] = [
+pub(in crate::leadlog) const COLUMNS: [&str; 22] = [
     "time",
     "time_ms",
     "route",
@@ -276,7 +276,7 @@ const TIME: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// `2026-11-22T08:03:00.000Z`; empty where no calendar has such a day.
-pub(super) fn rfc3339(ms: i64) -> String {
+pub(in crate::leadlog) fn rfc3339(ms: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
     time.ok().and_then(|time| time.format(TIME).ok()).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ const SLICE: i64 = 65_536;
 
 /// A table whose rows are numbered in the order in which they were written. Its statements know the model as `?1`, the
 /// experiment as `?2`, and the first moment as `?3`.
-pub(super) struct Table {
+pub(in crate::leadlog) struct Table {
     name: &'static str,
     /// The number of the first row that counts, by an index.
     first: &'static str,
@@ -24,7 +24,7 @@ pub(super) struct Table {
 }
 
 /// What was asked of either arm, and what it answered.
-pub(super) const SCORES: Table = Table {
+pub(in crate::leadlog) const SCORES: Table = Table {
     name: "scores",
     first: "SELECT min(seq) FROM scores WHERE model = ?1 AND experiment = ?2 AND time_ms >= ?3",
     columns: "time_ms, assigned, arm = assigned, fell = 'failed', score",
@@ -32,7 +32,7 @@ pub(super) const SCORES: Table = Table {
 };
 
 /// What was asked of either arm in vain.
-pub(super) const MISSES: Table = Table {
+pub(in crate::leadlog) const MISSES: Table = Table {
     name: "misses",
     first: "SELECT min(seq) FROM misses WHERE model = ?1 AND experiment = ?2 AND time_ms >= ?3",
     columns: "time_ms, arm, outcome = 'failed', outcome = 'late'",
@@ -41,7 +41,7 @@ pub(super) const MISSES: Table = Table {
 
 /// What versions said beside the one that answered. The index begins with the version, and the few that there are stand in
 /// it: each is found from the one before.
-pub(super) const SHADOW_SCORES: Table = Table {
+pub(in crate::leadlog) const SHADOW_SCORES: Table = Table {
     name: "shadow_scores",
     first: "
     WITH RECURSIVE versions (version) AS (
@@ -58,19 +58,19 @@ pub(super) const SHADOW_SCORES: Table = Table {
 };
 
 /// Which rows are read.
-pub(super) struct Range<'r> {
-    pub(super) model: &'r str,
-    pub(super) experiment: Option<&'r str>,
-    pub(super) from_ms: i64,
+pub(in crate::leadlog) struct Range<'r> {
+    pub(in crate::leadlog) model: &'r str,
+    pub(in crate::leadlog) experiment: Option<&'r str>,
+    pub(in crate::leadlog) from_ms: i64,
 }
 
 /// How far a table has been read: the number and the time of its last row then.
 #[derive(Debug, Default)]
-pub(super) struct Reached(Option<(i64, i64)>);
+pub(in crate::leadlog) struct Reached(Option<(i64, i64)>);
 
 impl Reached {
     /// Whether that row is still there. Numbers are given again only where the last rows of a table were removed.
-    pub(super) fn stands(&self, store: &Store, table: &Table) -> Result<bool, StoreError> {
+    pub(in crate::leadlog) fn stands(&self, store: &Store, table: &Table) -> Result<bool, StoreError> {
         let Some((seq, time_ms)) = self.0 else { return Ok(true) };
         let found = format!("SELECT time_ms FROM {} WHERE seq = ?1", table.name);
         let found = store.connection.prepare(&found)?.query_row([seq], |row| row.get(0)).optional()?;
@@ -78,7 +78,7 @@ impl Reached {
     }
 
     /// Reads what was written since, or from the first row that counts. The columns begin with the second.
-    pub(super) fn read(
+    pub(in crate::leadlog) fn read(
         &mut self,
         store: &Store,
         (table, range): (&Table, &Range<'_>),
@@ -121,7 +121,7 @@ impl Reached {
 }
 
 /// A row of `shadow_scores`.
-pub(super) struct Along<'r> {
+pub(in crate::leadlog) struct Along<'r> {
     time_ms: i64,
     version: &'r str,
     live_version: &'r str,
@@ -155,14 +155,14 @@ impl<'r> TryFrom<&'r Row<'_>> for Along<'r> {
 
 /// A canary, as far as it has been read.
 #[derive(Debug)]
-pub(super) struct CanaryFold {
+pub(in crate::leadlog) struct CanaryFold {
     version: String,
-    pub(super) window: WindowFold,
-    pub(super) steps: Vec<StepFold>,
+    pub(in crate::leadlog) window: WindowFold,
+    pub(in crate::leadlog) steps: Vec<StepFold>,
 }
 
 impl CanaryFold {
-    pub(super) fn new(canary: &OnCanary, (from_ms, to_ms): (i64, i64)) -> Self {
+    pub(in crate::leadlog) fn new(canary: &OnCanary, (from_ms, to_ms): (i64, i64)) -> Self {
         let (now, next) = (Arms::default(), Arms::default());
         let window = WindowFold { from_ms, to_ms, now, next };
         Self {
@@ -179,7 +179,7 @@ impl CanaryFold {
     }
 
     /// `time_ms, assigned, arm = assigned, fell = 'failed', score`
-    pub(super) fn scored(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
+    pub(in crate::leadlog) fn scored(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
         let (time_ms, arm) = (row.get(1)?, text(row, 2)?);
         let (own, failed) = (is(row, 3)?, is(row, 4)?);
         let traffic = Traffic { leads: 1, scored: own.into(), errors: failed.into(), ..Traffic::default() };
@@ -194,7 +194,7 @@ impl CanaryFold {
     }
 
     /// `time_ms, arm, outcome = 'failed', outcome = 'late'`
-    pub(super) fn missed(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
+    pub(in crate::leadlog) fn missed(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
         let (time_ms, arm) = (row.get(1)?, text(row, 2)?);
         let (errors, late) = (is(row, 3)?.into(), is(row, 4)?.into());
         let traffic = Traffic { leads: 1, errors, late, ..Traffic::default() };
@@ -204,7 +204,7 @@ impl CanaryFold {
 
     /// The time that the champion and the challenger took for the same lead, on the same thread. The time of a request would
     /// be one for all leads of a batch, whichever version scored them.
-    pub(super) fn timed(&mut self, row: &Along<'_>) {
+    pub(in crate::leadlog) fn timed(&mut self, row: &Along<'_>) {
         let is_challengers = row.version == self.version;
         if row.is_arms && row.error.is_none() && (is_challengers || row.live_version == self.version) {
             let ns = sides(is_challengers, row.ns);
@@ -215,7 +215,7 @@ impl CanaryFold {
 
 /// A step of a canary.
 #[derive(Debug)]
-pub(super) struct StepFold {
+pub(in crate::leadlog) struct StepFold {
     from_ms: i64,
     to_ms: i64,
     arms: Arms,
@@ -233,14 +233,14 @@ impl StepFold {
     }
 
     /// What either arm was asked, and the scores that its own version gave.
-    pub(super) fn counted(&self) -> (Sides<Traffic>, Sides<Histogram>) {
+    pub(in crate::leadlog) fn counted(&self) -> (Sides<Traffic>, Sides<Histogram>) {
         (self.arms.counted(), self.scores.clone())
     }
 }
 
 /// A canary's window, and what came after it: rows are written while it is looked at.
 #[derive(Debug)]
-pub(super) struct WindowFold {
+pub(in crate::leadlog) struct WindowFold {
     from_ms: i64,
     to_ms: i64,
     now: Arms,
@@ -250,7 +250,7 @@ pub(super) struct WindowFold {
 impl WindowFold {
     /// Goes on to a later end, or to the window that follows; false where it is neither. Of a row that comes from the time
     /// after the next look, of a clock that was wrong, no more is known than that it is of the next window.
-    pub(super) fn moves(&mut self, (from_ms, to_ms): (i64, i64)) -> bool {
+    pub(in crate::leadlog) fn moves(&mut self, (from_ms, to_ms): (i64, i64)) -> bool {
         let next = std::mem::take(&mut self.next);
         match (from_ms == self.from_ms, from_ms == self.to_ms) {
             (true, _) => self.now.add(&next),
@@ -268,7 +268,7 @@ impl WindowFold {
     }
 
     /// From when to when, and what either arm was asked.
-    pub(super) fn counted(&self) -> (i64, i64, Sides<Traffic>) {
+    pub(in crate::leadlog) fn counted(&self) -> (i64, i64, Sides<Traffic>) {
         (self.from_ms, self.to_ms, self.now.counted())
     }
 }
@@ -302,7 +302,7 @@ impl Arms {
 
 /// Two versions on the same leads, whichever of them answered.
 #[derive(Debug)]
-pub(super) struct PairsFold {
+pub(in crate::leadlog) struct PairsFold {
     champion: String,
     challenger: String,
     since_ms: i64,
@@ -311,14 +311,14 @@ pub(super) struct PairsFold {
 }
 
 impl PairsFold {
-    pub(super) fn new(of: Versus<'_>) -> Self {
+    pub(in crate::leadlog) fn new(of: Versus<'_>) -> Self {
         let Versus { champion, challenger, since_ms, .. } = of;
         let (champion, challenger) = (champion.to_owned(), challenger.to_owned());
         Self { champion, challenger, since_ms, counted: Pairs::default(), ns: Times::default() }
     }
 
     /// Counts a row of the challenger where the champion answered, or the other way round.
-    pub(super) fn count(&mut self, row: &Along<'_>) {
+    pub(in crate::leadlog) fn count(&mut self, row: &Along<'_>) {
         let is_of = |version: &str, live: &str| row.version == version && row.live_version == live;
         let is_challengers = is_of(&self.challenger, &self.champion);
         if row.time_ms < self.since_ms || !(is_challengers || is_of(&self.champion, &self.challenger)) {
@@ -357,7 +357,7 @@ impl PairsFold {
     }
 
     /// What the rows say, without labels.
-    pub(super) fn counted(&self) -> Pairs {
+    pub(in crate::leadlog) fn counted(&self) -> Pairs {
         Pairs { p99_ns: self.ns.p99(), ..self.counted.clone() }
     }
 }
@@ -398,7 +398,7 @@ fn latencies() -> Latencies<u64> {
 }
 
 /// The champion answered where the row is the challenger's.
-pub(super) fn sides<T>(is_challengers: bool, (live, other): (T, T)) -> Sides<T> {
+pub(in crate::leadlog) fn sides<T>(is_challengers: bool, (live, other): (T, T)) -> Sides<T> {
     match is_challengers {
         true => Sides { champion: live, challenger: other },
         false => Sides { champion: other, challenger: live },
@@ -406,7 +406,7 @@ pub(super) fn sides<T>(is_challengers: bool, (live, other): (T, T)) -> Sides<T> 
 }
 
 /// An arm by its name in the log.
-pub(super) fn side<'s, T>(sides: &'s mut Sides<T>, arm: &str) -> Option<&'s mut T> {
+pub(in crate::leadlog) fn side<'s, T>(sides: &'s mut Sides<T>, arm: &str) -> Option<&'s mut T> {
     match arm {
         "champion" => Some(&mut sides.champion),
         "challenger" => Some(&mut sides.challenger),
@@ -415,7 +415,7 @@ pub(super) fn side<'s, T>(sides: &'s mut Sides<T>, arm: &str) -> Option<&'s mut 
 }
 
 /// A text; none is empty.
-pub(super) fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+pub(in crate::leadlog) fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
     Ok(row.get_ref(column)?.as_str().unwrap_or_default())
 }
 

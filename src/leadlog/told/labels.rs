@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::store::StoreError;
 
 /// Outcomes of one lead that count.
-pub(super) const MOST_OUTCOMES: usize = 1_000;
+pub(in crate::leadlog) const MOST_OUTCOMES: usize = 1_000;
 
 /// The outcomes of the lead of a row `met`, called `told`.
 macro_rules! outcomes {
@@ -48,7 +48,7 @@ macro_rules! closed {
 }
 
 /// Whether it was won.
-pub(super) const LABEL: &str = label!("won");
+pub(in crate::leadlog) const LABEL: &str = label!("won");
 
 /// The whole outcome that counts of the lead `?1` that was scored at `?2`.
 const WHOLE: &str = concat!(
@@ -59,13 +59,13 @@ const WHOLE: &str = concat!(
 
 /// When the first thing became of the lead of a row `met`, as it happened or as it passed, whichever is earlier; never, where
 /// nothing has.
-pub(super) const CLOSED: &str = closed!();
+pub(in crate::leadlog) const CLOSED: &str = closed!();
 
 /// The same of the lead `?1`.
 const CLOSED_OF: &str = concat!("SELECT ", closed!(), " FROM (SELECT ?1 AS lead) AS met");
 
 /// Nothing had become of the lead of a row `met` yet, nor did just then.
-pub(super) const WAS_OPEN: &str = concat!(
+pub(in crate::leadlog) const WAS_OPEN: &str = concat!(
     "NOT EXISTS (SELECT 1 FROM ",
     outcomes!(),
     " WHERE min(told.time_ms, coalesce(told.occurred_ms, told.time_ms)) <= met.time_ms)"
@@ -73,24 +73,24 @@ pub(super) const WAS_OPEN: &str = concat!(
 
 /// What became of a lead.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Label {
+pub(in crate::leadlog) struct Label {
     /// Won, or lost.
-    pub(super) won: bool,
+    pub(in crate::leadlog) won: bool,
     /// What it brought.
-    pub(super) revenue: Option<f64>,
+    pub(in crate::leadlog) revenue: Option<f64>,
     /// When it happened, in milliseconds since 1970.
-    pub(super) occurred_ms: i64,
+    pub(in crate::leadlog) occurred_ms: i64,
     /// The outcome's revision.
-    pub(super) revision: Option<i64>,
+    pub(in crate::leadlog) revision: Option<i64>,
 }
 
 /// When the first thing became of a lead; the end of time where nothing has.
-pub(super) fn closed_ms(connection: &Connection, lead: &str) -> Result<i64, StoreError> {
+pub(in crate::leadlog) fn closed_ms(connection: &Connection, lead: &str) -> Result<i64, StoreError> {
     Ok(connection.prepare_cached(CLOSED_OF)?.query_row([lead], |row| row.get(0))?)
 }
 
 /// The label of a lead that was open when it was scored.
-pub(super) fn label(
+pub(in crate::leadlog) fn label(
     connection: &Connection,
     lead: &str,
     (scored_ms, horizon_ms): (i64, i64),
@@ -115,8 +115,8 @@ mod tests {
     use crate::{
         lead::Outcome,
         leadlog::{
-            Days, Ending, Entry, Horizon, OutcomeRecord, Scored, Span, Store, Wanted, cohorts::CohortDay,
-            fixture,
+            Days, Ending, Entry, Horizon, OutcomeRecord, Scored, Span, Store, Wanted,
+            counts::cohorts::CohortDay, fixture,
         },
     };
 

@@ -26,7 +26,7 @@ use super::{
 use crate::lead::Grade;
 
 /// A day in milliseconds.
-pub(super) const DAY_MS: i64 = 86_400_000;
+pub(in crate::leadlog) const DAY_MS: i64 = 86_400_000;
 
 /// Scores of one lead that are looked through, newest first, for the one that counts. A record that a machine saves every
 /// minute must not hold up the rest.

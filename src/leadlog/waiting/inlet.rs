@@ -23,7 +23,7 @@ use super::{
 use crate::telemetry::{LeadLogMetrics, now_ms};
 
 /// Records in one transaction.
-pub(super) const BATCH: usize = 4_096;
+pub(in crate::leadlog) const BATCH: usize = 4_096;
 
 /// Records that go into a file at once.
 const BLOCK: usize = 1_024;
@@ -33,7 +33,7 @@ const BLOCKS: usize = 32;
 
 /// What waits, in memory and in files.
 #[derive(Debug)]
-pub(super) struct Inlet {
+pub(in crate::leadlog) struct Inlet {
     queue: Queue,
     private: Private,
     rules: Arc<ArcSwap<Rules>>,
@@ -53,7 +53,7 @@ pub(super) struct Inlet {
 
 impl Inlet {
     /// With the files that earlier processes left, which are to be adopted before anything is taken.
-    pub(super) fn new(
+    pub(in crate::leadlog) fn new(
         state: &Path,
         queue: Queue,
         rules: Arc<ArcSwap<Rules>>,
@@ -77,19 +77,19 @@ impl Inlet {
     }
 
     /// Takes over what earlier processes left in files.
-    pub(super) fn adopt(&mut self, older: Vec<Segment>) {
+    pub(in crate::leadlog) fn adopt(&mut self, older: Vec<Segment>) {
         self.spill.adopt(older);
         self.tell();
     }
 
     /// Goes on from where the lead log was when it was last written.
-    pub(super) fn resume(&mut self, place: Place) {
+    pub(in crate::leadlog) fn resume(&mut self, place: Place) {
         self.spill.resume(place);
         self.tell();
     }
 
     /// What comes next: records, or where they are to be read. Either [`Inlet::done`] or [`Inlet::give_back`] follows.
-    pub(super) fn take(&mut self, batch: &mut Vec<Entry>) -> Option<Chunk> {
+    pub(in crate::leadlog) fn take(&mut self, batch: &mut Vec<Entry>) -> Option<Chunk> {
         if !self.early.is_empty() {
             batch.append(&mut self.early);
             return None;
@@ -103,7 +103,7 @@ impl Inlet {
     }
 
     /// What was taken is in the log: `written` records, but for `lost` that could not be read.
-    pub(super) fn done(&mut self, chunk: Option<&Chunk>, written: usize, lost: u64) {
+    pub(in crate::leadlog) fn done(&mut self, chunk: Option<&Chunk>, written: usize, lost: u64) {
         self.is_stuck = false;
         if let Some(chunk) = chunk {
             self.spill.done(chunk);
@@ -114,7 +114,7 @@ impl Inlet {
     }
 
     /// What was taken could not be written. It goes first the next time.
-    pub(super) fn give_back(&mut self, chunk: Option<&Chunk>, batch: &mut Vec<Entry>) {
+    pub(in crate::leadlog) fn give_back(&mut self, chunk: Option<&Chunk>, batch: &mut Vec<Entry>) {
         self.is_stuck = true;
         if chunk.is_some() {
             self.spill.put_back();
@@ -127,7 +127,7 @@ impl Inlet {
     }
 
     /// Makes room in the queues where that is needed, or empties them altogether, by putting records into files.
-    pub(super) fn relieve(&mut self, all: bool) -> Result<(), StoreError> {
+    pub(in crate::leadlog) fn relieve(&mut self, all: bool) -> Result<(), StoreError> {
         // Files that the writer gets on with are no reason: the queues wait behind them, and get their turn the sooner.
         let is_pressed = self.is_stuck || !self.late.is_empty() || self.queue.is_half_full();
         if !(is_pressed || all) || self.bound() == 0 {
@@ -148,7 +148,7 @@ impl Inlet {
     }
 
     /// Saves what is still in memory, and counts as lost what cannot be saved.
-    pub(super) fn close(&mut self) {
+    pub(in crate::leadlog) fn close(&mut self) {
         let mut early = std::mem::take(&mut self.early);
         if !early.is_empty() && self.prepend(&early).is_ok() {
             early.clear();
@@ -164,12 +164,12 @@ impl Inlet {
     }
 
     /// Whether the queues are all that may hold records.
-    pub(super) fn is_direct(&self) -> bool {
+    pub(in crate::leadlog) fn is_direct(&self) -> bool {
         self.spill.is_empty() && self.early.is_empty() && self.late.is_empty()
     }
 
     /// Whether nothing waits anywhere.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::leadlog) fn is_empty(&self) -> bool {
         self.is_direct() && self.queue.depth() == 0
     }
 

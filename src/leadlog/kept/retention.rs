@@ -41,7 +41,7 @@ const KEYED: [(&str, [&str; 3]); 2] =
 
 /// Where the removal stands.
 #[derive(Debug, Default)]
-pub(super) struct Retention {
+pub(in crate::leadlog) struct Retention {
     walk: Option<Walk>,
     next_round_ms: i64,
     next_size_ms: i64,
@@ -74,7 +74,12 @@ struct After {
 
 impl Retention {
     /// Goes on by one slice, where there is something to do, and says how many rows were removed.
-    pub(super) fn step(&mut self, store: &Store, log: &Log, now_ms: i64) -> Result<u64, StoreError> {
+    pub(in crate::leadlog) fn step(
+        &mut self,
+        store: &Store,
+        log: &Log,
+        now_ms: i64,
+    ) -> Result<u64, StoreError> {
         if self.walk.is_none() {
             self.walk = self.begin(&store.connection, log, now_ms)?;
         }
@@ -219,7 +224,7 @@ impl Walk {
 }
 
 /// Bytes that rows and indices take; pages that are free do not count.
-pub(super) fn used(connection: &Connection) -> Result<u64, StoreError> {
+pub(in crate::leadlog) fn used(connection: &Connection) -> Result<u64, StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let pages = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     Ok(pages.saturating_mul(pragma("page_size")?).unsigned_abs())

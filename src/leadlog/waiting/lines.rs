@@ -22,14 +22,14 @@ use crate::lead::{
 
 /// Writes records as lines.
 #[derive(Debug, Default)]
-pub(super) struct Encoder {
+pub(in crate::leadlog) struct Encoder {
     json: FeatureJson,
     line: Vec<u8>,
 }
 
 impl Encoder {
     /// Appends a record's line.
-    pub(super) fn write(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+    pub(in crate::leadlog) fn write(&mut self, entry: &Entry, out: &mut Vec<u8>) {
         self.line.clear();
         let line = Line::of(entry, &mut self.json);
         // Texts and numbers do not fail to become JSON, and writing to a Vec does not fail.
@@ -42,7 +42,7 @@ impl Encoder {
 
 /// Reads records from lines. Neighbours mostly share their route, their version and their names, and so they do again.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub(in crate::leadlog) struct Decoder {
     texts: Vec<Arc<str>>,
     model: Option<Arc<ModelId>>,
     names: Option<Arc<[Arc<str>]>>,
@@ -53,7 +53,7 @@ const SHARED: usize = 64;
 
 impl Decoder {
     /// Reads one line, without its end. `None` where it is damaged, or of a later release.
-    pub(super) fn read(&mut self, line: &[u8]) -> Option<Entry> {
+    pub(in crate::leadlog) fn read(&mut self, line: &[u8]) -> Option<Entry> {
         let (sum, json) = line.split_at_checked(9)?;
         let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
         if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(json)) {
@@ -428,7 +428,7 @@ fn arm_outcome(text: &str) -> Option<ArmOutcome> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::leadlog) mod tests {
     use super::*;
     use crate::lead::Value;
 

@@ -60,7 +60,7 @@ pub struct OnStep {
 
 impl OnTrial {
     /// Each pair of versions.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = Versus<'_>> {
+    pub(in crate::leadlog) fn pairs(&self) -> impl Iterator<Item = Versus<'_>> {
         let Self { model, champion, canary, shadows } = self;
         let canary = canary.iter().map(|canary| (canary.version.as_str(), canary.pairs_ms));
         let shadows = shadows.iter().map(|(version, since_ms)| (&**version, *since_ms));

@@ -21,7 +21,7 @@ const HEADER: usize = 100;
 const FRAGMENT: usize = 3;
 
 /// Whether one of the ids stands in bytes of a database that belong to no row. `shortest` is the length of the shortest.
-pub(super) fn holds(file: &Path, ids: &Regex, shortest: usize) -> io::Result<bool> {
+pub(in crate::leadlog) fn holds(file: &Path, ids: &Regex, shortest: usize) -> io::Result<bool> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(file)?);
     let mut header = [0; HEADER];
     file.read_exact(&mut header)?;

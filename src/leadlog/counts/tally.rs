@@ -22,7 +22,7 @@ const MONEY: f64 = 10_000.0;
 
 /// One lead as it counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
+pub(in crate::leadlog) struct Place {
     /// When it was scored, in milliseconds since 1970.
     pub time_ms: i64,
     /// The score, 0..=1.
@@ -75,12 +75,12 @@ pub struct Group {
 
 impl Tally {
     /// Counts a lead.
-    pub(super) fn add(&mut self, place: &Place) {
+    pub(in crate::leadlog) fn add(&mut self, place: &Place) {
         self.count(place, 1);
     }
 
     /// Takes a lead out that was counted.
-    pub(super) fn remove(&mut self, place: &Place) {
+    pub(in crate::leadlog) fn remove(&mut self, place: &Place) {
         self.count(place, -1);
     }
 
@@ -164,14 +164,14 @@ impl Tally {
     }
 
     /// What is stored of the scores.
-    pub(super) fn scored_bytes(&self) -> Vec<u8> {
+    pub(in crate::leadlog) fn scored_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![FORMAT];
         self.scored.write(&mut bytes);
         bytes
     }
 
     /// What is stored of the outcomes.
-    pub(super) fn known_bytes(&self) -> Vec<u8> {
+    pub(in crate::leadlog) fn known_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![FORMAT];
         self.won.write(&mut bytes);
         self.lost.write(&mut bytes);
@@ -180,7 +180,7 @@ impl Tally {
     }
 
     /// Reads both back. `None` where they are not what was written.
-    pub(super) fn read(scored: &[u8], known: &[u8]) -> Option<Self> {
+    pub(in crate::leadlog) fn read(scored: &[u8], known: &[u8]) -> Option<Self> {
         let (mut scored, mut known) = (strip(scored)?, strip(known)?);
         let tally = Self {
             scored: Side::read(&mut scored)?,

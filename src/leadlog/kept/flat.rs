@@ -140,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leadlog::{Packed, json::FeatureJson};
+    use crate::leadlog::{Packed, kept::json::FeatureJson};
 
     fn read(json: &str) -> Result<Vec<(String, Option<Value<'_>>)>, FlatError> {
         let mut found = Vec::new();

@@ -31,7 +31,7 @@ const SHARES: u64 = 8;
 
 /// Files that wait, oldest first.
 #[derive(Debug)]
-pub(super) struct Spill {
+pub(in crate::leadlog) struct Spill {
     folder: PathBuf,
     segments: VecDeque<Segment>,
     /// The last one, while it grows.
@@ -44,14 +44,14 @@ pub(super) struct Spill {
 
 /// Files of earlier processes, oldest first.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(in crate::leadlog) struct Found {
     folder: PathBuf,
     ids: Vec<i64>,
 }
 
 /// One file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(in crate::leadlog) struct Segment {
     id: i64,
     /// What is before this is in the lead log.
     from: u64,
@@ -63,29 +63,29 @@ pub(super) struct Segment {
 
 /// How far the files have been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) segment: i64,
-    pub(super) offset: u64,
+pub(in crate::leadlog) struct Place {
+    pub(in crate::leadlog) segment: i64,
+    pub(in crate::leadlog) offset: u64,
 }
 
 /// What is to be read next.
 #[derive(Clone, Debug)]
-pub(super) struct Chunk {
+pub(in crate::leadlog) struct Chunk {
     file: PathBuf,
     from: u64,
     /// Its end, once it has been read.
-    pub(super) place: Place,
+    pub(in crate::leadlog) place: Place,
     /// Its lines.
-    pub(super) records: u64,
+    pub(in crate::leadlog) records: u64,
 }
 
 impl Spill {
     /// The directory's name in the state directory.
-    pub(super) const FOLDER: &'static str = "spill";
+    pub(in crate::leadlog) const FOLDER: &'static str = "spill";
 
     /// Place in `state`, and the files that earlier processes left there. Nothing is created before there is something to
     /// write.
-    pub(super) fn new(state: &Path) -> (Self, Found) {
+    pub(in crate::leadlog) fn new(state: &Path) -> (Self, Found) {
         let folder = state.join(Self::FOLDER);
         let mut ids = numbers(&folder);
         ids.sort_unstable();
@@ -95,27 +95,27 @@ impl Spill {
     }
 
     /// Puts files of earlier processes before all others. Nothing may have been read yet.
-    pub(super) fn adopt(&mut self, older: Vec<Segment>) {
+    pub(in crate::leadlog) fn adopt(&mut self, older: Vec<Segment>) {
         older.into_iter().rev().for_each(|segment| self.segments.push_front(segment));
     }
 
     /// Whether records wait in files.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::leadlog) fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
     /// Records that wait.
-    pub(super) fn records(&self) -> u64 {
+    pub(in crate::leadlog) fn records(&self) -> u64 {
         self.segments.iter().map(|segment| segment.records).sum()
     }
 
     /// Bytes that the files take.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::leadlog) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.end).sum()
     }
 
     /// Goes on from where the lead log was when it was last written.
-    pub(super) fn resume(&mut self, place: Place) {
+    pub(in crate::leadlog) fn resume(&mut self, place: Place) {
         self.last = self.last.max(place.segment);
         let path = self.path(place.segment);
         let Some(segment) = self.segments.iter_mut().find(|segment| segment.id == place.segment) else {
@@ -130,7 +130,7 @@ impl Spill {
 
     /// Writes lines behind all others, where they fit into `bound` bytes, and returns how many older ones were dropped for
     /// them.
-    pub(super) fn append(
+    pub(in crate::leadlog) fn append(
         &mut self,
         lines: &[u8],
         records: u64,
@@ -161,7 +161,7 @@ impl Spill {
     }
 
     /// Writes lines before all others.
-    pub(super) fn prepend(
+    pub(in crate::leadlog) fn prepend(
         &mut self,
         lines: &[u8],
         records: u64,
@@ -181,14 +181,14 @@ impl Spill {
     }
 
     /// What is to be read next. Until it is told to be done, it is not dropped.
-    pub(super) fn next(&mut self) -> Option<Chunk> {
+    pub(in crate::leadlog) fn next(&mut self) -> Option<Chunk> {
         let Segment { id, from, end, records } = *self.segments.front()?;
         self.reading = Some(id);
         Some(Chunk { file: self.path(id), from, place: Place { segment: id, offset: end }, records })
     }
 
     /// A chunk is in the lead log, or lost.
-    pub(super) fn done(&mut self, chunk: &Chunk) {
+    pub(in crate::leadlog) fn done(&mut self, chunk: &Chunk) {
         self.reading = None;
         let Some(segment) = self.segments.front_mut().filter(|segment| segment.id == chunk.place.segment)
         else {
@@ -200,7 +200,7 @@ impl Spill {
     }
 
     /// A chunk could not be written and will be asked for again.
-    pub(super) fn put_back(&mut self) {
+    pub(in crate::leadlog) fn put_back(&mut self) {
         self.reading = None;
     }
 
@@ -260,7 +260,7 @@ impl Spill {
 
 impl Found {
     /// How much there is in them. All of it is read for that, which takes seconds where it is much.
-    pub(super) fn measure(self) -> Vec<Segment> {
+    pub(in crate::leadlog) fn measure(self) -> Vec<Segment> {
         let measured = |id| {
             let file = path(&self.folder, id);
             match measure(&file) {
@@ -277,7 +277,7 @@ impl Found {
 
 impl Chunk {
     /// Its lines, where they are many the first of them. The chunk is then what was read.
-    pub(super) fn read(&mut self) -> io::Result<Vec<u8>> {
+    pub(in crate::leadlog) fn read(&mut self) -> io::Result<Vec<u8>> {
         let file = File::open(&self.file)?;
         let length = self.place.offset.saturating_sub(self.from);
         let mut lines = read(&file, self.from, length.min(PIECE))?;
@@ -292,7 +292,7 @@ impl Chunk {
     }
 
     /// Takes a file that cannot be read out of the way, for a person to look at.
-    pub(super) fn set_aside(&self) -> PathBuf {
+    pub(in crate::leadlog) fn set_aside(&self) -> PathBuf {
         let aside = self.file.with_extension("unreadable");
         // Where that fails, the file is removed with the others that have been read.
         _ = fs::rename(&self.file, &aside);

@@ -76,17 +76,17 @@ impl Queue {
     }
 
     /// Whether a worker is close to losing records.
-    pub(super) fn is_half_full(&self) -> bool {
+    pub(in crate::leadlog) fn is_half_full(&self) -> bool {
         self.lanes.iter().any(|lane| lane.bytes() > self.capacity / 2)
     }
 
     /// Counts records that could not be written.
-    pub(super) fn lose(&self, records: usize) {
+    pub(in crate::leadlog) fn lose(&self, records: usize) {
         self.dropped.increment(records as u64);
     }
 
     /// Moves up to `most` waiting records into `batch`, the oldest of each worker first.
-    pub(super) fn drain(&self, most: usize, batch: &mut Vec<Entry>) {
+    pub(in crate::leadlog) fn drain(&self, most: usize, batch: &mut Vec<Entry>) {
         for lane in self.lanes.iter() {
             while batch.len() < most {
                 match lane.take() {

@@ -31,18 +31,18 @@ const IDS: [&str; 3] = ["lead", "deal", "event"];
 
 /// What was looked through, and where something was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Search {
+pub(in crate::leadlog) struct Search {
     /// Files that were looked through.
-    pub(super) files: u64,
+    pub(in crate::leadlog) files: u64,
     /// Their bytes.
-    pub(super) bytes: u64,
+    pub(in crate::leadlog) bytes: u64,
     /// Those that hold an id.
-    pub(super) found: Vec<PathBuf>,
+    pub(in crate::leadlog) found: Vec<PathBuf>,
 }
 
 /// Ids to look for.
 #[derive(Debug)]
-pub(super) struct Ids<'i> {
+pub(in crate::leadlog) struct Ids<'i> {
     ids: Vec<&'i str>,
     /// Of the long ones.
     anywhere: Option<Regex>,
@@ -56,7 +56,7 @@ pub(super) struct Ids<'i> {
 
 impl<'i> Ids<'i> {
     /// The error is that of ids that make no pattern: there are too many.
-    pub(super) fn new(ids: &[&'i str]) -> Result<Self, regex::Error> {
+    pub(in crate::leadlog) fn new(ids: &[&'i str]) -> Result<Self, regex::Error> {
         let (long, short): (Vec<&str>, Vec<&str>) = ids.iter().partition(|id| id.len() >= LONG);
         let longest = ids.iter().map(|id| escaped(id).len()).max().unwrap_or(0);
         Ok(Self {
@@ -70,14 +70,14 @@ impl<'i> Ids<'i> {
     }
 
     /// Whether a short one stands in bytes of a database that belong to no row; its rows are asked one by one.
-    pub(super) fn remain_in(&self, database: &Path) -> io::Result<bool> {
+    pub(in crate::leadlog) fn remain_in(&self, database: &Path) -> io::Result<bool> {
         let Some(bare) = &self.bare else { return Ok(false) };
         let shortest = self.ids.iter().map(|id| id.len()).min().unwrap_or(0);
         residue::holds(database, bare, shortest)
     }
 
     /// Looks through all files of a directory. One that vanishes meanwhile holds nothing.
-    pub(super) fn search(&self, folder: &Path, tell: &mut dyn FnMut(u64)) -> io::Result<Search> {
+    pub(in crate::leadlog) fn search(&self, folder: &Path, tell: &mut dyn FnMut(u64)) -> io::Result<Search> {
         let mut search = Search::default();
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -170,14 +170,14 @@ fn escaped(text: &str) -> String {
 }
 
 /// Whether a file is the lead log's own.
-pub(super) fn is_database(path: &Path) -> bool {
+pub(in crate::leadlog) fn is_database(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy());
     name.is_some_and(|name| [Store::FILE, "leads.sqlite-wal", "leads.sqlite-shm"].contains(&&*name))
 }
 
 impl Store {
     /// The columns that hold one of the ids, each with the number of its rows.
-    pub(super) fn rows_with(&self, ids: &Ids<'_>) -> Result<Vec<(String, u64)>, StoreError> {
+    pub(in crate::leadlog) fn rows_with(&self, ids: &Ids<'_>) -> Result<Vec<(String, u64)>, StoreError> {
         let mut columns = self.connection.prepare(
             "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c
              WHERE t.type = 'table' AND c.type = 'TEXT' ORDER BY 1, 2",

@@ -10,7 +10,7 @@ use super::packed::{Packed, Part};
 
 /// Writes features as JSON.
 #[derive(Debug, Default)]
-pub(super) struct FeatureJson {
+pub(in crate::leadlog) struct FeatureJson {
     names: Option<Arc<[Arc<str>]>>,
     members: Vec<Member>,
     text: Vec<u8>,
@@ -39,7 +39,7 @@ enum Sort {
 
 impl FeatureJson {
     /// An object of the features called `names`; missing ones are left out. Valid until the next one is written.
-    pub(super) fn write(&mut self, names: &Arc<[Arc<str>]>, features: &Packed) -> &[u8] {
+    pub(in crate::leadlog) fn write(&mut self, names: &Arc<[Arc<str>]>, features: &Packed) -> &[u8] {
         if !self.names.as_ref().is_some_and(|known| Arc::ptr_eq(known, names)) {
             self.learn(names);
         }
