@@ -293,7 +293,8 @@ pub(super) struct RawLimits {
     /// How many refusals in a row before it rests, 1 to 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub(super) refusals: u32,
-    /// Leads whose last score and values are remembered, up to 10000000; 0 for none.
+    /// Leads whose last score and values are remembered, up to 10000000; 0 for none. Each takes 208 bytes of memory: there is
+    /// room for fewer where they have many features, or are scored again and again.
     #[schemars(range(max = 10_000_000))]
     pub(super) known: u32,
     /// How long they are remembered, 1m to 3650d.
@@ -321,7 +322,7 @@ impl Default for RawLimits {
             drain: "30s".into(),
             pause: "10m".into(),
             refusals: 1,
-            known: 65_536,
+            known: 50_000,
             known_age: "30d".into(),
         }
     }

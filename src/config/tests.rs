@@ -660,7 +660,7 @@ fn settings_have_their_defaults() {
         drain: 30 * second,
         pause: 600 * second,
         refusals: 1,
-        known: 65_536,
+        known: 50_000,
         known_age: 30 * 86_400 * second,
     };
     assert_eq!(config.limits, limits);

@@ -45,11 +45,14 @@ struct Set([AtomicU64; WAYS]);
 
 const WAYS: usize = 8;
 
+/// Leads that eight places are for: so hardly any of them overflow before the ring comes round.
+const FILL: usize = 5;
+
 /// Sets that are made at once: 4 KiB.
 const SHELF: usize = 64;
 
-/// Bytes of the ring for each lead: a common one with twenty features takes as many.
-const EACH: usize = 160;
+/// Bytes of the ring for each lead: one with twenty features, half of them words, takes as many.
+const EACH: usize = 208;
 
 /// How often a place is tried that others change just now.
 const TRIES: usize = 4;
@@ -136,19 +139,19 @@ pub struct Pen {
 }
 
 impl Known {
-    /// A table for about `leads` leads, each remembered for `age`; where they are large, for fewer. With 0 nothing is
-    /// remembered.
+    /// A table for about `leads` leads, each remembered for `age`: 208 bytes of scores for each, so for fewer where they are
+    /// larger or scored again and again. With 0 nothing is remembered.
     pub fn new(leads: usize, age: Duration) -> Self {
-        let sets = leads.div_ceil(WAYS);
+        let sets = leads.div_ceil(FILL);
         let shelves = (0..sets.div_ceil(SHELF)).map(|_| OnceLock::new()).collect();
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let pages = Arc::new(Pages::new(leads.saturating_mul(EACH)));
         Self { shelves, sets, pages, origins: Arc::default(), hasher: RandomState::default(), age_ms }
     }
 
-    /// Leads it has places for.
+    /// Leads it is for.
     pub fn capacity(&self) -> usize {
-        self.sets * WAYS
+        self.sets * FILL
     }
 
     /// Leads that are remembered, too old ones included. Looks at every place.
@@ -168,8 +171,9 @@ impl Known {
         let (shelf, set, hash) = self.set(model, lead)?;
         let set = self.shelves.get(shelf)?.get()?.get(set)?;
         let words = set.words().into_iter().filter(|word| is_of(*word, hash));
-        let found =
-            words.filter_map(|word| self.read(Spot::from_bits(word), (model, lead), Head::memory)).next();
+        // Two workers may have remembered it at once, at two places.
+        let read = |word| self.read(Spot::from_bits(word), (model, lead), Head::memory);
+        let found = words.filter_map(read).max_by_key(|memory| memory.time_ms);
         found.filter(|memory| now_ms.saturating_sub(memory.time_ms) <= self.age_ms)
     }
 
@@ -223,7 +227,8 @@ impl Known {
                 let time_ms = self.read(Spot::from_bits(*word), lead, |head, _, _| Some(head.time_ms))?;
                 Some((place, *word, Some(time_ms)))
             });
-        let age = |word: u64| if word == 0 { u64::MAX } else { self.pages.age(Spot::from_bits(word)) };
+        let end = self.pages.end();
+        let age = |word: u64| if word == 0 { u64::MAX } else { Spot::from_bits(word).age(end) };
         let oldest = || words.iter().enumerate().max_by_key(|(_, word)| age(**word));
         its.or_else(|| oldest().map(|(place, word)| (place, *word, None))).unwrap_or_default()
     }
@@ -232,7 +237,9 @@ impl Known {
     fn add(&self, model: &Arc<ModelId>, names: &Arc<[Arc<str>]>) -> Option<u32> {
         let new = Origin { model: Arc::clone(model), names: Arc::clone(names) };
         self.origins.rcu(|origins| origins.with(&new));
-        self.origins.load().number(model, names)
+        // Another worker may have put its own in the place of ours, which says the same.
+        let origins = self.origins.load();
+        origins.numbered(origins.all.iter().position(|one| one.says(&new))?)
     }
 }
 
@@ -246,7 +253,7 @@ fn new_shelf() -> Box<[Set]> {
 }
 
 impl Pen {
-    /// Remembers a lead, unless something later is known of it. One whose features take 14 KiB is not remembered.
+    /// Remembers a lead, unless something later is known of it. Of one whose features take 14 KiB nothing is known any more.
     pub fn remember(&mut self, lead: &str, seen: &MemoryRef<'_>) {
         let Self { known, pen, origins } = self;
         let id = (&*seen.model.model, lead);
@@ -256,13 +263,14 @@ impl Pen {
         // Mostly it stands in no cache any more: while it comes, all else is written.
         let mut words = set.words();
         let number = origins.load().number(seen.model, seen.names);
-        let Some(origin) = number.or_else(|| known.add(seen.model, seen.names)) else { return };
-        let Some(spot) = write(pen, lead, seen, origin) else { return };
-        let new = hash >> SPOT_BITS << SPOT_BITS | spot.bits();
+        let origin = number.or_else(|| known.add(seen.model, seen.names));
+        let spot = origin.and_then(|origin| write(pen, lead, seen, origin));
+        let new = spot.map_or(0, |spot| hash >> SPOT_BITS << SPOT_BITS | spot.bits());
         for _ in 0..TRIES {
             let (place, word, before) = known.place(&words, id, hash);
-            let is_over = before.is_some_and(|before| before > seen.time_ms);
-            let place = set.0.get(place).filter(|_| !is_over);
+            // Where it cannot be written, what was known of it is outdated all the same.
+            let is_done = before.map_or(spot.is_none(), |before| before > seen.time_ms);
+            let place = set.0.get(place).filter(|_| !is_done);
             if place.is_none_or(|place| place.compare_exchange(word, new, Release, Relaxed).is_ok()) {
                 return;
             }
@@ -284,6 +292,12 @@ impl Set {
     }
 }
 
+impl Origin {
+    fn says(&self, other: &Self) -> bool {
+        self.model == other.model && self.names == other.names
+    }
+}
+
 impl Origins {
     fn get(&self, number: u32) -> Option<&Origin> {
         self.all.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
@@ -298,7 +312,7 @@ impl Origins {
     /// The same with one more, which takes the number of one that is equal.
     fn with(&self, new: &Origin) -> Self {
         let Self { mut all, mut first } = self.clone();
-        match all.iter_mut().find(|one| one.model == new.model && one.names == new.names) {
+        match all.iter_mut().find(|one| one.says(new)) {
             Some(known) => *known = new.clone(),
             None => all.push(new.clone()),
         }
@@ -459,6 +473,11 @@ mod tests {
         pen.remember("00Q2", &Memory { features: Packed::from(vec![0; 14 << 10]), ..memory(1) }.seen());
         pen.remember(&"x".repeat(1 << 16), &first.seen());
         assert_eq!(known.count(), 3, "what is too large is not");
+        let large = Memory { features: Packed::from(vec![0; 14 << 10]), ..memory(9) };
+        pen.remember("", &large.seen());
+        pen.remember("00Q1", &Memory { time_ms: 6, ..large }.seen());
+        let found = ["", "00Q1"].map(|lead| known.find("lead", lead, 9).map(|memory| memory.time_ms));
+        assert_eq!(found, [None, Some(7)], "what was known before it is outdated, and nothing else");
     }
 
     #[test]
@@ -476,19 +495,23 @@ mod tests {
 
     #[test]
     fn a_full_table_forgets_what_is_oldest() {
-        let (known, mut pen) = table(8, 1_000);
+        let (known, mut pen) = table(5, 1_000);
         (0..9).for_each(|i| pen.remember(&i.to_string(), &memory(i).seen()));
         let found: Vec<i64> = (0..9).filter(|i| known.find("lead", &i.to_string(), 9).is_some()).collect();
-        assert_eq!((known.capacity(), found), (8, (1..9).collect()));
+        assert_eq!((known.capacity(), found), (5, (1..9).collect()));
     }
 
     #[test]
     fn of_large_leads_there_is_room_for_fewer() {
         let (known, mut pen) = table(8_000, 1_000);
+        // Twenty features of a bank's lead, as they are packed.
+        let usual = Memory { features: Packed::from(vec![0; 149]), ..memory(1) };
+        (0..8_000).for_each(|i| pen.remember(&format!("00Q5e0000000{i:06}"), &usual.seen()));
+        assert!((7_600..=8_000).contains(&known.count()), "{} of 8000", known.count());
         let large = Memory { features: Packed::from(vec![0; 8 << 10]), ..memory(1) };
         (0..500).for_each(|i| pen.remember(&i.to_string(), &large.seen()));
         let found: Vec<i32> = (0..500).filter(|i| known.find("lead", &i.to_string(), 1).is_some()).collect();
-        assert_eq!((known.count(), found), (90, (410..500).collect()), "one on each page of 1.2 MiB");
+        assert_eq!((known.count(), found), (117, (383..500).collect()), "one on each page of 1.6 MiB");
     }
 
     #[test]
@@ -539,7 +562,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_gone_and_leaves_its_place() {
-        let (known, mut pen) = table(8, 1_000);
+        let (known, mut pen) = table(5, 1_000);
         (0..8).for_each(|i| pen.remember(&i.to_string(), &memory(10 + i).seen()));
         known.forget(18, |_, _| true);
         assert_eq!(known.count(), 8, "none is so late");

@@ -42,7 +42,7 @@ impl Slate {
     /// Without memory that only an unusually large body needs.
     fn trimmed(self) -> Self {
         const KEPT: usize = 64 << 10;
-        if self.text.capacity() > KEPT { Self::default() } else { self }
+        if self.text.capacity() > KEPT || self.tape.is_large() { Self::default() } else { self }
     }
 }
 
@@ -225,3 +225,24 @@ pub(super) static STALE: [HeaderName; 6] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_large_answer_took_is_given_back_even_where_it_is_malformed() {
+        let check = |text: &str, is_kept: bool| {
+            let mut slate = Slate::default();
+            if slate.tape.scan(text).is_ok() {
+                slate.text.push_str(text);
+            }
+            let slate = slate.trimmed();
+            assert!(!slate.tape.is_large());
+            assert_eq!(!slate.tape.nodes().is_empty(), is_kept, "{} bytes", text.len());
+        };
+        check(r#"{"id":"a"}"#, true);
+        check(&format!("{:?}", "x".repeat(100_000)), false);
+        check(&format!("[{}", "1,".repeat(100_000)), false);
+    }
+}

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts};
 
+use super::h1::LONGEST;
 use crate::config::Limits;
 
 /// Why a request is not passed on.
@@ -16,6 +17,8 @@ pub(super) enum Odd {
     Path,
     /// It is for two hosts, or for no host's name.
     Host,
+    /// Its body would be longer than signed numbers count.
+    Length,
 }
 
 /// How much of a head is read at most, as HTTP/2 counts it. More than the limit, so that what is over that gets our own
@@ -38,8 +41,7 @@ pub(super) fn downgrade(parts: &mut Parts, limits: &Limits) -> Result<(), Odd> {
     }
     host(parts)?;
     join_cookies(&mut parts.headers);
-    only_one_length(&mut parts.headers);
-    Ok(())
+    only_one_length(&mut parts.headers)
 }
 
 /// As it would be written in HTTP/1.1, but for the request line's few other words.
@@ -84,11 +86,13 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// The same length said twice is said once.
-fn only_one_length(headers: &mut HeaderMap) {
+fn only_one_length(headers: &mut HeaderMap) -> Result<(), Odd> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     if let (Some(first), Some(_)) = (lengths.next().cloned(), lengths.next()) {
         headers.insert(header::CONTENT_LENGTH, first);
     }
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if said.is_some_and(|length| length > LONGEST) { Err(Odd::Length) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -142,6 +146,9 @@ mod tests {
         );
         check("GET", "/", &[("cookie", "a=1; b=2")], Ok("cookie: a=1; b=2"));
         check("POST", "/", &[("content-length", "5"), ("content-length", "5")], Ok("content-length: 5"));
+        let length = |text| [("content-length", text)];
+        check("POST", "/", &length("9223372036854775807"), Ok("content-length: 9223372036854775807"));
+        check("POST", "/", &length("9223372036854775808"), Err(Odd::Length));
     }
 
     #[test]

@@ -164,6 +164,7 @@ impl<'w> Exchange<'w> {
             }
             Odd::Path => respond::not_forwardable(),
             Odd::Host => respond::not_one_host(),
+            Odd::Length => respond::not_one_length(),
         }
     }
 

@@ -20,6 +20,11 @@ pub(super) fn not_forwardable() -> Response<Body> {
     answer(StatusCode::BAD_REQUEST, "not a request to a path")
 }
 
+/// `400`: a length that some would read as another.
+pub(super) fn not_one_length() -> Response<Body> {
+    answer(StatusCode::BAD_REQUEST, "not a length that everybody can count")
+}
+
 /// `400`: for two hosts at once, or for somebody at a host.
 pub(super) fn not_one_host() -> Response<Body> {
     answer(StatusCode::BAD_REQUEST, "not a request to one host")

@@ -86,8 +86,9 @@ fn named<'p>(part: &'p str, before: &str, after: &str) -> Option<&'p str> {
     let is_same = |(one, other): (u8, u8)| one == other;
     let begins = part.len() >= before.len() && part.bytes().zip(before.bytes()).all(is_same);
     let rest = part.get(before.len()..).filter(|_| begins)?;
-    let ends = rest.len() > after.len() && rest.bytes().rev().zip(after.bytes().rev()).all(is_same);
-    rest.get(..rest.len() - after.len()).filter(|_| ends)
+    let value = rest.len().checked_sub(after.len()).filter(|length| *length > 0)?;
+    let ends = rest.bytes().rev().zip(after.bytes().rev()).all(is_same);
+    rest.get(..value).filter(|_| ends)
 }
 
 /// What stands under every template.
@@ -242,6 +243,7 @@ mod tests {
         let segments = ["/v/leads({id})", "/v/{any}", "/v/leads"];
         check(&segments, "/v/leads(7)", &["/v/leads({id}) 7", "/v/{any} leads(7)"]);
         check(&segments, "/v/leads()", &["/v/{any} leads()"]);
+        check(&segments, "/v/leads(", &["/v/{any} leads("]);
         check(&segments, "/v/leads", &["/v/leads", "/v/{any} leads"]);
     }
 

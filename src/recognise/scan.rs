@@ -93,7 +93,7 @@ impl Tape {
     }
 
     /// Whether it holds memory that only an unusually large body needs, one that was malformed included.
-    pub(super) fn is_large(&self) -> bool {
+    pub fn is_large(&self) -> bool {
         self.nodes.len() > 65_536
     }
 

@@ -282,7 +282,7 @@ impl Store {
             "SELECT time_ms, lead, model, version, digest, features, score, grade, experiment, bucket, key
              FROM scores WHERE lead IS NOT NULL ORDER BY seq DESC LIMIT ?1",
         )?;
-        let mut version: Option<Arc<ModelId>> = None;
+        let mut versions: Vec<Arc<ModelId>> = Vec::new();
         let mut experiments: Option<Arc<str>> = None;
         let rows = statement.query_map([i64::try_from(most).unwrap_or(i64::MAX)], |row| {
             let id = ModelId {
@@ -290,9 +290,12 @@ impl Store {
                 version: row.get::<_, String>(3)?.into(),
                 digest: row.get::<_, String>(4)?.into(),
             };
-            // Neighbours mostly share their version.
-            let model = version.take().filter(|known| **known == id).unwrap_or_else(|| Arc::new(id));
-            version = Some(Arc::clone(&model));
+            // There are few, so all that have one share it.
+            let known = versions.iter().find(|known| ***known == id).cloned();
+            let model = known.unwrap_or_else(|| Arc::new(id));
+            if !versions.iter().any(|known| Arc::ptr_eq(known, &model)) {
+                versions.push(Arc::clone(&model));
+            }
             let (features, score, grade): (String, f64, String) = (row.get(5)?, row.get(6)?, row.get(7)?);
             // A row that somebody edited is passed over.
             let read = || {

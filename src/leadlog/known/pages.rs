@@ -62,6 +62,11 @@ impl Spot {
         self.0
     }
 
+    /// How far before `end` it is.
+    pub(super) fn age(self, end: Self) -> u64 {
+        Self::from_bits(end.0.wrapping_sub(self.0)).0
+    }
+
     fn word(self) -> usize {
         // Of so few bits.
         (self.0 & ((1 << WORD_BITS) - 1)) as usize
@@ -94,9 +99,9 @@ impl Pages {
         found.filter(|_| page.number.load(Relaxed) == number)
     }
 
-    /// How long ago something was written, as a number that is larger for what is older.
-    pub(super) fn age(&self, spot: Spot) -> u64 {
-        Spot::from_bits(Spot::new(self.begun.load(Relaxed) + 1, 0).0.wrapping_sub(spot.0)).0
+    /// Behind all that is written now.
+    pub(super) fn end(&self) -> Spot {
+        Spot::new(self.begun.load(Relaxed) + 1, 0)
     }
 
     /// Whether a spot is still there.
@@ -104,9 +109,14 @@ impl Pages {
         self.read(spot, |_| Some(())).is_some()
     }
 
-    /// Where the page of a number is.
+    /// Where the page of a number is, as far as a spot tells numbers apart.
     fn index(&self, number: u64) -> Option<usize> {
-        usize::try_from(number.checked_rem(self.pages.len() as u64)?).ok()
+        usize::try_from(Spot::new(number, 0).number().checked_rem(self.pages.len() as u64)?).ok()
+    }
+
+    /// Whether a page was begun so long ago that it is to be read and no more: what is written there would count as old.
+    fn is_past(&self, number: u64) -> bool {
+        self.begun.load(Relaxed).wrapping_sub(number) > self.pages.len() as u64 / 8
     }
 
     /// A page for a pen to write on: the oldest that no other has. `None` where all are held.
@@ -184,7 +194,8 @@ impl Pen {
         if length > WORDS {
             return None;
         }
-        if self.held.as_ref().is_none_or(|held| held.next + length > WORDS) {
+        let is_over = |held: &Held| held.next + length > WORDS || self.pages.is_past(held.number);
+        if self.held.as_ref().is_none_or(is_over) {
             self.put_down();
             self.held = self.pages.begin();
         }
@@ -248,9 +259,9 @@ mod tests {
         let spots: Vec<Spot> = (0..64).map(|_| write(&mut pen, &long).unwrap()).collect();
         check(first, "");
         spots.iter().for_each(|spot| check(*spot, &long));
-        let ages: Vec<u64> = spots.iter().map(|spot| pages.age(*spot)).collect();
+        let ages: Vec<u64> = spots.iter().map(|spot| spot.age(pages.end())).collect();
         // The first shares its page with the one behind it.
-        assert!(pages.age(first) > ages[0] && ages.is_sorted_by(|one, next| one > next), "{ages:?}");
+        assert!(first.age(pages.end()) > ages[0] && ages.is_sorted_by(|one, next| one > next), "{ages:?}");
         let last = write(&mut pen, &long).unwrap();
         assert_eq!((text(&pages, first), pages.holds(first)), (None, false), "its page was begun anew");
         check(spots[1], &long);
@@ -276,6 +287,44 @@ mod tests {
     fn a_ring_of_nothing_takes_nothing() {
         let pages = Arc::new(Pages::new(0));
         assert_eq!(write(&mut Pen::new(pages), "x"), None);
+    }
+
+    #[test]
+    fn whoever_writes_seldom_does_not_write_among_what_is_old() {
+        let pages = Arc::new(Pages::new(1));
+        let [mut seldom, mut often] = [(), ()].map(|()| Pen::new(Arc::clone(&pages)));
+        let first = write(&mut seldom, "first").unwrap();
+        let long = "x".repeat(PAGE - WORD);
+        (0..8).for_each(|_| _ = write(&mut often, &long));
+        let second = write(&mut seldom, "second").unwrap();
+        assert_eq!(second.number(), first.number(), "an eighth of the ring is nothing");
+        _ = write(&mut often, &long);
+        let third = write(&mut seldom, "third").unwrap();
+        assert!(third.age(pages.end()) < WORDS as u64 * 2, "{third:?}");
+        assert_eq!(
+            text(&pages, second).as_deref(),
+            Some("second"),
+            "and what it wrote there stays for its time"
+        );
+    }
+
+    #[test]
+    fn what_is_written_over_while_it_is_read_is_not_read() {
+        let pages = Arc::new(Pages::new(1));
+        let mut pen = Pen::new(Arc::clone(&pages));
+        let spot = write(&mut pen, "old").unwrap();
+        let long = "x".repeat(PAGE - WORD);
+        let found = pages.read(spot, |reader| {
+            (0..64).for_each(|_| _ = write(&mut pen, &long));
+            reader.word()
+        });
+        assert_eq!(found, None, "the last one stands on its page");
+        let spot = write(&mut pen, "new").unwrap();
+        let found = pages.read(spot, |reader| {
+            (0..63).for_each(|_| _ = write(&mut pen, &long));
+            reader.word()
+        });
+        assert_eq!(found, Some(3), "all pages but its own were");
     }
 
     #[test]

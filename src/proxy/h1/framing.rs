@@ -83,7 +83,7 @@ impl Framing {
 }
 
 /// The longest body. Whoever behind counts in signed numbers of 64 bits would read a longer one otherwise.
-const LONGEST: u64 = i64::MAX.cast_unsigned();
+pub(in crate::proxy) const LONGEST: u64 = i64::MAX.cast_unsigned();
 
 /// The length that is said, once or several times alike.
 fn length(head: &Head) -> Result<Option<u64>, Refusal> {

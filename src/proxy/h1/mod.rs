@@ -17,7 +17,7 @@ mod tests;
 #[cfg(test)]
 pub(super) use self::head::Parsed;
 pub(super) use self::{
-    framing::{Broken, Framing, Refusal},
+    framing::{Broken, Framing, LONGEST, Refusal},
     head::{Head, HeadLimits, Role, Target},
     incoming::{Begun, Client, ClientBody, NoRequest},
     io::{Io, Wire},
