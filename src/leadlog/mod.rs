@@ -28,6 +28,7 @@ mod command; // `leadwire leads`
 mod backup; // a copy while it is written
 mod scan; // scores of a range of times, and what became of their leads
 mod evidence; // what it tells of versions on trial
+mod trial; // what is on trial, and when
 mod folds; // rows of trials, counted one by one
 mod settled; // what became of a trial's leads
 mod retention; // what is forgotten
