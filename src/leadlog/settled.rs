@@ -99,7 +99,7 @@ impl Store {
         Ok((labelled, ranked.auc()))
     }
 
-    /// The numbers of the leads' first pairs. Each row of the two versions is looked at once, whatever came before it; 50 bytes
+    /// The numbers of the leads' first pairs. Each row of the two versions is looked at once, whatever came before it; some 60 bytes
     /// for each lead are taken for a moment, and none for its further rows.
     fn first_pairs(&self, of: &Versus<'_>, settled: i64) -> Result<Vec<i64>, StoreError> {
         let Versus { model, champion, challenger, since_ms } = *of;
