@@ -15,7 +15,7 @@ use super::{
     kept::backup::BackupError,
     kept::store::{Store, StoreError},
     told::export::{ExportError, Span},
-    trials::evidence::Horizon,
+    trials::trial::Horizon,
 };
 use crate::{config::Moment, lead::id_forms, telemetry::Progress};
 

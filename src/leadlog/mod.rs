@@ -46,7 +46,10 @@ pub use self::{
         scan::{Ending, Endings, GivenScore, Reading, Scan},
         training::{Scored, Wanted, is_withheld},
     },
-    trials::evidence::{Horizon, OnCanary, OnStep, OnTrial, Seen},
+    trials::{
+        evidence::Seen,
+        trial::{Horizon, OnCanary, OnStep, OnTrial},
+    },
     waiting::queue::{CAPACITY, Queue, Sender},
     writer::{Told, Writer},
 };

@@ -195,7 +195,8 @@ impl Scorer {
         self.until.is_some()
     }
 
-    /// Scores a lead by each version in turn. One alone may take long, so each is asked for only while there is time.
+    /// Scores a lead by each version in turn. One alone may take long, so each is asked for only while there is time; what was
+    /// said by then is told.
     fn lead(&mut self, job: &ShadowJob) {
         let mut values = Vec::with_capacity(self.values);
         values.extend(job.features.values());
@@ -211,7 +212,7 @@ impl Scorer {
         let mut started = Instant::now();
         for turn in turns.iter_mut().filter(|turn| turn.scored.is_none()) {
             if self.is_stopping() && self.until.is_some_and(|until| started >= until) {
-                return self.way.dropped.increment(1);
+                break;
             }
             turn.scored = Some(self.score(turn, &values));
             let ended = Instant::now();
@@ -235,9 +236,14 @@ impl Scorer {
         }
     }
 
-    /// Counts what each version said, and sends it to the lead log beside the answer that was given.
+    /// Counts what each version said, and sends it to the lead log beside the answer that was given. Without the time that
+    /// this took there is nothing to compare with; a lead of which anything is left out counts as dropped.
     fn tell(&self, job: &ShadowJob, turns: &[Turn<'_>]) {
-        let live_ns = turns.iter().find(|turn| turn.slot.is_none()).map_or(0, |turn| turn.ns);
+        if turns.iter().any(|turn| turn.scored.is_none()) {
+            self.way.dropped.increment(1);
+        }
+        let live = turns.iter().find(|turn| turn.slot.is_none() && turn.scored.is_some());
+        let Some(live_ns) = live.map(|live| live.ns) else { return };
         let (live, score, grade) = (&job.slots.of(job.arm).id, job.scored.score, job.scored.grade);
         for Turn { slot, bound, scored, ns } in turns {
             let (Some(slot), Some(scored)) = (*slot, *scored) else { continue };
@@ -436,6 +442,32 @@ mod tests {
         check(None, (1, 0));
         check(Some(Instant::now() + Duration::from_secs(60)), (2, 0));
         check(Some(Instant::now()), (2, 1));
+    }
+
+    #[test]
+    fn what_was_said_before_the_end_is_told() {
+        let (root, dropped) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(0)));
+        let slots = beside(root.path(), &["2", "3"]);
+        let (queue, job) = (Queue::new(1, 1 << 20, Counter::noop()), job(&slots, 1));
+        let scorer = scorer(Shadows::new(1, Counter::from_arc(Arc::clone(&dropped))), queue.aside());
+        // The one that answered, and both shadows.
+        let check = |said: [bool; 3], expected: (u64, u64)| {
+            let mut turns = turns(&job, &[]);
+            assert_eq!(turns.len(), said.len());
+            for (turn, said) in turns.iter_mut().zip(said) {
+                turn.scored = said.then_some(Ok(job.scored));
+            }
+            let depth = queue.depth();
+            dropped.store(0, Ordering::Relaxed);
+            scorer.tell(&job, &turns);
+            let told = (queue.depth() - depth, dropped.load(Ordering::Relaxed));
+            assert_eq!((told.0 as u64, told.1), expected, "{said:?}");
+        };
+        check([true, true, true], (2, 0));
+        check([true, true, false], (1, 1));
+        check([true, false, false], (0, 1));
+        check([false, true, true], (0, 1));
+        check([false, false, false], (0, 1));
     }
 
     #[test]

@@ -7,9 +7,9 @@ use rusqlite::{Row, params};
 
 use super::{
     counted::DAY_MS,
-    evidence::Horizon,
     store::{Store, StoreError},
     tally::{Group, Tally},
+    trial::Horizon,
 };
 
 /// Days of a model.

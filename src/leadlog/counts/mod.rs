@@ -4,4 +4,4 @@ pub(super) mod tally; // a version's day: leads by score, and what became of the
 pub(super) mod counted; // which score of a lead counts, and for what
 pub(super) mod cohorts; // what that adds up to, by day
 
-use super::{kept::store, told::labels, trials::evidence};
+use super::{kept::store, told::labels, trials::trial};

@@ -12,9 +12,9 @@ use serde::Serialize;
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{
-    evidence::Horizon,
     labels::{self, Label},
     store::{Store, StoreError},
+    trial::Horizon,
 };
 use crate::lead::Score;
 

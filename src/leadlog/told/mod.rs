@@ -7,4 +7,4 @@ pub(super) mod scan; // scores of a range of times, and what became of their lea
 pub(super) mod training; // leads to learn from
 pub(super) mod export; // rows for other programs
 
-use super::{kept::store, private, record, trials::evidence};
+use super::{kept::store, private, record, trials::trial};

@@ -7,10 +7,10 @@
 use rusqlite::{params, types::Null};
 
 use super::{
-    evidence::Horizon,
     labels::{CLOSED, LABEL, WAS_OPEN},
     private::is_hash,
     store::{Store, StoreError},
+    trial::Horizon,
 };
 
 /// Which leads.

@@ -12,89 +12,15 @@
 use std::time::Instant;
 
 use super::{
-    folds::{CanaryFold, MISSES, PairsFold, Range, Reached, SCORES, SHADOW_SCORES, StepFold},
-    settled::{Settled, Versus},
+    folds::{CanaryFold, Last, MISSES, PairsFold, Range, Reached, SCORES, SHADOW_SCORES, StepFold},
+    settled::Settled,
     store::{Store, StoreError},
+    trial::{Horizon, OnStep, OnTrial},
 };
 use crate::lead::{Cohort, Evidence, Pairs, Sides, StepCounts, Window};
 
 /// What is counted whole takes so small a part of the time at most, however long the log is.
 const SETTLED_SHARE: u32 = 100;
-
-/// What is on trial of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OnTrial {
-    /// The model's name.
-    pub model: String,
-    /// The version that serves: pairs are made with it and no other.
-    pub champion: String,
-    /// The canary, if one runs.
-    pub canary: Option<OnCanary>,
-    /// Each shadow, and since when its pairs count, in milliseconds since 1970.
-    pub shadows: Vec<(Box<str>, i64)>,
-}
-
-/// A version that answers a share of the leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OnCanary {
-    /// The challenger's version.
-    pub version: String,
-    /// Since when its pairs count, in milliseconds since 1970.
-    pub pairs_ms: i64,
-    /// Its steps.
-    pub steps: Vec<OnStep>,
-}
-
-/// A stretch of time with one share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnStep {
-    /// The ledger's record that began it.
-    pub seq: u64,
-    /// The challenger's share.
-    pub percent: u32,
-    /// Its first moment, in milliseconds since 1970.
-    pub from_ms: i64,
-    /// The moment after its last; `None` while it runs.
-    pub to_ms: Option<i64>,
-}
-
-impl OnTrial {
-    /// Each pair of versions.
-    pub(in crate::leadlog) fn pairs(&self) -> impl Iterator<Item = Versus<'_>> {
-        let Self { model, champion, canary, shadows } = self;
-        let canary = canary.iter().map(|canary| (canary.version.as_str(), canary.pairs_ms));
-        let shadows = shadows.iter().map(|(version, since_ms)| (&**version, *since_ms));
-        canary.chain(shadows).map(move |(challenger, since_ms)| Versus {
-            model,
-            champion,
-            challenger,
-            since_ms,
-        })
-    }
-
-    /// Earlier rows are not read.
-    fn since_ms(&self, window_ms: i64) -> i64 {
-        let steps = self.canary.iter().flat_map(|canary| &canary.steps).map(|step| step.from_ms);
-        let window = self.canary.iter().map(|_| window_ms);
-        self.pairs().map(|pair| pair.since_ms).chain(steps).chain(window).min().unwrap_or(i64::MAX)
-    }
-}
-
-/// When a label is settled.
-#[derive(Clone, Copy, Debug)]
-pub struct Horizon {
-    /// How long a lead has to convert, in milliseconds.
-    pub ms: i64,
-    /// The time, in milliseconds since 1970.
-    pub now_ms: i64,
-}
-
-impl Horizon {
-    /// What is older than this has had its time.
-    pub fn settled_ms(self) -> i64 {
-        self.now_ms.saturating_sub(self.ms)
-    }
-}
 
 /// What has been read of a model's trials.
 #[derive(Debug, Default)]
@@ -105,8 +31,15 @@ pub struct Seen {
     scores: Reached,
     misses: Reached,
     shadow_scores: Reached,
-    /// With the time when it is counted again.
-    settled: Option<(Settled, Instant)>,
+    settled: Option<Kept>,
+}
+
+/// What was counted whole, and until when it is good enough.
+#[derive(Debug)]
+struct Kept {
+    settled: Settled,
+    horizon_ms: i64,
+    due: Instant,
 }
 
 impl Seen {
@@ -120,13 +53,18 @@ impl Seen {
         horizon: Horizon,
     ) -> Result<Evidence, StoreError> {
         let span = (window_ms, horizon.now_ms);
-        // What fails on the way leaves nothing that is half counted.
+        let (stands, ends) = self.moment(store)?;
         let mut seen = std::mem::take(self);
-        if !(seen.of.as_ref() == Some(of) && seen.stands(store)? && seen.moves(span)) {
+        if !(stands && seen.of.as_ref() == Some(of) && seen.moves(span)) {
             seen = Self::new(of, span);
         }
-        seen.read(store, of, window_ms)?;
+        let read = seen.read(store, of, window_ms, ends);
+        if read.is_err() {
+            // What is half counted is read again.
+            seen = Self { settled: seen.settled, ..Self::new(of, span) };
+        }
         *self = seen;
+        read?;
         let settled = self.settled(store, of, horizon)?;
         Ok(self.evidence(of, &settled))
     }
@@ -141,12 +79,15 @@ impl Seen {
         }
     }
 
-    /// Whether all that was read is as it was.
-    fn stands(&self, store: &Store) -> Result<bool, StoreError> {
+    /// Whether all that was read is as it was, and how far the tables go. Both are of one moment, for a row may go between two
+    /// and another take its number; what is read after it is read in pieces, which hold no writer up.
+    fn moment(&self, store: &Store) -> Result<(bool, [Option<Last>; 3]), StoreError> {
         let Self { scores, misses, shadow_scores, .. } = self;
-        Ok(scores.stands(store, &SCORES)?
+        let _moment = store.connection.unchecked_transaction()?;
+        let stands = scores.stands(store, &SCORES)?
             && misses.stands(store, &MISSES)?
-            && shadow_scores.stands(store, &SHADOW_SCORES)?)
+            && shadow_scores.stands(store, &SHADOW_SCORES)?;
+        Ok((stands, [SCORES.last(store)?, MISSES.last(store)?, SHADOW_SCORES.last(store)?]))
     }
 
     /// Moves the window, where it is the same or the next one.
@@ -154,15 +95,21 @@ impl Seen {
         self.canary.as_mut().is_none_or(|canary| canary.window.moves(span))
     }
 
-    fn read(&mut self, store: &Store, of: &OnTrial, window_ms: i64) -> Result<(), StoreError> {
+    fn read(
+        &mut self,
+        store: &Store,
+        of: &OnTrial,
+        window_ms: i64,
+        [to_score, to_miss, to_shadow_score]: [Option<Last>; 3],
+    ) -> Result<(), StoreError> {
         let Self { canary, pairs, scores, misses, shadow_scores, .. } = self;
         let experiment = of.canary.as_ref().map(|canary| canary.version.as_str());
         let range = Range { model: &of.model, experiment, from_ms: of.since_ms(window_ms) };
         if let Some(canary) = canary {
-            scores.read(store, (&SCORES, &range), |row| canary.scored(row))?;
-            misses.read(store, (&MISSES, &range), |row| canary.missed(row))?;
+            scores.read(store, (&SCORES, &range), to_score, |row| canary.scored(row))?;
+            misses.read(store, (&MISSES, &range), to_miss, |row| canary.missed(row))?;
         }
-        shadow_scores.read(store, (&SHADOW_SCORES, &range), |row| {
+        shadow_scores.read(store, (&SHADOW_SCORES, &range), to_shadow_score, |row| {
             let row = row.try_into()?;
             pairs.iter_mut().for_each(|pair| pair.count(&row));
             canary.iter_mut().for_each(|canary| canary.timed(&row));
@@ -170,15 +117,16 @@ impl Seen {
         })
     }
 
-    /// Counts leads and labels anew, unless that took long a short while ago.
+    /// Counts leads and labels anew, unless that took long a short while ago, for the same horizon.
     fn settled(&mut self, store: &Store, of: &OnTrial, horizon: Horizon) -> Result<Settled, StoreError> {
-        let started = Instant::now();
-        if let Some((settled, _)) = self.settled.as_ref().filter(|(_, due)| started < *due) {
-            return Ok(settled.clone());
+        let (started, horizon_ms) = (Instant::now(), horizon.ms);
+        let is_fresh = |kept: &&Kept| started < kept.due && kept.horizon_ms == horizon_ms;
+        if let Some(kept) = self.settled.as_ref().filter(is_fresh) {
+            return Ok(kept.settled.clone());
         }
         let settled = Settled::count(store, of, horizon)?;
         let due = Instant::now() + SETTLED_SHARE * started.elapsed();
-        self.settled = Some((settled.clone(), due));
+        self.settled = Some(Kept { settled: settled.clone(), horizon_ms, due });
         Ok(settled)
     }
 

@@ -1,61 +1,119 @@
 //! Rows of trials, counted one by one: read once, and what they add up to takes the same memory however many they are.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use hdrhistogram::Histogram as Latencies;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
-    evidence::{OnCanary, OnStep},
-    settled::Versus,
     store::{Store, StoreError},
+    trial::{OnCanary, OnStep, Versus, side, sides, text},
 };
 use crate::lead::{Grade, Histogram, Pairs, ShadowError, Sides, Traffic};
 
-/// Rows of one statement, so that the writer's changes flow back into the file however long a first reading takes.
+/// Rows of one statement, whether they count or not, so that the writer's changes flow back into the file however long a
+/// first reading takes.
 const SLICE: i64 = 65_536;
 
-/// A table whose rows are numbered in the order in which they were written. Its statements know the model as `?1`, the
+/// A table whose rows are numbered in the order in which they were written. Its conditions know the model as `?1`, the
 /// experiment as `?2`, and the first moment as `?3`.
 pub(in crate::leadlog) struct Table {
     name: &'static str,
-    /// The number of the first row that counts, by an index.
-    first: &'static str,
+    index: &'static str,
+    /// The rows that may count, as far as the index tells.
+    indexed: &'static str,
     columns: &'static str,
     counts: &'static str,
+    /// What tells two rows apart that have the same number and time.
+    whose: &'static str,
 }
 
 /// What was asked of either arm, and what it answered.
 pub(in crate::leadlog) const SCORES: Table = Table {
     name: "scores",
-    first: "SELECT min(seq) FROM scores WHERE model = ?1 AND experiment = ?2 AND time_ms >= ?3",
+    index: "scores_experiment",
+    indexed: "model = ?1 AND experiment = ?2 AND time_ms >= ?3",
     columns: "time_ms, assigned, arm = assigned, fell = 'failed', score",
     counts: "model = ?1 AND experiment = ?2 AND time_ms >= ?3 AND key <> 'request'",
+    whose: "lead",
 };
 
 /// What was asked of either arm in vain.
 pub(in crate::leadlog) const MISSES: Table = Table {
     name: "misses",
-    first: "SELECT min(seq) FROM misses WHERE model = ?1 AND experiment = ?2 AND time_ms >= ?3",
+    index: "misses_experiment",
+    indexed: "model = ?1 AND experiment = ?2 AND time_ms >= ?3",
     columns: "time_ms, arm, outcome = 'failed', outcome = 'late'",
     counts: "model = ?1 AND experiment = ?2 AND time_ms >= ?3",
+    whose: "arm",
 };
 
 /// What versions said beside the one that answered. The index begins with the version, and the few that there are stand in
 /// it: each is found from the one before.
 pub(in crate::leadlog) const SHADOW_SCORES: Table = Table {
     name: "shadow_scores",
-    first: "
-    WITH RECURSIVE versions (version) AS (
-        SELECT min(version) FROM shadow_scores WHERE model = ?1
-        UNION ALL
-        SELECT (SELECT min(version) FROM shadow_scores WHERE model = ?1 AND version > versions.version)
-        FROM versions WHERE versions.version IS NOT NULL)
-    SELECT min(seq) FROM shadow_scores
-    WHERE model = ?1 AND version IN (SELECT version FROM versions) AND time_ms >= ?3",
+    index: "shadow_scores_version",
+    indexed: "model = ?1 AND time_ms >= ?3 AND version IN (
+        WITH RECURSIVE versions (version) AS (
+            SELECT min(version) FROM shadow_scores WHERE model = ?1
+            UNION ALL
+            SELECT (SELECT min(version) FROM shadow_scores WHERE model = ?1 AND version > versions.version)
+            FROM versions WHERE versions.version IS NOT NULL)
+        SELECT version FROM versions)",
     columns:
         "time_ms, version, live_version, slot <> 'shadow', live_score, score, live_grade, grade, live_ns,
         latency_ns, error",
     counts: "model = ?1 AND time_ms >= ?3",
+    whose: "lead",
 };
+
+impl Table {
+    /// The last row, of those up to a number.
+    fn last_to(&self, store: &Store, seq: i64) -> Result<Option<Last>, StoreError> {
+        let Self { name, whose, .. } = self;
+        let statement =
+            format!("SELECT seq, time_ms, {whose} FROM {name} WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1");
+        let last = |row: &Row<'_>| {
+            let mut whose = DefaultHasher::new();
+            row.get::<_, Option<String>>(2)?.hash(&mut whose);
+            Ok(Last { seq: row.get(0)?, time_ms: row.get(1)?, whose: whose.finish() })
+        };
+        Ok(store.connection.prepare_cached(&statement)?.query_row([seq], last).optional()?)
+    }
+
+    /// The last row.
+    pub(in crate::leadlog) fn last(&self, store: &Store) -> Result<Option<Last>, StoreError> {
+        self.last_to(store, i64::MAX)
+    }
+
+    /// The number of the first row that may count, and how many there are.
+    fn found(&self, store: &Store, range: &Range<'_>) -> Result<(Option<i64>, i64), StoreError> {
+        let Self { name, index, indexed, .. } = self;
+        let found = format!("SELECT min(seq), count(*) FROM {name} INDEXED BY {index} WHERE {indexed}");
+        let Range { model, experiment, from_ms } = range;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        Ok(store.connection.prepare_cached(&found)?.query_row(params![model, experiment, from_ms], row)?)
+    }
+
+    /// The rows after `?4` up to `?5` that count, in any order.
+    fn rows(&self, by: By) -> String {
+        let Self { name, index, indexed, columns, counts, .. } = self;
+        let way = match by {
+            By::Number => "NOT INDEXED WHERE".to_owned(),
+            By::Index => format!("INDEXED BY {index} WHERE {indexed} AND"),
+        };
+        format!("SELECT {columns} FROM {name} {way} {counts} AND seq > ?4 AND seq <= ?5")
+    }
+}
+
+/// How rows are found.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// All that are there, one after the other.
+    Number,
+    /// Few among many.
+    Index,
+}
 
 /// Which rows are read.
 pub(in crate::leadlog) struct Range<'r> {
@@ -64,56 +122,53 @@ pub(in crate::leadlog) struct Range<'r> {
     pub(in crate::leadlog) from_ms: i64,
 }
 
-/// How far a table has been read: the number and the time of its last row then.
+/// The last row of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::leadlog) struct Last {
+    seq: i64,
+    time_ms: i64,
+    /// A hash, for whoever is forgotten is named nowhere.
+    whose: u64,
+}
+
+/// How far a table has been read: its last row then.
 #[derive(Debug, Default)]
-pub(in crate::leadlog) struct Reached(Option<(i64, i64)>);
+pub(in crate::leadlog) struct Reached(Option<Last>);
 
 impl Reached {
     /// Whether that row is still there. Numbers are given again only where the last rows of a table were removed.
     pub(in crate::leadlog) fn stands(&self, store: &Store, table: &Table) -> Result<bool, StoreError> {
-        let Some((seq, time_ms)) = self.0 else { return Ok(true) };
-        let found = format!("SELECT time_ms FROM {} WHERE seq = ?1", table.name);
-        let found = store.connection.prepare(&found)?.query_row([seq], |row| row.get(0)).optional()?;
-        Ok(found == Some(time_ms))
+        let Some(reached) = &self.0 else { return Ok(true) };
+        Ok(table.last_to(store, reached.seq)?.as_ref() == Some(reached))
     }
 
-    /// Reads what was written since, or from the first row that counts. The columns begin with the second.
+    /// Reads what was written since, or from the first row that counts, up to the row that was the last.
     pub(in crate::leadlog) fn read(
         &mut self,
         store: &Store,
         (table, range): (&Table, &Range<'_>),
+        last: Option<Last>,
         mut count: impl FnMut(&Row<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let Table { name, first, columns, counts } = table;
-        let Range { model, experiment, from_ms } = range;
-        let last = format!("SELECT seq, time_ms FROM {name} ORDER BY seq DESC LIMIT 1");
-        let mut last = store.connection.prepare(&last)?;
-        let last = last.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((end, _)) = last else { return Ok(()) };
-        let mut read = match self.0 {
-            Some((seq, _)) => seq,
-            None => {
-                let first: Option<i64> = store
-                    .connection
-                    .prepare(first)?
-                    .query_row(params![model, experiment, from_ms], |row| row.get(0))?;
-                first.map_or(end, |first| first.saturating_sub(1))
-            }
+        let Some(end) = last.as_ref().map(|last| last.seq) else { return Ok(()) };
+        let (mut read, slice, by) = match &self.0 {
+            Some(reached) => (reached.seq, SLICE, By::Number),
+            None => match table.found(store, range)? {
+                (None, _) => (end, SLICE, By::Number),
+                // As soon over as a slice, and beside a busy model far sooner than all slices.
+                (Some(first), SLICE..) => (first.saturating_sub(1), SLICE, By::Number),
+                (Some(first), _) => (first.saturating_sub(1), i64::MAX, By::Index),
+            },
         };
-        let rows = format!(
-            "SELECT seq, {columns} FROM {name} NOT INDEXED WHERE seq > ?4 AND seq <= ?5 AND {counts} ORDER BY seq LIMIT ?6"
-        );
-        let mut statement = store.connection.prepare(&rows)?;
-        loop {
-            let mut rows = statement.query(params![model, experiment, from_ms, read, end, SLICE])?;
-            let mut found = 0;
+        let mut statement = store.connection.prepare_cached(&table.rows(by))?;
+        let Range { model, experiment, from_ms } = range;
+        while read < end {
+            let to = read.saturating_add(slice).min(end);
+            let mut rows = statement.query(params![model, experiment, from_ms, read, to])?;
             while let Some(row) = rows.next()? {
-                (found, read) = (found + 1, row.get(0)?);
                 count(row)?;
             }
-            if found < SLICE {
-                break;
-            }
+            read = to;
         }
         self.0 = last;
         Ok(())
@@ -140,15 +195,15 @@ impl<'r> TryFrom<&'r Row<'_>> for Along<'r> {
     fn try_from(row: &'r Row<'_>) -> Result<Self, StoreError> {
         let grade = |column| Ok::<_, StoreError>(Grade::parse(text(row, column)?));
         Ok(Self {
-            time_ms: row.get(1)?,
-            version: text(row, 2)?,
-            live_version: text(row, 3)?,
-            is_arms: row.get(4)?,
-            live_score: row.get(5)?,
-            score: row.get(6)?,
-            grades: grade(7)?.zip(grade(8)?),
-            ns: (nanoseconds(row, 9)?, nanoseconds(row, 10)?),
-            error: Some(text(row, 11)?).filter(|error| !error.is_empty()),
+            time_ms: row.get(0)?,
+            version: text(row, 1)?,
+            live_version: text(row, 2)?,
+            is_arms: row.get(3)?,
+            live_score: row.get(4)?,
+            score: row.get(5)?,
+            grades: grade(6)?.zip(grade(7)?),
+            ns: (nanoseconds(row, 8)?, nanoseconds(row, 9)?),
+            error: Some(text(row, 10)?).filter(|error| !error.is_empty()),
         })
     }
 }
@@ -180,12 +235,12 @@ impl CanaryFold {
 
     /// `time_ms, assigned, arm = assigned, fell = 'failed', score`
     pub(in crate::leadlog) fn scored(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
-        let (time_ms, arm) = (row.get(1)?, text(row, 2)?);
-        let (own, failed) = (is(row, 3)?, is(row, 4)?);
+        let (time_ms, arm) = (row.get(0)?, text(row, 1)?);
+        let (own, failed) = (is(row, 2)?, is(row, 3)?);
         let traffic = Traffic { leads: 1, scored: own.into(), errors: failed.into(), ..Traffic::default() };
         self.arms(time_ms).for_each(|arms| arms.count(arm, &traffic));
         if own {
-            let score = row.get(5)?;
+            let score = row.get(4)?;
             for step in self.steps.iter_mut().filter(|step| step.holds(time_ms)) {
                 side(&mut step.scores, arm).into_iter().for_each(|scores| scores.count(score));
             }
@@ -195,8 +250,8 @@ impl CanaryFold {
 
     /// `time_ms, arm, outcome = 'failed', outcome = 'late'`
     pub(in crate::leadlog) fn missed(&mut self, row: &Row<'_>) -> Result<(), StoreError> {
-        let (time_ms, arm) = (row.get(1)?, text(row, 2)?);
-        let (errors, late) = (is(row, 3)?.into(), is(row, 4)?.into());
+        let (time_ms, arm) = (row.get(0)?, text(row, 1)?);
+        let (errors, late) = (is(row, 2)?.into(), is(row, 3)?.into());
         let traffic = Traffic { leads: 1, errors, late, ..Traffic::default() };
         self.arms(time_ms).for_each(|arms| arms.count(arm, &traffic));
         Ok(())
@@ -223,6 +278,8 @@ pub(in crate::leadlog) struct StepFold {
 }
 
 impl StepFold {
+    /// While it runs, what a clock that had jumped ahead wrote counts as soon as it is read; its leads are of the cohort only
+    /// once that time has come.
     fn new(step: &OnStep) -> Self {
         let (from_ms, to_ms) = (step.from_ms, step.to_ms.unwrap_or(i64::MAX));
         Self { from_ms, to_ms, arms: Arms::default(), scores: Sides::default() }
@@ -397,28 +454,6 @@ fn latencies() -> Latencies<u64> {
     Latencies::new_with_bounds(1, 60_000_000_000, 2).expect("bounds fit")
 }
 
-/// The champion answered where the row is the challenger's.
-pub(in crate::leadlog) fn sides<T>(is_challengers: bool, (live, other): (T, T)) -> Sides<T> {
-    match is_challengers {
-        true => Sides { champion: live, challenger: other },
-        false => Sides { champion: other, challenger: live },
-    }
-}
-
-/// An arm by its name in the log.
-pub(in crate::leadlog) fn side<'s, T>(sides: &'s mut Sides<T>, arm: &str) -> Option<&'s mut T> {
-    match arm {
-        "champion" => Some(&mut sides.champion),
-        "challenger" => Some(&mut sides.challenger),
-        _ => None,
-    }
-}
-
-/// A text; none is empty.
-pub(in crate::leadlog) fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
-    Ok(row.get_ref(column)?.as_str().unwrap_or_default())
-}
-
 /// A comparison, which is null where there is nothing to compare.
 fn is(row: &Row<'_>, column: usize) -> Result<bool, StoreError> {
     Ok(row.get::<_, Option<bool>>(column)?.unwrap_or_default())
@@ -426,4 +461,79 @@ fn is(row: &Row<'_>, column: usize) -> Result<bool, StoreError> {
 
 fn nanoseconds(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    const RANGE: Range<'static> = Range { model: "lead", experiment: Some("2"), from_ms: 10 };
+
+    /// Misses of a model at 10, with these numbers.
+    fn write(store: &Store, model: &str, numbers: impl Iterator<Item = i64>) {
+        store.connection.execute_batch("BEGIN").unwrap();
+        for seq in numbers {
+            let row = "INSERT INTO misses VALUES (?1, 10, ?2, '2', 'champion', 'late')";
+            store.connection.prepare_cached(row).unwrap().execute(params![seq, model]).unwrap();
+        }
+        store.connection.execute_batch("COMMIT").unwrap();
+    }
+
+    /// How many rows count that were not read yet.
+    fn read(reached: &mut Reached, store: &Store) -> usize {
+        let (last, mut counted) = (MISSES.last(store).unwrap(), 0);
+        let count = |_: &Row<'_>| {
+            counted += 1;
+            Ok(())
+        };
+        reached.read(store, (&MISSES, &RANGE), last, count).unwrap();
+        counted
+    }
+
+    /// What a statement has done.
+    fn steps(store: &Store, by: By, status: StatementStatus) -> i32 {
+        store.connection.prepare_cached(&MISSES.rows(by)).unwrap().get_status(status)
+    }
+
+    #[test]
+    fn a_first_reading_finds_few_rows_beside_many_by_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        write(&store, "busy", 1..=9_999);
+        write(&store, "lead", 10_000..10_020);
+        write(&store, "busy", 10_020..20_000);
+        write(&store, "lead", 20_000..20_005);
+        let mut reached = Reached::default();
+        assert_eq!(read(&mut reached, &store), 25);
+        let by_index = steps(&store, By::Index, StatementStatus::VmStep);
+        assert!((25..1_000).contains(&by_index), "{by_index} for 25 rows");
+        assert_eq!(steps(&store, By::Number, StatementStatus::VmStep), 0);
+        // What came since is read through.
+        write(&store, "lead", 20_005..20_010);
+        assert_eq!(read(&mut reached, &store), 5);
+        assert_eq!(steps(&store, By::Number, StatementStatus::Run), 1);
+        assert_eq!(steps(&store, By::Index, StatementStatus::Run), 1);
+    }
+
+    #[test]
+    fn a_slice_is_of_all_rows_and_each_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let mut reached = Reached::default();
+        write(&store, "busy", 1..2);
+        assert_eq!(read(&mut reached, &store), 0);
+        // Between them are none, as where others were removed.
+        let apart = [2, SLICE, SLICE + 1, SLICE + 2, 2 * SLICE + 1, 2 * SLICE + 2, 4 * SLICE];
+        write(&store, "lead", apart.into_iter());
+        write(&store, "busy", 5 * SLICE..5 * SLICE + 1);
+        assert_eq!(read(&mut reached, &store), apart.len());
+        assert_eq!(steps(&store, By::Number, StatementStatus::Run), 5, "one for each slice");
+        assert_eq!(read(&mut reached, &store), 0);
+        // Too many for the index.
+        write(&store, "lead", 6 * SLICE..7 * SLICE);
+        assert_eq!(read(&mut Reached::default(), &store), apart.len() + SLICE as usize);
+        assert_eq!(steps(&store, By::Index, StatementStatus::Run), 0);
+    }
 }

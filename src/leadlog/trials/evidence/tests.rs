@@ -10,7 +10,10 @@ use crate::{
         Arm, ArmOutcome, Assignment, Exposure, Grade, KeyKind, Labelled, ModelId, Outcome, Score,
         ShadowError, Slot, Traffic,
     },
-    leadlog::{Decision, Entry, ExposureRecord, LiveScore, OutcomeRecord, Packed, ScoreRecord, ShadowRecord},
+    leadlog::{
+        Decision, Entry, ExposureRecord, LiveScore, OnCanary, OutcomeRecord, Packed, ScoreRecord,
+        ShadowRecord,
+    },
 };
 
 const HORIZON: Horizon = Horizon { ms: 100, now_ms: 1_000 };
@@ -337,6 +340,10 @@ fn a_row_that_is_removed_stays_counted_and_one_that_takes_its_number_counts() {
     assert_eq!(leads(&mut seen, &store, &of), (2, 1), "all that is there is read again");
     store.forget("e", 50).unwrap();
     assert_eq!(leads(&mut seen, &store, &of), (1, 1));
+    // The other has the time of the one that went, too.
+    store.forget("d", 50).unwrap();
+    store.write(&[Entry::Score(score(14, "f", NEW, 0.5))]).unwrap();
+    assert_eq!(leads(&mut seen, &store, &of), (0, 2));
 }
 
 #[test]
@@ -376,11 +383,12 @@ fn a_window_goes_on_or_is_followed_by_the_next() {
 
 #[test]
 fn what_fails_on_its_way_counts_nothing_twice() {
-    let (_folder, mut store) = log(&[Entry::Score(score(11, "a", OLD, 0.5))]);
+    let first: Vec<_> = (0..3).map(|n| Entry::Score(score(11, &n.to_string(), OLD, 0.5))).collect();
+    let (_folder, mut store) = log(&first);
     let (of, mut seen) = (canary(0, 10, None), Seen::default());
-    // Scores are read before misses, and exposures last.
-    for (table, expected) in [("misses", 2), ("shadow_scores", 3), ("exposures", 4)] {
-        assert_eq!(leads(&mut seen, &store, &of), (expected - 1, 0));
+    assert_eq!(leads(&mut seen, &store, &of), (3, 0));
+    // It is looked whether all stands, and labels are counted last.
+    for (n, table) in ["misses", "shadow_scores", "exposures"].into_iter().enumerate() {
         store.write(&[Entry::Score(score(20, table, OLD, 0.5))]).unwrap();
         let rename = |from: &str, to: &str| {
             store.connection.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
@@ -389,8 +397,46 @@ fn what_fails_on_its_way_counts_nothing_twice() {
         seen.settled = None;
         assert!(seen.look(&store, &of, 0, HORIZON).is_err());
         rename("gone", table);
-        assert_eq!(leads(&mut seen, &store, &of), (expected, 0));
+        store.forget(&n.to_string(), 50).unwrap();
+        assert_eq!(leads(&mut seen, &store, &of), (n as u64 + 4, 0), "what was read is kept");
     }
+}
+
+#[test]
+fn what_fails_half_counted_is_read_again_and_labels_stay() {
+    let (_folder, mut store) = log(&[Entry::Score(score(11, "a", OLD, 0.5))]);
+    let (of, mut seen) = (canary(0, 10, None), Seen::default());
+    assert_eq!(leads(&mut seen, &store, &of), (1, 0));
+    let shadow = shadow(12, "b", Slot::Champion, (0.5, Grade::B), Ok((0.25, Grade::C)));
+    store.write(&[Entry::Score(score(12, "b", NEW, 0.5)), shadow]).unwrap();
+    let edit = |time: &str| {
+        store.connection.execute_batch(&format!("UPDATE shadow_scores SET live_score = {time}")).unwrap();
+    };
+    edit("'no number'");
+    assert!(seen.look(&store, &of, 0, HORIZON).is_err());
+    assert!(seen.settled.is_some());
+    edit("0.5");
+    assert_eq!(leads(&mut seen, &store, &of), (1, 1));
+}
+
+#[test]
+fn a_running_step_ends_now() {
+    let (_folder, store) =
+        log(&[Entry::Score(score(11, "a", OLD, 0.5)), Entry::Score(score(30, "b", OLD, 0.5))]);
+    let mut seen = Seen::default();
+    let mut check = |now_ms: i64, expected: (u64, u64)| {
+        seen.settled = None;
+        let step = seen
+            .look(&store, &canary(0, 10, None), 0, Horizon { now_ms, ..HORIZON })
+            .unwrap()
+            .steps
+            .remove(0);
+        assert_eq!((step.arms.champion.leads, step.cohorts.champion.leads), expected, "{now_ms}");
+    };
+    // The second is of a clock that had jumped ahead.
+    check(20, (2, 1));
+    check(30, (2, 1));
+    check(31, (2, 2));
 }
 
 #[test]
@@ -399,11 +445,16 @@ fn what_is_counted_whole_stays_for_a_while_where_that_took_long() {
     let (of, mut seen) = (canary(0, 10, None), Seen::default());
     assert_eq!(leads(&mut seen, &store, &of), (1, 0));
     store.write(&[Entry::Score(score(12, "b", OLD, 0.5))]).unwrap();
-    let mut check = |due: Instant, expected: (u64, u64)| {
-        seen.settled.as_mut().unwrap().1 = due;
-        let step = seen.look(&store, &of, 0, HORIZON).unwrap().steps.remove(0);
+    let mut check = |due: Instant, ms: i64, expected: (u64, u64)| {
+        seen.settled.as_mut().unwrap().due = due;
+        let step = seen.look(&store, &of, 0, Horizon { ms, ..HORIZON }).unwrap().steps.remove(0);
         assert_eq!((step.arms.champion.leads, step.cohorts.champion.leads), expected);
+        store.write(&[Entry::Score(score(12, &format!("{ms} {expected:?}"), OLD, 0.5))]).unwrap();
     };
-    check(Instant::now() + std::time::Duration::from_secs(3_600), (2, 1));
-    check(Instant::now(), (2, 2));
+    let later = Instant::now() + std::time::Duration::from_secs(3_600);
+    check(later, HORIZON.ms, (2, 1));
+    check(Instant::now(), HORIZON.ms, (3, 3));
+    check(later, HORIZON.ms, (4, 3));
+    // Of another horizon it tells nothing.
+    check(later, HORIZON.ms + 1, (5, 5));
 }
