@@ -71,9 +71,6 @@ pub struct Admin {
 /// Open requests get this long after the stop. Without a bound, whoever holds half a request head open holds the process.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Samples of histograms wait in memory until somebody folds them into buckets, and nobody may ever ask for /metrics.
-const UPKEEP: Duration = Duration::from_secs(5);
-
 /// Serves the endpoints until `stop` resolves, and a second longer where a connection is busy.
 pub async fn serve(
     listener: tokio::net::TcpListener,
@@ -96,7 +93,6 @@ pub async fn serve(
         .layer(middleware::from_fn_with_state(admin.clone(), admit));
     // The kubelet's probes carry no token, and tell nothing but yes or no.
     let open = Router::new().route("/live", get(live)).route("/ready", get(ready));
-    let metrics = admin.metrics.clone();
     let (tell, told) = oneshot::channel::<Infallible>();
     let stop = async move {
         stop.await;
@@ -111,15 +107,6 @@ pub async fn serve(
     tokio::select! {
         served = axum::serve(listener, app).with_graceful_shutdown(stop) => served,
         () = patience => Ok(()),
-        never = upkeep(&metrics) => match never {},
-    }
-}
-
-async fn upkeep(metrics: &Metrics) -> Infallible {
-    let mut ticks = tokio::time::interval(UPKEEP);
-    loop {
-        ticks.tick().await;
-        metrics.upkeep();
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use metrics::Histogram;
-
 use crate::{
     config::{Config, Feature, Fill},
     lead::{FeatureType, ModelId, Reason, Slot, Value},
     registry::Version,
     score::{Encoding, FeatureSpec, Kind, ReasonScratch},
-    telemetry::{Metrics, now_ms},
+    telemetry::{Metrics, ScoreBuckets, now_ms},
 };
 
 /// A version, with its features matched to the configuration's.
@@ -17,7 +15,7 @@ use crate::{
 pub(super) struct Bound {
     pub(super) version: Arc<Version>,
     pub(super) id: Arc<ModelId>,
-    pub(super) scores: Histogram,
+    pub(super) scores: Arc<ScoreBuckets>,
     /// For each feature of the model its place among the configuration's.
     places: Vec<Option<usize>>,
     /// For each feature of the model what stands in for a value; empty where nothing ever does.

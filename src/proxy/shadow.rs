@@ -249,7 +249,7 @@ impl Scorer {
             let (Some(slot), Some(scored)) = (*slot, *scored) else { continue };
             job.slots.count_along(slot, scored.err());
             if let (Slot::Shadow, Ok(scored)) = (slot, scored) {
-                bound.scores.record(f64::from(scored.score.probability()));
+                bound.scores.record(scored.score);
             }
             self.log.send(Entry::Shadow(Box::new(ShadowRecord {
                 time_ms: job.time_ms,

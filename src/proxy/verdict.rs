@@ -219,7 +219,7 @@ impl Verdict<'_> {
         let Accepted { lead, id, .. } = lead;
         let Some((scored, features)) = &lead.scored else { return };
         let (model, time_ms) = (slots.of(lead.arm), now_ms());
-        model.scores.record(f64::from(scored.score.probability()));
+        model.scores.record(scored.score);
         if slots.is_mirrored(id.as_deref(), time_ms) {
             let (slots, lead, arm) = (Arc::clone(slots), id.clone(), lead.arm);
             let features = features.clone();

@@ -99,7 +99,8 @@ fn model_poisoned(text: &mut String, models: &[ModelInfo]) {
     }
 }
 
-fn escaped(label: &str) -> String {
+/// A label's value as Prometheus reads it.
+pub(super) fn escaped(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram, with_local_recorder,
-};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::upstream::UpstreamMetrics;
+use super::{
+    scores::{ScoreBuckets, Scores},
+    upstream::UpstreamMetrics,
+};
 use crate::lead::{
     Arm, ArmOutcome, Feedback, FeedbackReason, ModelId, ShadowError, Skip, Slot, TripReason, Verdict,
 };
@@ -74,6 +74,7 @@ pub struct Metrics {
     pub config_reloads: Counter,
     /// Changes of the configuration file that were refused.
     pub config_refused: Counter,
+    scores: Scores,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -84,11 +85,7 @@ impl std::fmt::Debug for Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let buckets: Vec<f64> = (1..20).map(|twentieth| f64::from(twentieth) / 20.0).collect();
-        let builder = PrometheusBuilder::new();
-        // Refused only for an empty list of buckets.
-        let builder = builder.set_buckets_for_metric(Matcher::Full("leadwire_score".into()), &buckets);
-        let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
+        let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         let counters = with_local_recorder(&recorder, || {
             describe();
@@ -125,6 +122,7 @@ impl Default for Metrics {
             tls_refused,
             config_reloads,
             config_refused,
+            scores: Scores::default(),
         }
     }
 }
@@ -147,12 +145,8 @@ impl Metrics {
     }
 
     /// The distribution of a version's scores in the slot that it holds.
-    pub fn scores(&self, id: &ModelId, slot: Slot) -> Histogram {
-        let label = |text: &Arc<str>| text.to_string();
-        with_local_recorder(
-            &self.recorder,
-            || histogram!("leadwire_score", "model" => label(&id.model), "version" => label(&id.version), "arm" => slot.as_str()),
-        )
+    pub fn scores(&self, id: &ModelId, slot: Slot) -> Arc<ScoreBuckets> {
+        self.scores.of(id, slot)
     }
 
     /// The counters of a model with a challenger.
@@ -181,16 +175,11 @@ impl Metrics {
         });
     }
 
-    /// Folds what histograms were given into their buckets. Until then each sample takes memory, so this has to be called
-    /// now and then even if nobody reads the metrics.
-    pub fn upkeep(&self) {
-        self.handle.run_upkeep();
-    }
-
-    /// The counters as Prometheus text.
+    /// The counters and scores as Prometheus text.
     pub(super) fn render(&self) -> String {
-        self.upkeep();
-        self.handle.render()
+        let mut text = self.handle.render();
+        self.scores.render(&mut text);
+        text
     }
 }
 
@@ -244,7 +233,6 @@ fn describe() {
     );
     describe_trials();
     UpstreamMetrics::describe();
-    describe_histogram!("leadwire_score", "Scores given, and those of shadows, as probabilities.");
 }
 
 fn describe_trials() {

@@ -6,6 +6,7 @@
 mod clock; // the time of day
 mod latency; // HDR histograms per stage
 mod metrics; // counters and their names
+mod scores; // scores of each version, in buckets
 mod upstream; // those of connections to upstreams
 mod exposition; // what /metrics shows beside the counters
 mod logging; // tracing set-up
@@ -22,5 +23,6 @@ pub use self::{
         ShadowMetrics, TrialMetrics, UNMATCHED,
     },
     progress::Progress,
+    scores::ScoreBuckets,
     upstream::{Dial, Retry, UpstreamMetrics},
 };
