@@ -121,6 +121,8 @@ impl Store {
             .map_err(|source| StoreError::Folder { folder: folder.display().to_string(), source })?;
         let connection = Connection::open(folder.join(Self::FILE))?;
         connection.pragma_update(None, "page_size", PAGE)?;
+        // In KiB. Rows are written at the end, and ids in no order find their pages in no cache of a bearable size.
+        connection.pragma_update(None, "cache_size", -1_000)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         // In WAL mode NORMAL loses no committed record to a crash of the process, only to one of the machine.
         connection.pragma_update(None, "synchronous", "normal")?;

@@ -10,8 +10,11 @@ use bytes::BytesMut;
 /// What is read at once at first, and the most that is kept of a buffer.
 pub(super) const FIRST: usize = 8 << 10;
 
-/// Buffers of each kind that a thread keeps: about a megabyte at most.
-const KEPT: usize = 64;
+/// Input buffers that a thread keeps. They are lent for as long as it takes to read what has come, so a few will do.
+const INPUTS_KEPT: usize = 16;
+
+/// Output buffers that it keeps. What may be sent again stands in one until it is answered.
+const OUTPUTS_KEPT: usize = 64;
 
 /// What goes out first: nearly all heads, and most bodies of leads.
 const OUTPUT: usize = 2 << 10;
@@ -32,7 +35,7 @@ pub(super) fn borrow_input(input: &mut BytesMut) {
 pub(super) fn return_input(input: &mut BytesMut) {
     let input = take(input);
     INPUTS.with_borrow_mut(|kept| {
-        if kept.len() < KEPT {
+        if kept.len() < INPUTS_KEPT {
             kept.push(input);
         }
     });
@@ -48,7 +51,7 @@ pub(super) fn return_output(output: &mut Vec<u8>) {
     let mut output = take(output);
     output.clear();
     OUTPUTS.with_borrow_mut(|kept| {
-        if kept.len() < KEPT && (OUTPUT..=FIRST).contains(&output.capacity()) {
+        if kept.len() < OUTPUTS_KEPT && (OUTPUT..=FIRST).contains(&output.capacity()) {
             kept.push(output);
         }
     });
