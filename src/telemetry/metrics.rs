@@ -50,7 +50,7 @@ pub struct Metrics {
     handle: PrometheusHandle,
     /// Records on their way to the lead log.
     pub leadlog: LeadLogMetrics,
-    /// Leads that shadows did not score, because too many waited.
+    /// Leads that shadows did not score, because too many waited or the process ended.
     pub shadow_dropped: Counter,
     /// Outcomes of deals that no conversion has linked to a lead yet.
     pub outcomes_unmatched: Gauge,
@@ -254,7 +254,7 @@ fn describe_trials() {
     );
     describe_counter!(
         "leadwire_shadow_dropped_total",
-        "Leads that shadows did not score, because too many waited."
+        "Leads that shadows did not score, because too many waited or the process ended."
     );
 }
 
