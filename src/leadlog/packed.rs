@@ -151,7 +151,7 @@ impl Packed {
     }
 }
 
-/// What another's [`Packed::bytes`] were.
+/// Bytes that were packed before.
 impl From<Vec<u8>> for Packed {
     fn from(bytes: Vec<u8>) -> Self {
         Self(bytes.into())
