@@ -156,11 +156,7 @@ impl Session {
         let snapshot = worker.snapshot();
         let next = match framing {
             Ok(framing) => self.pass(framing, &snapshot).await,
-            Err(refusal) => {
-                snapshot.metrics(None).count(RequestOutcome::Failed);
-                self.refuse(refusal.status()).await;
-                Ok(Next::End)
-            }
+            Err(refusal) => Ok(self.refused(&refusal, &snapshot).await),
         };
         worker.stages.borrow_mut().record(Stage::Total, started.elapsed());
         next
@@ -184,11 +180,7 @@ impl Session {
                 let read = self.request.request(&mut self.worker.target.borrow_mut());
                 let mut parts = match read {
                     Ok(parts) => parts,
-                    Err(refusal) => {
-                        snapshot.metrics(None).count(RequestOutcome::Failed);
-                        self.refuse(refusal.status()).await;
-                        return Ok(Next::End);
-                    }
+                    Err(refusal) => return Ok(self.refused(&refusal, snapshot).await),
                 };
                 let fits = fits.as_ref().and_then(Option::as_ref);
                 // Elsewhere, so that connections whose requests nobody looks into are no larger for it.
@@ -348,6 +340,13 @@ impl Session {
         snapshot.metrics(None).count(RequestOutcome::Failed);
         let is_head = self.request.method() == "HEAD";
         self.give(respond::failed(error), is_head).await
+    }
+
+    /// Refuses and counts a request that cannot be passed on.
+    async fn refused(&mut self, refusal: &Refusal, snapshot: &Snapshot) -> Next {
+        snapshot.metrics(None).count(RequestOutcome::Failed);
+        self.refuse(refusal.status()).await;
+        Next::End
     }
 
     async fn refuse(&mut self, status: StatusCode) {

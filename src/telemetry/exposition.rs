@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::{
     latency::{Latency, Stage},
     metrics::Metrics,
+    scores::escaped,
 };
 
 /// A loaded version, for `leadwire_model_info`.
@@ -97,11 +98,6 @@ fn model_poisoned(text: &mut String, models: &[ModelInfo]) {
         let value = u8::from(*poisoned);
         _ = writeln!(text, "leadwire_model_poisoned{{model=\"{model}\",version=\"{version}\"}} {value}");
     }
-}
-
-/// A label's value as Prometheus reads it.
-pub(super) fn escaped(label: &str) -> String {
-    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 mod clock; // the time of day
 mod latency; // HDR histograms per stage
-mod metrics; // counters and their names
 mod scores; // scores of each version, in buckets
+mod metrics; // counters and their names
 mod upstream; // those of connections to upstreams
 mod exposition; // what /metrics shows beside the counters
 mod logging; // tracing set-up

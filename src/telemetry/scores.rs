@@ -11,7 +11,6 @@ use std::{
     },
 };
 
-use super::exposition::escaped;
 use crate::lead::{ModelId, Score, Slot};
 
 /// Buckets as wide as a twentieth.
@@ -81,6 +80,11 @@ impl Scores {
             _ = writeln!(text, "leadwire_score_count{{{labels}}} {count}");
         }
     }
+}
+
+/// A label's value as Prometheus reads it.
+pub(super) fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
